@@ -1,0 +1,1 @@
+"""What to try next and which soup is best: lattices, strategies, objectives and statistics, free of I/O."""

@@ -1,0 +1,1 @@
+"""Adversarial attacks within l_p balls."""

@@ -1,0 +1,1 @@
+"""Scoring of soups on labelled images."""

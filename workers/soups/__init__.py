@@ -1,0 +1,1 @@
+"""Ingredient weights in memory, their merge into soups, and their files."""
