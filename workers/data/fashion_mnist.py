@@ -1,0 +1,17 @@
+"""The label space of Fashion-MNIST, in the order of its label files."""
+
+from __future__ import annotations
+
+CLASS_NAMES: tuple[str, ...] = (
+    "t_shirt_top",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle_boot",
+)
+"""Names of the classes 0 to 9. `T-shirt/top` is written without its slash, so that a name is also a folder's."""
