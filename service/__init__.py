@@ -1,1 +1,1 @@
-"""What users meet: HTTP API, page, client, settings, job store and artifact store. Never imports torch or ray."""
+"""What users meet: HTTP API, page, client, settings, job and artifact store. Never imports torch or ray."""

@@ -1,0 +1,172 @@
+"""Every error that users can meet: one tree, each with its HTTP status and stable code."""
+
+from typing import ClassVar
+
+
+class SoupsearchError(Exception):
+    """An error with a stable ``code``; the message says what is wrong and what to change."""
+
+    status: ClassVar[int] = 500
+    code: str = "internal_error"
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(self, detail: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.param = param
+        if code is not None:
+            self.code = code
+
+
+class InvalidRequest(SoupsearchError):
+    """The request contradicts itself or the pantry."""
+
+    status = 422
+    code = "invalid_request"
+    title = "Invalid request"
+
+
+class InvalidSet(SoupsearchError):
+    """An adaptation set is refused; nothing of it is kept."""
+
+    status = 422
+    code = "invalid_set"
+    title = "Invalid adaptation set"
+
+
+class InvalidPantry(SoupsearchError):
+    """A pantry is refused; nothing of it is kept."""
+
+    status = 422
+    code = "invalid_pantry"
+    title = "Invalid pantry"
+
+
+class TooLarge(SoupsearchError):
+    """An upload exceeds a limit in bytes, images or pixels."""
+
+    status = 413
+    code = "too_large"
+    title = "Too large"
+
+
+class UnsupportedMediaType(SoupsearchError):
+    """The body is of a type that the call does not take."""
+
+    status = 415
+    code = "unsupported_media_type"
+    title = "Unsupported media type"
+
+
+class MalformedBody(SoupsearchError):
+    """The body cannot be parsed."""
+
+    status = 400
+    code = "malformed_body"
+    title = "Malformed body"
+
+
+class NotFound(SoupsearchError):
+    """There is no such thing."""
+
+    status = 404
+    code = "not_found"
+    title = "Not found"
+
+
+class JobNotFound(NotFound):
+    """There is no such job, or it has expired."""
+
+    code = "job_not_found"
+
+
+class PantryNotFound(NotFound):
+    """There is no such pantry."""
+
+    code = "pantry_not_found"
+
+
+class SetNotFound(NotFound):
+    """There is no such adaptation set."""
+
+    code = "set_not_found"
+
+
+class Conflict(SoupsearchError):
+    """The state of the thing does not allow it."""
+
+    status = 409
+    code = "conflict"
+    title = "Conflict"
+
+
+class JobNotFinished(Conflict):
+    """Only a job that has ended can be deleted."""
+
+    code = "job_not_finished"
+
+
+class ModelNotReady(Conflict):
+    """The job has no model yet, or never will."""
+
+    code = "model_not_ready"
+
+
+class PantryExists(Conflict):
+    """A pantry of this name exists; pantries are immutable."""
+
+    code = "pantry_exists"
+
+
+class InUse(Conflict):
+    """A job that has not ended needs it."""
+
+    code = "in_use"
+
+
+class Expired(SoupsearchError):
+    """It was there and has been removed after its time."""
+
+    status = 410
+    code = "expired"
+    title = "Expired"
+
+
+class IdempotencyConflict(SoupsearchError):
+    """The Idempotency-Key was used with another body."""
+
+    status = 422
+    code = "idempotency_conflict"
+    title = "Idempotency key reused"
+
+
+class QuotaExceeded(SoupsearchError):
+    """Too many jobs wait."""
+
+    status = 429
+    code = "quota_exceeded"
+    title = "Too many jobs"
+
+
+class StorageFull(SoupsearchError):
+    """The disk of the artifact store is full."""
+
+    status = 507
+    code = "storage_full"
+    title = "Insufficient storage"
+
+
+class Unavailable(SoupsearchError):
+    """Something that the service needs does not answer now; try again."""
+
+    status = 503
+    code = "unavailable"
+    title = "Service unavailable"
+
+
+class FencedOut(SoupsearchError):
+    """A write by an attempt that is no longer the job's current one."""
+
+    status = 409
+    code = "fenced_out"
+    title = "Attempt superseded"

@@ -1,0 +1,1 @@
+"""The documents that users and processes exchange, as pydantic models."""

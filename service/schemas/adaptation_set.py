@@ -1,0 +1,42 @@
+"""Adaptation sets as users see them."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from service.schemas.base import Document, Sha256, Timestamp
+
+ModelClass = int | str
+"""A class of the model: its index, or its label name."""
+
+LabelMap = dict[Annotated[str, Field(min_length=1)], ModelClass | Annotated[list[ModelClass], Field(min_length=1)]]
+"""Class of the set to the model's class or classes; a coarse class is scored by the mean softmax over its classes."""
+
+
+class AdaptationSetRequest(Document):
+    """The ``request`` part of an upload to ``POST /adaptation-sets``."""
+
+    label_map: LabelMap | None = Field(
+        default=None,
+        description="Class of the set to one or several classes of the model (index or label name).",
+    )
+
+
+class AdaptationSet(Document):
+    """A stored set of labelled images, identified by the sha256 of its contents."""
+
+    id: Sha256
+    created_at: Timestamp
+    images: int = Field(description="Number of images.")
+    classes: dict[str, int] = Field(description="Images of each class of the set, as named in the upload.")
+    multi_label: bool = Field(default=False, description="Whether an image may have several accepted labels.")
+    label_map: LabelMap | None = None
+    bytes: int = Field(description="Stored size in bytes.")
+    url: str
+
+
+class AdaptationSetPage(Document):
+    """One page of stored sets, newest first."""
+
+    items: list[AdaptationSet]
+    next: str | None = Field(default=None, description="Pass as `after` for the next page; null on the last.")

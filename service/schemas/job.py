@@ -1,0 +1,151 @@
+"""Jobs, their points and events."""
+
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import Field
+
+from service.schemas.base import Document, Name, Sha256, Timestamp
+from service.schemas.request import AdaptRequest
+from service.schemas.result import Result
+
+
+class JobStatus(StrEnum):
+    """Where a job is in its life."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    FINALIZING = "finalizing"
+    CANCELLING = "cancelling"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the job has ended."""
+        return self in {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED}
+
+
+class Progress(Document):
+    """How far a search has come."""
+
+    done: int = Field(default=0, description="Points evaluated.")
+    pruned: int = Field(default=0, description="Points dropped early because they could no longer be among the best.")
+    total: int = Field(default=0, description="Points in the search; 0 until it is known.")
+    images: int = Field(default=0, description="Forward passes of one image so far.")
+    rate: float | None = Field(default=None, description="Points a second, over this attempt.")
+    estimated_finish: Timestamp | None = None
+
+
+class Best(Document):
+    """The best soup so far."""
+
+    weights: dict[Name, float]
+    score: float
+    nll: float | None = None
+    interval: tuple[float, float] | None = None
+
+
+class JobWarning(Document):
+    """Something the user should know; it does not stop the job."""
+
+    code: str
+    message: str
+
+
+class JobError(Document):
+    """Why a job failed."""
+
+    code: str
+    message: str
+    param: str | None = Field(default=None, description="The field of the request to change, when one is at fault.")
+    retryable: bool = False
+    attempts: list[str] = Field(default_factory=list, description="The reason of each failed attempt.")
+
+
+class RequestEcho(Document):
+    """The request as it was understood, with every default and digest filled in."""
+
+    request: AdaptRequest
+    pantry_digest: Sha256
+    adaptation_sets: list[Sha256]
+    ingredients: list[Name]
+
+
+class JobUrls(Document):
+    """Where the parts of a job are."""
+
+    self: str
+    events: str
+    points: str
+    model: str
+    cancel: str
+    view: str
+
+
+class Job(Document):
+    """One request to adapt, from acceptance to result."""
+
+    id: str
+    status: JobStatus
+    is_terminal: bool
+    created_at: Timestamp
+    started_at: Timestamp | None = None
+    finished_at: Timestamp | None = None
+    expires_at: Timestamp | None = None
+    queue_position: int | None = Field(default=None, description="0 is next; null once it runs.")
+    attempt: int = 0
+    progress: Progress = Progress()
+    best: Best | None = None
+    warnings: list[JobWarning] = Field(default_factory=list)
+    result: Result | None = None
+    error: JobError | None = None
+    request: RequestEcho
+    urls: JobUrls
+
+
+class JobPage(Document):
+    """One page of jobs, newest first."""
+
+    items: list[Job]
+    next: str | None = Field(default=None, description="Pass as `after` for the next page; null on the last.")
+
+
+class SetScore(Document):
+    """One soup on the selection images of one set."""
+
+    set: Sha256
+    correct: int
+    images: int
+    nll: float = Field(description="Mean negative log-likelihood, nats an image.")
+
+
+class Point(Document):
+    """One soup's evaluation in a search."""
+
+    index: int = Field(description="Place of these weights in the search's own order.")
+    weights: list[float] = Field(description="In the order of the pantry's ingredients.")
+    score: float | None = Field(description="Null when the logits were not finite or the point was pruned.")
+    nll: float | None
+    finite: bool = True
+    floored_channels: int = Field(default=0, description="BatchNorm channels whose variance was not positive.")
+    pruned: bool = False
+    images: int = Field(description="Forward passes spent on it.")
+    sets: list[SetScore] = Field(default_factory=list)
+    seconds: float = 0.0
+
+
+class PointPage(Document):
+    """One page of points, by index."""
+
+    items: list[Point]
+    next: int | None = Field(default=None, description="Pass as `after` for the next page; null on the last.")
+
+
+class Event(Document):
+    """One server-sent event of a job."""
+
+    id: str
+    type: Literal["status", "progress", "point", "best", "warning", "end"]
+    data: dict[str, Any]

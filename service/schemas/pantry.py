@@ -1,0 +1,53 @@
+"""Pantries as users see them."""
+
+from typing import Any
+
+from pydantic import Field
+
+from service.schemas.base import Document, Name, Sha256, Timestamp
+
+
+class Ingredient(Document):
+    """One checkpoint of a pantry."""
+
+    name: Name
+    sha256: Sha256 = Field(description="Of the ingredient's model.safetensors.")
+    bytes: int
+    training: dict[str, Any] | None = Field(
+        default=None, description="How it was trained: the ingredient's training.json, when it has one."
+    )
+
+
+class PantryRequest(Document):
+    """The ``request`` part of an upload to ``POST /pantries``."""
+
+    name: Name
+    ingredients: list[Name] | None = Field(
+        default=None,
+        min_length=2,
+        max_length=16,
+        description="Folders of the archive in the order wanted; all of them, sorted by name, when left out.",
+    )
+
+
+class Pantry(Document):
+    """A named, ordered, immutable set of ingredients of one architecture and one label space."""
+
+    name: Name
+    digest: Sha256 = Field(description="sha256 over the ordered names and contents of the ingredients.")
+    created_at: Timestamp
+    architecture: str
+    parameters: int = Field(description="Floating-point numbers in one ingredient.")
+    num_classes: int
+    label_names: list[str] | None = None
+    input_size: tuple[int, int, int] = Field(description="Channels, height, width.")
+    batch_norm: bool = Field(description="Whether the ingredients carry BatchNorm statistics.")
+    dtype: str
+    ingredients: list[Ingredient]
+    url: str
+
+
+class PantryList(Document):
+    """All pantries, by name."""
+
+    items: list[Pantry]

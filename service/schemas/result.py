@@ -1,0 +1,85 @@
+"""The result of a job."""
+
+from pydantic import Field
+
+from service.schemas.base import Document, Name, Sha256
+
+
+class Score(Document):
+    """One model on the selection images."""
+
+    score: float = Field(description="The objective; with one set and accuracy, the fraction right.")
+    nll: float | None = None
+    interval: tuple[float, float] | None = Field(default=None, description="95 % bootstrap interval over images.")
+
+
+class ScoredSoup(Score):
+    """One soup on the selection images."""
+
+    weights: dict[Name, float]
+    floored_channels: int = 0
+
+
+class Baselines(Document):
+    """What the soup is compared with, on the same images."""
+
+    ingredients: dict[Name, Score]
+    uniform_soup: Score
+    logit_ensemble: Score
+    softmax_ensemble: Score
+
+
+class PairedTest(Document):
+    """The soup against the best single ingredient on the same images: exact McNemar test."""
+
+    against: Name
+    difference: float = Field(description="Soup's score minus the ingredient's.")
+    interval: tuple[float, float] = Field(description="95 % paired bootstrap interval of the difference.")
+    p_value: float
+
+
+class HeldOut(Document):
+    """The winner and the best ingredient on images that took no part in the selection."""
+
+    images: int
+    soup: Score
+    ingredients: dict[Name, Score]
+
+
+class Cost(Document):
+    """What the search spent, and what a plain grid would."""
+
+    points: int
+    pruned_points: int = 0
+    reused_points: int = Field(default=0, description="Points taken from the journal of an earlier job or attempt.")
+    images: int = Field(description="Images in the selection.")
+    forward_passes: int = Field(description="Forward passes of one image by soups, in this search.")
+    grid_forward_passes: int = Field(description="What scoring every soup of the lattice on every image spends.")
+    seconds: float
+
+
+class MergedModel(Document):
+    """The merged checkpoint."""
+
+    sha256: Sha256
+    bytes: int
+    url: str
+
+
+class Result(Document):
+    """The outcome of a job."""
+
+    weights: dict[Name, float]
+    metric: str
+    score: float
+    nll: float | None = None
+    interval: tuple[float, float] | None = None
+    per_set: dict[Sha256, Score] = Field(default_factory=dict)
+    partial: bool = Field(default=False, description="True when the job was cancelled: the best of what was tried.")
+    floored_channels: int = 0
+    held_out: HeldOut | None = None
+    top: list[ScoredSoup]
+    baselines: Baselines | None = None
+    paired_test: PairedTest | None = None
+    cost: Cost
+    model: MergedModel

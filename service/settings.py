@@ -1,0 +1,63 @@
+"""Settings, from environment variables that begin with ``SOUPSEARCH_``."""
+
+from functools import lru_cache
+from pathlib import Path
+
+from platformdirs import user_data_path
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MEBIBYTE = 2**20
+
+
+class Settings(BaseSettings):
+    """Everything that an operator can set. Each field is ``SOUPSEARCH_<NAME>`` in the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="SOUPSEARCH_", env_file=".env", extra="ignore")
+
+    data_dir: Path = Field(
+        default_factory=lambda: user_data_path("soupsearch"),
+        description="Folder of pantries, adaptation sets and models; API and workers share it.",
+    )
+    host: str = Field(default="127.0.0.1", description="Address the API listens on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port the API listens on; 0 takes a free one.")
+    public_url: str = Field(default="", description="Prefix of the URLs in answers; relative URLs when empty.")
+
+    redis_url: str = Field(default="redis://127.0.0.1:6379/0", description="Redis or Valkey that holds the jobs.")
+    redis_prefix: str = Field(default="soupsearch", description="Prefix of all keys.")
+
+    ray_address: str = Field(default="auto", description="Address of the Ray cluster's head.")
+    evaluators: int = Field(default=0, ge=0, le=1024, description="Evaluators; 0: one a GPU, or one without GPUs.")
+    evaluator_threads: int = Field(default=0, ge=0, description="CPU threads of one evaluator; 0: cores / evaluators.")
+    evaluator_device: str = Field(default="auto", description="auto, cpu or cuda.")
+    batch_size: int = Field(default=256, ge=1, description="Images in one forward pass of an evaluator.")
+    points_per_trial: int = Field(default=16, ge=1, description="Points that one Tune trial carries.")
+    evaluator_cache_bytes: int = Field(
+        default=8192 * MEBIBYTE, ge=0, description="Pantries and sets an evaluator keeps for later jobs, in bytes."
+    )
+
+    max_upload_bytes: int = Field(default=512 * MEBIBYTE, ge=1, description="Greatest packed adaptation set.")
+    max_unpacked_bytes: int = Field(default=2048 * MEBIBYTE, ge=1, description="Greatest unpacked adaptation set.")
+    max_pantry_bytes: int = Field(default=16384 * MEBIBYTE, ge=1, description="Greatest upload of a pantry.")
+    max_images: int = Field(default=50_000, ge=1, description="Images in one adaptation set.")
+    max_image_pixels: int = Field(default=40_000_000, ge=1, description="Pixels in one image.")
+    max_points: int = Field(default=100_000, ge=1, description="Points in one search.")
+    max_queued_jobs: int = Field(default=1000, ge=1, description="Jobs that may wait at one time.")
+    min_free_bytes: int = Field(default=64 * MEBIBYTE, ge=0, description="Disk space that uploads must leave free.")
+
+    job_ttl: int = Field(default=7 * 86400, ge=1, description="Seconds that an ended job and its model are kept.")
+    journal_ttl: int = Field(default=7 * 86400, ge=1, description="Seconds that scores are kept for reuse.")
+    idempotency_ttl: int = Field(default=86400, ge=1, description="Seconds that an Idempotency-Key is remembered.")
+    staging_ttl: int = Field(default=3600, ge=1, description="Seconds after which an abandoned upload is removed.")
+    lease: float = Field(default=15.0, gt=0, description="Seconds a silent supervisor keeps its job.")
+    max_attempts: int = Field(default=3, ge=1, description="Attempts before a job has failed.")
+    verify_timeout: float = Field(
+        default=60.0, gt=0, description="Seconds that an upload of a pantry waits for a worker to check it."
+    )
+    log_level: str = Field(default="info", description="debug, info, warning or error.")
+
+
+@lru_cache
+def get_settings() -> Settings:
+    """The settings of this process, read once."""
+    return Settings()
