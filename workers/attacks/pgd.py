@@ -1,0 +1,56 @@
+"""Projected gradient ascent with a fixed step, the attack of adversarial training (Madry et al., ICLR 2018)."""
+
+import torch
+from torch import Tensor, nn
+
+from workers.attacks.directions import ascent_direction
+from workers.attacks.losses import cross_entropy, loss_gradient
+from workers.attacks.projection import per_image, project
+from workers.attacks.threat import Threat
+
+TRAINING_DENSITY = 0.05
+"""Fraction of the entries that an l_1 step moves in training (Croce and Hein, "Mind the box", section 5)."""
+
+
+def pgd(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    threat: Threat,
+    steps: int,
+    *,
+    generator: torch.Generator | None = None,
+    step_size: float | None = None,
+    random_start: bool = False,
+) -> Tensor:
+    """The iterate (N, ...) of highest cross-entropy among the start and ``steps`` steps, for each image.
+
+    ``images`` (N, ...) lie in [0, 1], ``labels`` (N,) are int64; ``step_size`` is in units of the norm and defaults
+    to 2.5 eps / steps. ``generator``, on the images' device, is used by a random start alone. The caller decides
+    on train or eval mode. Raises ValueError for fewer than one step.
+    """
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, not {steps}")
+    size = 2.5 * threat.eps / steps if step_size is None else step_size
+    points = _random_point(images, threat, generator) if random_start else images
+    best, highest = points, torch.full_like(labels, -torch.inf, dtype=images.dtype)
+    for _ in range(steps):
+        _, losses, gradient = loss_gradient(model, points, labels, cross_entropy)
+        best, highest = _higher(points, losses, best, highest)
+        points = project(points + size * ascent_direction(gradient, threat, TRAINING_DENSITY), images, threat)
+    with torch.no_grad():
+        losses = cross_entropy(model(points), labels)
+    return _higher(points, losses, best, highest)[0]
+
+
+def _higher(points: Tensor, losses: Tensor, best: Tensor, highest: Tensor) -> tuple[Tensor, Tensor]:
+    higher = losses > highest
+    return torch.where(per_image(higher, points), points, best), torch.where(higher, losses, highest)
+
+
+def _random_point(images: Tensor, threat: Threat, generator: torch.Generator | None) -> Tensor:
+    if threat.norm == "Linf":
+        noise = torch.rand(images.shape, generator=generator, device=images.device, dtype=images.dtype)
+        return project(images + threat.eps * (2 * noise - 1), images, threat)
+    noise = torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
+    return project(images + threat.eps * noise, images, threat)
