@@ -10,6 +10,7 @@ from scipy.stats import binomtest
 from search.objectives import OverSets
 
 RESAMPLES = 2000
+DRAWS_AT_ONCE = 1_000_000
 Outcomes = Sequence[NDArray[np.float64]]
 """Per-image outcomes in [0, 1] (1: right), one array of shape (images,) for each set."""
 
@@ -65,5 +66,6 @@ def _resampled(outcomes: Outcomes, over_sets: OverSets, seed: int) -> NDArray[np
 
 def _resampled_means(outcome: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
     count = len(outcome)
-    draws = (outcome[rng.integers(0, count, count)].mean() for _ in range(RESAMPLES))
-    return np.fromiter(draws, dtype=np.float64, count=RESAMPLES)
+    rows = max(1, min(RESAMPLES, DRAWS_AT_ONCE // count))
+    sizes = [min(rows, RESAMPLES - start) for start in range(0, RESAMPLES, rows)]
+    return np.concatenate([outcome[rng.integers(0, count, (size, count))].mean(axis=1) for size in sizes])

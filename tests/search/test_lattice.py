@@ -10,9 +10,10 @@ from search.lattice import Lattice, LatticeError
 
 
 def brute_force(size: int, lower: str, upper: str, step: str) -> list[tuple[Fraction, ...]]:
-    low, high, by = Fraction(lower), Fraction(upper), Fraction(step)
-    values = [low + k * by for k in range(int((high - low) // by) + 1)]
-    return [point for point in product(values, repeat=size) if sum(point) == 1]
+    scale = 20
+    low, high, by = (int(Fraction(value) * scale) for value in (lower, upper, step))
+    points = product(range(low, high + 1, by), repeat=size)
+    return [tuple(Fraction(k, scale) for k in point) for point in points if sum(point) == scale]
 
 
 def test_the_papers_grid_has_480_points() -> None:
