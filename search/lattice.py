@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,15 +84,14 @@ class Lattice:
 
 
 def _compositions(parts: int, total: int, top: int) -> int:
-    """Number of ways to write ``total`` as an ordered sum of ``parts`` integers in [0, ``top``]."""
-    ways = [1] + [0] * total
-    for _ in range(parts):
-        running, prefix = 0, []
-        for value in range(total + 1):
-            running += ways[value] - (ways[value - top - 1] if value > top else 0)
-            prefix.append(running)
-        ways = prefix
-    return ways[total]
+    """Number of ways to write ``total`` as an ordered sum of ``parts`` integers in [0, ``top``].
+
+    By inclusion and exclusion over the parts that exceed ``top``: at most ``parts`` terms, however fine the grid.
+    """
+    return sum(
+        (-1) ** over * comb(parts, over) * comb(total - over * (top + 1) + parts - 1, parts - 1)
+        for over in range(min(parts, total // (top + 1)) + 1)
+    )
 
 
 def _points(parts: int, total: int, top: int) -> Iterator[tuple[int, ...]]:
