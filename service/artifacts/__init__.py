@@ -1,0 +1,1 @@
+"""Files of the service: pantries, adaptation sets and merged models."""

@@ -1,0 +1,47 @@
+"""Connections to Redis that outlive its restarts."""
+
+import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.retry import Retry
+
+from service.settings import Settings
+
+RETRIES = 14
+"""With the backoff below, about ten seconds of trying before ConnectionError."""
+HEALTH_CHECK_INTERVAL = 15
+
+
+def _backoff() -> ExponentialWithJitterBackoff:
+    return ExponentialWithJitterBackoff(cap=1.0, base=0.05)
+
+
+def connect(settings: Settings) -> redis.Redis:
+    """A client that decodes text and, while Redis restarts, tries again for about ten seconds.
+
+    Its calls raise redis.ConnectionError or redis.TimeoutError when Redis stays away longer; all scripts of the job
+    store may be repeated without harm.
+    """
+    return redis.Redis.from_url(
+        settings.redis_url,
+        decode_responses=True,
+        protocol=2,
+        retry=Retry(_backoff(), RETRIES),
+        socket_timeout=None,
+        socket_connect_timeout=5,
+        health_check_interval=HEALTH_CHECK_INTERVAL,
+    )
+
+
+def connect_async(settings: Settings) -> redis.asyncio.Redis:
+    """The same for asyncio."""
+    return redis.asyncio.Redis.from_url(
+        settings.redis_url,
+        decode_responses=True,
+        protocol=2,
+        retry=AsyncRetry(_backoff(), RETRIES),
+        socket_timeout=None,
+        socket_connect_timeout=5,
+        health_check_interval=HEALTH_CHECK_INTERVAL,
+    )

@@ -1,0 +1,1 @@
+"""What a whole service on one machine needs besides Python: a private Redis server."""
