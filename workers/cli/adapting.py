@@ -1,0 +1,146 @@
+"""Commands about jobs: ``adapt``, ``jobs``, ``cancel``."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from workers.cli.exits import REFUSED, CommandError
+from workers.cli.options import DEFAULT_URL, AsJson, Url
+
+JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(adapt)
+    app.command()(jobs)
+    app.command()(cancel)
+
+
+def adapt(
+    adaptation_set: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SET...",
+            help="zip, tar, tar.gz or npz; a folder of class folders; or the id of a stored set. Several sets give "
+            "the single soup that is best over all of them.",
+        ),
+    ],
+    *,
+    pantry: Annotated[str, typer.Option(help="The pantry whose ingredients are mixed.")],
+    url: Url = DEFAULT_URL,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write the merged model to, as timm loads it; with result.json.")
+    ] = None,
+    strategy: Annotated[str, typer.Option(help="grid, or uniform for the uniform soup alone.")] = "grid",
+    lower: Annotated[float, typer.Option(help="Least weight of an ingredient (grid).")] = -0.4,
+    upper: Annotated[float, typer.Option(help="Greatest weight of an ingredient (grid).")] = 1.4,
+    step: Annotated[float, typer.Option(help="Distance of neighbouring weights (grid).")] = 0.2,
+    convex: Annotated[bool, typer.Option("--convex", help="Weights in [0, 1] only.")] = False,
+    over_sets: Annotated[str, typer.Option(help="Several sets: mean or worst.")] = "mean",
+    label_map: Annotated[
+        Path | None, typer.Option(help="JSON file: class of the set to class or classes of the model.")
+    ] = None,
+    held_out: Annotated[float, typer.Option(help="Share of the images kept from selection to score the soup.")] = 0.0,
+    precision: Annotated[str, typer.Option(help="float32 or bfloat16 forward passes.")] = "float32",
+    seed: Annotated[int, typer.Option(help="Seeds the held-out split and the bootstrap.")] = 0,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the job's id and return at once.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find the best soup for a few labelled images, show it beside its ingredients, download it.
+
+    Example: `soupsearch adapt shifted.zip --pantry fashion --out model`
+    """
+    from service.client import Client
+    from workers.cli.sets import set_archives
+    from workers.cli.tables import follow, result_tables, show
+
+    grid = {"lower": lower, "upper": upper, "step": step, "convex": convex}
+    request: dict[str, Any] = {
+        "pantry": pantry,
+        "objective": {"over_sets": over_sets},
+        "search": {"strategy": strategy} | (grid if strategy == "grid" else {}),
+        "precision": precision,
+        "held_out_fraction": held_out,
+        "seed": seed,
+    }
+    mapping = _read_label_map(label_map)
+    with Client(url) as client:
+        with set_archives(adaptation_set) as (archives, ids):
+            job = _submitted(client, request, archives, ids, mapping)
+        if no_wait:
+            typer.echo(job.id)
+            return
+        job = follow(client, job.id, quiet=as_json)
+        if out is not None and job.result is not None:
+            _fetch(client, job.id, out)
+            (out / "result.json").write_text(job.model_dump_json(indent=2))
+    if as_json:
+        typer.echo(job.model_dump_json(indent=2))
+    elif job.result is not None:
+        show(*result_tables(job))
+    if job.error is not None:
+        raise CommandError(f"job {job.id} failed: {job.error.message}")
+    if job.status != "succeeded":
+        raise typer.Exit(REFUSED)
+
+
+def _submitted(client: Any, request: dict[str, Any], archives: list[Path], ids: list[str], mapping: Any) -> Any:
+    if len(archives) == 1 and not ids:
+        return client.adapt(request | ({"label_map": mapping} if mapping else {}), archives[0])
+    stored = [client.add_set(archive, mapping).id for archive in archives]
+    return client.adapt(request | {"adaptation_sets": stored + ids})
+
+
+def _read_label_map(path: Path | None) -> Any:
+    if path is None:
+        return None
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise CommandError(f"{path} is not a readable JSON file: {error}") from error
+
+
+def _fetch(client: Any, job_id: str, out: Path) -> None:
+    import zipfile
+    from tempfile import TemporaryDirectory
+
+    out.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="soupsearch-") as scratch:
+        archive = Path(scratch) / "model.zip"
+        client.download_timm(job_id, archive)
+        with zipfile.ZipFile(archive) as content:
+            for member in ("config.json", "model.safetensors"):
+                inside = next(name for name in content.namelist() if Path(name).name == member)
+                with content.open(inside) as source, (out / member).open("wb") as target:
+                    while chunk := source.read(2**20):
+                        target.write(chunk)
+
+
+def jobs(
+    url: Url = DEFAULT_URL,
+    status: Annotated[str | None, typer.Option(help="Only jobs of this status.")] = None,
+    limit: Annotated[int, typer.Option(help="At most so many, newest first.", min=1, max=200)] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List the jobs, newest first."""
+    from service.client import Client
+    from workers.cli.tables import job_table, show
+
+    with Client(url) as client:
+        page = client.jobs(limit=limit, status=status)
+    if as_json:
+        typer.echo(page.model_dump_json(indent=2))
+    else:
+        show(job_table(page.items))
+
+
+def cancel(job_id: JobId, url: Url = DEFAULT_URL) -> None:
+    """Stop a job; the best soup so far is kept."""
+    from service.client import Client
+
+    with Client(url) as client:
+        job = client.cancel(job_id)
+    typer.echo(f"job {job.id} is {job.status}")

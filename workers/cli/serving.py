@@ -1,0 +1,47 @@
+"""Commands that run the service: ``serve``, ``api``, ``worker``."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from service.settings import Settings, get_settings
+
+Port = Annotated[int | None, typer.Option(help="Port of the API; 0 takes a free one.", min=0, max=65535)]
+Host = Annotated[str | None, typer.Option(help="Address the API listens on; localhost unless you say otherwise.")]
+DataDir = Annotated[Path | None, typer.Option(help="Folder of pantries, adaptation sets, models and jobs.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(serve)
+    app.command()(api)
+    app.command()(worker)
+
+
+def _settings(**given: Any) -> Settings:
+    return Settings(**(get_settings().model_dump() | {key: value for key, value in given.items() if value is not None}))
+
+
+def serve(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
+    """Run everything on this machine: a private Redis, a local Ray, one worker and the API. Ctrl-C stops all of it."""
+    from workers.embedded.service import EmbeddedService
+
+    with EmbeddedService(_settings(host=host, port=port, data_dir=data_dir)) as service:
+        typer.echo(f"soupsearch is ready at {service.url} (data in {service.settings.data_dir})")
+        service.wait()
+    typer.echo("soupsearch has stopped")
+
+
+def api(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
+    """Run the HTTP API alone; it needs SOUPSEARCH_REDIS_URL and the data folder that the workers share."""
+    from service.api.server import serve as serve_api
+
+    serve_api(_settings(host=host, port=port, data_dir=data_dir))
+
+
+def worker(data_dir: DataDir = None) -> None:
+    """Run one supervisor, which claims jobs from Redis and runs them on the Ray cluster at SOUPSEARCH_RAY_ADDRESS."""
+    from workers.supervisor.loop import run
+
+    run(_settings(data_dir=data_dir))

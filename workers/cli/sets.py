@@ -1,0 +1,41 @@
+"""Adaptation sets named on the command line."""
+
+import re
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from workers.cli.exits import CommandError
+
+
+@contextmanager
+def set_archives(arguments: Sequence[str]) -> Iterator[tuple[list[Path], list[str]]]:
+    """Archives to upload and ids of stored sets; a folder of class folders becomes a temporary zip.
+
+    Raises CommandError for an argument that is neither a path nor an id.
+    """
+    with TemporaryDirectory(prefix="soupsearch-") as scratch:
+        archives, ids = [], []
+        for number, argument in enumerate(arguments):
+            path = Path(argument)
+            if path.is_dir():
+                archives.append(_zipped(path, Path(scratch) / f"{number}-{path.resolve().name}.zip"))
+            elif path.is_file():
+                archives.append(path)
+            elif re.fullmatch(r"[0-9a-f]{64}", argument):
+                ids.append(argument)
+            else:
+                raise CommandError(f"{argument} is neither a file, a folder nor the id of a stored set")
+        yield archives, ids
+
+
+def _zipped(folder: Path, target: Path) -> Path:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    if not files:
+        raise CommandError(f"{folder} has no files: it must hold one folder for each class, with images in them")
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        for file in files:
+            archive.write(file, file.relative_to(folder))
+    return target
