@@ -1,0 +1,1 @@
+"""One attempt at one job: what runs in the disposable child process."""

@@ -1,0 +1,1 @@
+"""The long-lived process that claims jobs and looks after their children."""
