@@ -14,4 +14,4 @@ CLASS_NAMES: tuple[str, ...] = (
     "bag",
     "ankle_boot",
 )
-"""Names of the classes 0 to 9. `T-shirt/top` is written without its slash, so that a name is also a folder's."""
+"""Names of the classes 0 to 9; `T-shirt/top` without its slash, so that each name can be a folder."""
