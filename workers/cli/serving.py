@@ -1,5 +1,6 @@
 """Commands that run the service: ``serve``, ``api``, ``worker``."""
 
+import socket
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ from service.settings import Settings, get_settings
 
 Port = Annotated[int | None, typer.Option(help="Port of the API; 0 takes a free one.", min=0, max=65535)]
 Host = Annotated[str | None, typer.Option(help="Address the API listens on; localhost unless you say otherwise.")]
+Parent = Annotated[int | None, typer.Option(hidden=True, help="End when this parent process ends.")]
 DataDir = Annotated[Path | None, typer.Option(help="Folder of pantries, adaptation sets, models and jobs.")]
 
 
@@ -23,7 +25,15 @@ def _settings(**given: Any) -> Settings:
     return Settings(**(get_settings().model_dump() | {key: value for key, value in given.items() if value is not None}))
 
 
-def serve(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
+def _end_with(parent: int | None) -> None:
+    from workers.parent_death import die_with_parent
+
+    if parent is not None:
+        die_with_parent(parent)
+
+
+def serve(host: Host = None, port: Port = None, data_dir: Parent = Annotated[int | None, typer.Option(hidden=True, help="End when this parent process ends.")]
+DataDir = None) -> None:
     """Run everything on this machine: a private Redis, a local Ray, one worker and the API. Ctrl-C stops all of it."""
     from workers.embedded.service import EmbeddedService
 
@@ -33,14 +43,16 @@ def serve(host: Host = None, port: Port = None, data_dir: DataDir = None) -> Non
     typer.echo("soupsearch has stopped")
 
 
-def api(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
+def api(host: Host = None, port: Port = None, data_dir: Parent = Annotated[int | None, typer.Option(hidden=True, help="End when this parent process ends.")]
+DataDir = None) -> None:
     """Run the HTTP API alone; it needs SOUPSEARCH_REDIS_URL and the data folder that the workers share."""
     from service.api.server import serve as serve_api
 
     serve_api(_settings(host=host, port=port, data_dir=data_dir))
 
 
-def worker(data_dir: DataDir = None) -> None:
+def worker(data_dir: Parent = Annotated[int | None, typer.Option(hidden=True, help="End when this parent process ends.")]
+DataDir = None) -> None:
     """Run one supervisor, which claims jobs from Redis and runs them on the Ray cluster at SOUPSEARCH_RAY_ADDRESS."""
     from workers.supervisor.loop import run
 
