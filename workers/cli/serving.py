@@ -10,8 +10,8 @@ from service.settings import Settings, get_settings
 
 Port = Annotated[int | None, typer.Option(help="Port of the API; 0 takes a free one.", min=0, max=65535)]
 Host = Annotated[str | None, typer.Option(help="Address the API listens on; localhost unless you say otherwise.")]
-Parent = Annotated[int | None, typer.Option(hidden=True, help="End when this parent process ends.")]
 DataDir = Annotated[Path | None, typer.Option(help="Folder of pantries, adaptation sets, models and jobs.")]
+Parent = Annotated[int | None, typer.Option(hidden=True, help="End when this parent process ends.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -32,8 +32,7 @@ def _end_with(parent: int | None) -> None:
         die_with_parent(parent)
 
 
-def serve(host: Host = None, port: Port = None, data_dir: Parent = Annotated[int | None, typer.Option(hidden=True, help="End when this parent process ends.")]
-DataDir = None) -> None:
+def serve(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
     """Run everything on this machine: a private Redis, a local Ray, one worker and the API. Ctrl-C stops all of it."""
     from workers.embedded.service import EmbeddedService
 
@@ -43,17 +42,24 @@ DataDir = None) -> None:
     typer.echo("soupsearch has stopped")
 
 
-def api(host: Host = None, port: Port = None, data_dir: Parent = Annotated[int | None, typer.Option(hidden=True, help="End when this parent process ends.")]
-DataDir = None) -> None:
+def api(
+    host: Host = None,
+    port: Port = None,
+    data_dir: DataDir = None,
+    parent: Parent = None,
+    fd: Annotated[int | None, typer.Option(hidden=True, help="Listen on this inherited socket.")] = None,
+) -> None:
     """Run the HTTP API alone; it needs SOUPSEARCH_REDIS_URL and the data folder that the workers share."""
     from service.api.server import serve as serve_api
 
-    serve_api(_settings(host=host, port=port, data_dir=data_dir))
+    _end_with(parent)
+    listener = None if fd is None else socket.socket(fileno=fd)
+    serve_api(_settings(host=host, port=port, data_dir=data_dir), listener)
 
 
-def worker(data_dir: Parent = Annotated[int | None, typer.Option(hidden=True, help="End when this parent process ends.")]
-DataDir = None) -> None:
+def worker(data_dir: DataDir = None, parent: Parent = None) -> None:
     """Run one supervisor, which claims jobs from Redis and runs them on the Ray cluster at SOUPSEARCH_RAY_ADDRESS."""
     from workers.supervisor.loop import run
 
+    _end_with(parent)
     run(_settings(data_dir=data_dir))
