@@ -1,0 +1,64 @@
+"""Forward passes: precision, memory layout and running out of memory."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from workers.evaluation.errors import EvaluationMemoryError
+from workers.soups.resident import Precision
+
+
+@contextmanager
+def forward_context(device: torch.device, precision: Precision) -> Iterator[None]:
+    """No gradients; IEEE float32 (TF32 is off), or bfloat16 autocast of the forward passes."""
+    with (
+        torch.inference_mode(),
+        torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
+        torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"),
+    ):
+        yield
+
+
+class ForwardPass:
+    """Logits of batches, in smaller parts once memory has run out.
+
+    ``part_size`` is the number of images in one forward pass; it halves when memory runs out and stays so.
+    """
+
+    def __init__(self, model: nn.Module, device: torch.device, precision: Precision, part_size: int) -> None:
+        self.model = model
+        self.device = device
+        self.precision = precision
+        self.part_size = part_size
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Logits of ``inputs``, float32 (N, C, H, W), as float32 (N, classes).
+
+        Raises EvaluationMemoryError when not even one image fits.
+        """
+        while True:
+            try:
+                with forward_context(self.device, self.precision):
+                    return torch.cat([self.model(part).float() for part in torch.split(inputs, self.part_size)])
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._halve(inputs, error)
+
+    def _halve(self, inputs: Tensor, error: RuntimeError) -> None:
+        size = min(self.part_size, len(inputs))
+        if size <= 1:
+            raise EvaluationMemoryError(
+                f"one image of {tuple(inputs.shape[1:])} does not fit into the memory of {self.device} beside the "
+                "ingredients: use precision bfloat16, fewer ingredients, or a device with more memory"
+            ) from error
+        self.part_size = size // 2
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether PyTorch ran out of memory, on a GPU or on the CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)

@@ -1,0 +1,60 @@
+"""What an evaluation returns."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class ImageDetail:
+    """Of each image seen: ``correct`` (N,), ``nll`` in nats (N,) and, when asked for, ``logits`` (N, classes)."""
+
+    correct: NDArray[np.bool_]
+    nll: NDArray[np.float64]
+    logits: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class SetScore:
+    """One model on one set: ``correct`` of the ``seen`` among ``total`` images, and the sum of their nll in nats.
+
+    ``nll_sum`` is infinite when a seen image had a logit that is not finite.
+    """
+
+    correct: int
+    seen: int
+    total: int
+    nll_sum: float
+    detail: ImageDetail | None = None
+
+    @property
+    def accuracy(self) -> float:
+        """Fraction of the seen images that are right."""
+        return self.correct / self.seen if self.seen else 0.0
+
+    @property
+    def nll(self) -> float:
+        """Mean negative log-likelihood of the seen images, in nats."""
+        return self.nll_sum / self.seen if self.seen else float("inf")
+
+
+@dataclass(frozen=True)
+class SoupScore:
+    """One soup on all sets, in their order.
+
+    ``finite`` is False when any logit was not: such a soup must never be best. ``complete`` is False when the
+    evaluation ended before the last image. ``seconds`` is wall time.
+    """
+
+    weights: tuple[float, ...]
+    sets: tuple[SetScore, ...]
+    finite: bool
+    complete: bool
+    floored_channels: int
+    seconds: float
+
+    @property
+    def images(self) -> int:
+        """Images that went through the model."""
+        return sum(score.seen for score in self.sets)

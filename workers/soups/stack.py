@@ -1,0 +1,124 @@
+"""The ingredients of a pantry as one matrix."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from workers.soups.errors import IngredientError
+from workers.soups.layout import Layout, Slot
+from workers.soups.model import WEIGHTS_FILE, TimmConfig, build_model, read_config
+
+MIN_INGREDIENTS = 2
+MAX_INGREDIENTS = 16
+
+
+@dataclass(frozen=True)
+class IngredientStack:
+    """The n ingredients of one architecture, each one row of a matrix.
+
+    ``weights`` is float32 of shape (n, P), contiguous by rows: row i holds every parameter and floating-point buffer of
+    ingredient i where ``layout`` says; half-precision checkpoints are widened. ``integers`` are the integer buffers of
+    the first ingredient, which no soup averages. ``config`` is the first ingredient's ``config.json``.
+
+    The arrays are never written to, so they may be read-only and shared between processes.
+    """
+
+    names: tuple[str, ...]
+    config: TimmConfig
+    layout: Layout
+    weights: NDArray[np.float32]
+    integers: Mapping[str, NDArray[Any]]
+
+    @classmethod
+    def from_folders(cls, folders: Sequence[Path], names: Sequence[str] | None = None) -> "IngredientStack":
+        """Read timm folders (``config.json`` and ``model.safetensors``) in the order given.
+
+        ``names`` are the folders' own unless given. Raises IngredientError (``ingredient_count``, ``duplicate_name``,
+        and those of ``verify_folder``).
+        """
+        names = tuple(names) if names is not None else tuple(folder.name for folder in folders)
+        _check_names(names, len(folders))
+        config = read_config(folders[0])
+        layout = Layout.of(build_model(config, "meta"))
+        weights = np.zeros((len(folders), layout.size), dtype=np.float32)
+        for row, folder in zip(weights, folders, strict=True):
+            _read_floats(folder, layout, row)
+        return cls(names, config, layout, weights, _read_integers(folders[0], layout))
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Any]) -> "IngredientStack":
+        """The inverse of ``arrays``; nothing is copied."""
+        return cls(**arrays)
+
+    def arrays(self) -> dict[str, Any]:
+        """Everything as NumPy arrays and plain values, for an object store that shares arrays without copying."""
+        return {
+            "names": self.names,
+            "config": self.config,
+            "layout": self.layout,
+            "weights": self.weights,
+            "integers": dict(self.integers),
+        }
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return self.weights.nbytes + sum(array.nbytes for array in self.integers.values())
+
+    def soup_weights(self, weights: Sequence[float] | NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """``weights`` as float64 of shape (n,). Raises ValueError when their number is wrong or one is not finite."""
+        vector = np.asarray(weights, dtype=np.float64)
+        if vector.shape != (len(self),):
+            raise ValueError(f"{len(self)} ingredients take {len(self)} soup weights, not shape {vector.shape}")
+        if not np.isfinite(vector).all():
+            raise ValueError(f"soup weights must be finite, not {vector.tolist()}")
+        return vector
+
+
+def _check_names(names: tuple[str, ...], folders: int) -> None:
+    if not MIN_INGREDIENTS <= folders <= MAX_INGREDIENTS:
+        message = f"a pantry has {MIN_INGREDIENTS} to {MAX_INGREDIENTS} ingredients, not {folders}"
+        raise IngredientError("ingredient_count", message)
+    if len(names) != folders:
+        raise IngredientError("ingredient_count", f"{folders} ingredients need {folders} names, not {len(names)}")
+    if len(set(names)) != folders:
+        raise IngredientError("duplicate_name", f"ingredients need different names, not {', '.join(names)}")
+
+
+def _read_floats(folder: Path, layout: Layout, row: NDArray[np.float32]) -> None:
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(safe_open(folder / WEIGHTS_FILE, framework="pt"))
+            stored = set(file.keys())
+            for slot in layout.slots:
+                tensor = file.get_tensor(_stored_name(slot, stored, folder))
+                if tuple(tensor.shape) != slot.shape:
+                    message = f"{folder}: {slot.names[0]} has shape {tuple(tensor.shape)}, not {slot.shape}"
+                    raise IngredientError("shape_mismatch", message)
+                row[slot.offset : slot.end] = tensor.reshape(-1).to(torch.float32).numpy()
+        except (OSError, SafetensorError) as error:
+            message = f"{folder / WEIGHTS_FILE} cannot be read as safetensors: {error}"
+            raise IngredientError("weights_unreadable", message) from error
+
+
+def _stored_name(slot: Slot, stored: set[str], folder: Path) -> str:
+    for name in slot.names:
+        if name in stored:
+            return name
+    raise IngredientError("missing_keys", f"{folder / WEIGHTS_FILE} lacks {slot.names[0]}")
+
+
+def _read_integers(folder: Path, layout: Layout) -> dict[str, NDArray[Any]]:
+    with safe_open(folder / WEIGHTS_FILE, framework="pt") as file:
+        stored = set(file.keys())
+        return {name: file.get_tensor(name).numpy() for name in layout.integer_names if name in stored}
