@@ -1,0 +1,153 @@
+"""Reading of npz files: arrays of images and labels, without pickle."""
+
+import hashlib
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from service.adaptation_sets.contents import Contents
+from service.archives.members import Kind, Limits, Member
+from service.archives.reader import Format, read_members, sniff
+from service.errors import InvalidSet, TooLarge
+from service.settings import Settings
+
+ARRAY_FILE = "images.npy"
+_MEMBERS = ("images.npy", "labels.npy")
+_BLOCK_BYTES = 2**24
+_MOST_LABELS = 256
+_LARGEST_LABEL = 10**9 - 1
+
+
+def is_npz(staged: Path, limits: Limits) -> bool:
+    """Whether the file at ``staged`` is a zip of arrays. Raises as read_members does."""
+    if sniff(staged, InvalidSet) is not Format.ZIP:
+        return False
+    paths = [member.path for member in read_members(staged, limits, InvalidSet)]
+    return bool(paths) and all(path.endswith(".npy") and "/" not in path for path in paths)
+
+
+def read_npz(staged: Path, settings: Settings, limits: Limits, folder: Path) -> Contents:
+    """The arrays of the npz at ``staged``; its images go to ``folder / ARRAY_FILE``.
+
+    ``images`` is uint8 of shape (N, H, W) or (N, H, W, C); ``labels`` are integers of shape (N,), or (N, K) with -1
+    where an image has fewer than K accepted classes. Raises InvalidSet or TooLarge with a stable code.
+    """
+    unpacked = folder / "unpacked"
+    unpacked.mkdir()
+    members = {member.path for member in _extract(staged, limits, unpacked)}
+    if members != set(_MEMBERS):
+        raise InvalidSet(
+            f"the npz holds {', '.join(sorted(members))}: it must hold images and labels alone", code="npz_arrays"
+        )
+    images = _check_images(_mapped(unpacked / "images.npy"), settings)
+    labels = _check_labels(_mapped(unpacked / "labels.npy"), len(images))
+    digest = _copy(images, folder / ARRAY_FILE)
+    shape = tuple(int(side) for side in images.shape)
+    for path in unpacked.iterdir():
+        path.unlink()
+    unpacked.rmdir()
+    return Contents(labels, None, (), (digest,), shape)
+
+
+def _extract(staged: Path, limits: Limits, folder: Path) -> Iterator[Member]:
+    for member in read_members(staged, limits, InvalidSet):
+        if member.kind is Kind.FILE and member.path in _MEMBERS:
+            with (folder / member.path).open("wb") as file:
+                file.writelines(member.chunks())
+        yield member
+
+
+def _mapped(path: Path) -> NDArray[Any]:
+    name = path.stem
+    try:
+        shape, dtype = _header(path)
+        if dtype.hasobject:
+            raise InvalidSet(f"the array {name!r} holds Python objects: save it as integers", code="npz_object")
+        if math.prod(shape) == 0:
+            raise InvalidSet(f"the array {name!r} is empty, of shape {shape}: add images", code="no_images")
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except InvalidSet:
+        raise
+    except Exception as error:
+        raise InvalidSet(
+            f"the array {name!r} is damaged ({error}): write the npz again", code="damaged_archive"
+        ) from error
+    return array
+
+
+def _header(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    with path.open("rb") as file:
+        version = npy.read_magic(file)
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, _, dtype = read(file)
+    return shape, dtype
+
+
+def _blocks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    rows = max(1, _BLOCK_BYTES // max(1, array[:1].nbytes))
+    for start in range(0, len(array), rows):
+        yield array[start : start + rows]
+
+
+def _check_type(array: NDArray[Any], name: str, wanted: str) -> None:
+    if array.dtype.kind in "fc" and not all(bool(np.isfinite(block).all()) for block in _blocks(array)):
+        raise InvalidSet(f"the array {name!r} has NaN or infinite values: remove them", code="npz_not_finite")
+    raise InvalidSet(f"the array {name!r} is of type {array.dtype}: save it as {wanted}", code="npz_dtype")
+
+
+def _check_images(images: NDArray[Any], settings: Settings) -> NDArray[np.uint8]:
+    if images.dtype != np.uint8:
+        _check_type(images, "images", "uint8, 0 to 255")
+    if images.ndim not in {3, 4}:
+        raise InvalidSet(
+            f"the array 'images' has shape {images.shape}: make it (N, H, W) or (N, H, W, C)", code="npz_shape"
+        )
+    if images.ndim == 4 and images.shape[1] in {1, 3} and images.shape[3] not in {1, 3, 4}:
+        raise InvalidSet(
+            f"the array 'images' has shape {images.shape}, channels first: move them last, (N, H, W, C)",
+            code="npz_shape",
+        )
+    if len(images) > settings.max_images:
+        raise TooLarge(f"the set has more than {settings.max_images} images: send fewer", code="too_many_images")
+    if images.shape[1] * images.shape[2] > settings.max_image_pixels:
+        raise TooLarge(
+            f"the images have more than {settings.max_image_pixels} pixels: scale them down", code="image_too_large"
+        )
+    return images
+
+
+def _check_labels(labels: NDArray[Any], images: int) -> tuple[tuple[int, ...], ...]:
+    if labels.dtype.kind not in "iu":
+        _check_type(labels, "labels", "integers")
+    columns = labels.reshape(len(labels), -1) if labels.ndim in {1, 2} else labels
+    if columns.ndim != 2 or len(columns) != images or columns.shape[1] > _MOST_LABELS:
+        raise InvalidSet(
+            f"the array 'labels' has shape {labels.shape}: make it ({images},), "
+            f"or ({images}, K) with K up to {_MOST_LABELS}",
+            code="npz_shape",
+        )
+    accepted = tuple(tuple(sorted({int(label) for label in row if label != -1})) for row in columns)
+    for index, row in enumerate(accepted):
+        if not row or row[0] < 0 or row[-1] > _LARGEST_LABEL:
+            raise InvalidSet(
+                f"the labels of image {index} are {list(row)}: give it one class index or more, padded with -1",
+                code="npz_labels",
+            )
+    return accepted
+
+
+def _copy(images: NDArray[np.uint8], target: Path) -> str:
+    hasher = hashlib.sha256()
+    with target.open("wb") as file:
+        header = {"descr": npy.dtype_to_descr(images.dtype), "fortran_order": False, "shape": images.shape}
+        npy.write_array_header_1_0(file, header)
+        for block in _blocks(images):
+            data = np.ascontiguousarray(block).tobytes()
+            hasher.update(data)
+            file.write(data)
+    return hasher.hexdigest()

@@ -1,0 +1,131 @@
+"""How a set's classes meet a model's logits."""
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from service.adaptation_sets.contents import as_index, class_order
+from service.adaptation_sets.stored import StoredSet
+from service.errors import InvalidSet
+from service.schemas.adaptation_set import LabelMap, ModelClass
+
+_NAMED = 8
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What is scored: columns of the model's classes, and the columns that are right for each image.
+
+    columns:      for each column the model's class indices; its score is the mean of their softmax.
+    column_names: the columns' names, for people.
+    accepted:     for each image the columns that count as right. A prediction is the column of the highest score.
+    """
+
+    columns: tuple[tuple[int, ...], ...]
+    column_names: tuple[str, ...]
+    accepted: tuple[tuple[int, ...], ...]
+
+
+def resolve(stored: StoredSet, label_names: Sequence[str] | None, num_classes: int) -> Labels:
+    """The labels of ``stored`` for a model of ``num_classes`` classes, named ``label_names`` where it names them.
+
+    Without a label map there is one column for each class of the model. A folder's name is matched with the label
+    names exactly; when not all folders match and all are integers, they are class indices, by value. Labels of an
+    npz are always class indices. With a label map the columns are its classes alone, integers by value and then
+    names; classes mapped to the same classes of the model share a column.
+
+    Raises InvalidSet: ``unknown_class`` when a class is none of the model's, ``one_class`` when all images are of
+    one column, so that every model would be right.
+    """
+    if stored.label_map is None:
+        labels = _own_classes(stored, label_names, num_classes)
+    else:
+        labels = _mapped_classes(stored, stored.label_map, label_names, num_classes)
+    if len({column for columns in labels.accepted for column in columns}) < 2:
+        raise InvalidSet(
+            "all images of the set have one class of this pantry: send images of at least two classes",
+            param="adaptation_set",
+            code="one_class",
+        )
+    return labels
+
+
+def _own_classes(stored: StoredSet, label_names: Sequence[str] | None, num_classes: int) -> Labels:
+    by_name = _by_name(label_names)
+    names = {name for classes in stored.accepted for name in classes}
+    if names.issubset(by_name):
+        index_of: dict[ModelClass, int] = {name: by_name[str(name)] for name in names}
+    elif all(as_index(name) is not None for name in names):
+        index_of = {name: _checked_index(name, num_classes) for name in names}
+    else:
+        unknown = next(name for name in sorted(map(str, names), key=class_order) if name not in by_name)
+        raise _unknown(unknown, label_names, num_classes)
+    columns = tuple((index,) for index in range(num_classes))
+    column_names = tuple(label_names) if label_names is not None else tuple(map(str, range(num_classes)))
+    return Labels(columns, column_names, _accepted(stored, index_of))
+
+
+def _mapped_classes(
+    stored: StoredSet, label_map: LabelMap, label_names: Sequence[str] | None, num_classes: int
+) -> Labels:
+    places: dict[tuple[int, ...], int] = {}
+    names: list[list[str]] = []
+    column_of: dict[str, int] = {}
+    for name in sorted(label_map, key=class_order):
+        target = label_map[name]
+        indices = _target_indices(target if isinstance(target, list) else [target], label_names, num_classes)
+        if indices not in places:
+            places[indices] = len(places)
+            names.append([])
+        column_of[name] = places[indices]
+        names[places[indices]].append(name)
+    index_of = {name: column_of[str(name)] for classes in stored.accepted for name in classes}
+    return Labels(tuple(places), tuple("/".join(group) for group in names), _accepted(stored, index_of))
+
+
+def _target_indices(
+    targets: Iterable[ModelClass], label_names: Sequence[str] | None, num_classes: int
+) -> tuple[int, ...]:
+    by_name = _by_name(label_names)
+    indices = set()
+    for target in targets:
+        if isinstance(target, str) and target in by_name:
+            indices.add(by_name[target])
+        elif as_index(target) is not None:
+            indices.add(_checked_index(target, num_classes))
+        else:
+            raise _unknown(str(target), label_names, num_classes, param="label_map")
+    return tuple(sorted(indices))
+
+
+def _by_name(label_names: Sequence[str] | None) -> dict[ModelClass, int]:
+    return {unicodedata.normalize("NFC", name): index for index, name in enumerate(label_names or ())}
+
+
+def _checked_index(name: ModelClass, num_classes: int) -> int:
+    index = as_index(name)
+    if index is None or not 0 <= index < num_classes:
+        raise InvalidSet(
+            f"the class {name} is out of range: the pantry's models have the classes 0 to {num_classes - 1}",
+            param="adaptation_set",
+            code="unknown_class",
+        )
+    return index
+
+
+def _accepted(stored: StoredSet, index_of: dict[ModelClass, int]) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(sorted({index_of[name] for name in classes})) for classes in stored.accepted)
+
+
+def _unknown(
+    name: str, label_names: Sequence[str] | None, num_classes: int, param: str = "adaptation_set"
+) -> InvalidSet:
+    known = f"the indices 0 to {num_classes - 1}"
+    if label_names:
+        more = ", ..." if len(label_names) > _NAMED else ""
+        known = f"{', '.join(label_names[:_NAMED])}{more}, or {known}"
+    return InvalidSet(
+        f"the class {name!r} is none of the pantry's: rename it or map it by a label_map to one of {known}",
+        param=param,
+        code="unknown_class",
+    )

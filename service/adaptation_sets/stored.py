@@ -1,0 +1,84 @@
+"""A set in the artifact store, opened for use."""
+
+import json
+import zipfile
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from service.adaptation_sets.archive import IMAGES_FILE
+from service.adaptation_sets.arrays import ARRAY_FILE
+from service.adaptation_sets.contents import Contents
+from service.adaptation_sets.images import decode
+from service.errors import InvalidSet
+from service.schemas.adaptation_set import AdaptationSet, LabelMap, ModelClass
+
+CONTENTS_FILE = "contents.json"
+DOCUMENT_FILE = "set.json"
+
+
+class StoredSet:
+    """The images and classes of one stored set, in an order that follows from its contents alone."""
+
+    def __init__(self, document: AdaptationSet, folder: Path, max_pixels: int) -> None:
+        self.document = document
+        self._folder = folder
+        self._max_pixels = max_pixels
+
+    def __len__(self) -> int:
+        return self.document.images
+
+    @property
+    def digest(self) -> str:
+        """The set's id: sha256 of its contents."""
+        return self.document.id
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Classes of the set, integers by value, then names."""
+        return tuple(self.document.classes)
+
+    @property
+    def label_map(self) -> LabelMap | None:
+        """Class of the set to the model's; None when the classes are the model's own."""
+        return self.document.label_map
+
+    @cached_property
+    def contents(self) -> Contents:
+        """Classes, paths and digests of the images."""
+        return Contents.from_document(json.loads((self._folder / CONTENTS_FILE).read_text("utf-8")))
+
+    @property
+    def accepted(self) -> tuple[tuple[ModelClass, ...], ...]:
+        """Accepted classes of each image: folder names (str), or the class indices of an npz (int)."""
+        return self.contents.accepted
+
+    def check_channels(self, channels: int) -> None:
+        """Raise InvalidSet (``channels_mismatch``) when the images cannot be shown to a model of ``channels``.
+
+        Grey and colour images are turned into each other; an array of other channels must have exactly the model's.
+        """
+        shape = self.contents.shape
+        of_array = shape[3] if len(shape) == 4 else 1
+        if of_array not in {1, 3, 4, channels} or (channels not in {1, 3} and shape and of_array != channels):
+            raise InvalidSet(
+                f"the images have {of_array} channels and the pantry's models take {channels}: convert the images",
+                param="adaptation_set",
+                code="channels_mismatch",
+            )
+
+    def images(self) -> Iterator[Image.Image | NDArray[np.uint8]]:
+        """The images in order: PIL images turned upright in the mode of their file, or arrays (H, W) or (H, W, C)."""
+        if self.contents.shape:
+            return iter(np.load(self._folder / ARRAY_FILE, mmap_mode="r", allow_pickle=False))
+        return self._decoded()
+
+    def _decoded(self) -> Iterator[Image.Image]:
+        with zipfile.ZipFile(self._folder / IMAGES_FILE) as archive:
+            for path, digest in zip(self.contents.paths, self.contents.digests, strict=True):
+                with archive.open(digest) as stream:
+                    yield decode(stream, path, self._max_pixels)
