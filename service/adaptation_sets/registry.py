@@ -30,6 +30,15 @@ class SetRegistry:
         The caller keeps ``staged``. Raises InvalidSet or TooLarge with a stable code, and StorageFull; then nothing
         is kept.
         """
+        return self.admit(staged, label_map, lambda _: None)[0]
+
+    def admit(
+        self, staged: Path, label_map: LabelMap | None, check: Callable[[StoredSet], None]
+    ) -> tuple[AdaptationSet, bool]:
+        """As ``add``, if ``check`` does not raise: it sees the set before it is stored.
+
+        Returns the set and whether it is new here. What ``check`` raises is passed on, and nothing is kept.
+        """
         with self._store.staging() as staging:
             folder = staging / "set"
             folder.mkdir()
@@ -37,8 +46,9 @@ class SetRegistry:
             contents = dataclasses.replace(contents, label_map=joined_label_map(label_map, contents.label_map))
             self._check(contents)
             document = self._write(contents, folder)
-            self._store.commit_folder(folder, self._store.adaptation_set(document.id))
-        return self.get(document.id)
+            check(StoredSet(document, folder, self._settings.max_image_pixels))
+            is_new = self._store.commit_folder(folder, self._store.adaptation_set(document.id))
+        return self.get(document.id), is_new
 
     def get(self, set_id: str) -> AdaptationSet:
         """The set with this id. Raises SetNotFound."""
