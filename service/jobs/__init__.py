@@ -1,0 +1,1 @@
+"""Jobs in Redis: their states, queue, points and events."""

@@ -1,0 +1,92 @@
+"""The names of all keys in Redis, and of soup weights in them."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+def weights_key(weights: Sequence[float]) -> str:
+    """Name of a soup in a hash of points: its weights in the pantry's order, to 12 digits; -0 is 0."""
+    return ",".join(format(weight + 0.0, ".12g") for weight in weights)
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Key names under one prefix. The Lua scripts build the same names.
+
+    On a Redis cluster the prefix must be a hash tag, such as ``{soupsearch}``: a script touches several keys.
+    """
+
+    prefix: str
+
+    @property
+    def queue(self) -> str:
+        """Stream of waiting jobs, an entry each; claiming a job removes its entry."""
+        return f"{self.prefix}:queue"
+
+    @property
+    def returned(self) -> str:
+        """List of jobs given back after an attempt; they go before those that never ran."""
+        return f"{self.prefix}:returned"
+
+    @property
+    def jobs(self) -> str:
+        """Sorted set of all jobs by creation, in ms since the epoch."""
+        return f"{self.prefix}:jobs"
+
+    @property
+    def leases(self) -> str:
+        """Sorted set of claimed jobs by the end of their lease, in ms since the epoch."""
+        return f"{self.prefix}:leases"
+
+    @property
+    def expiries(self) -> str:
+        """Sorted set of ended jobs by the end of their keeping, in ms since the epoch."""
+        return f"{self.prefix}:expiries"
+
+    @property
+    def models(self) -> str:
+        """Hash of merged models: digest to the number of jobs that name it."""
+        return f"{self.prefix}:models"
+
+    @property
+    def checks(self) -> str:
+        """List of uploaded pantries that a worker should check."""
+        return f"{self.prefix}:checks"
+
+    def status(self, status: str) -> str:
+        """Sorted set of the jobs in one status, by creation."""
+        return f"{self.prefix}:status:{status}"
+
+    def job(self, job_id: str) -> str:
+        """Hash of one job."""
+        return f"{self.prefix}:job:{job_id}"
+
+    def points(self, job_id: str) -> str:
+        """Hash of a job's points: weights key to document."""
+        return f"{self.prefix}:job:{job_id}:points"
+
+    def order(self, job_id: str) -> str:
+        """Sorted set of a job's points: weights key by index."""
+        return f"{self.prefix}:job:{job_id}:order"
+
+    def events(self, job_id: str) -> str:
+        """Stream of a job's events."""
+        return f"{self.prefix}:job:{job_id}:events"
+
+    def expired(self, job_id: str) -> str:
+        """Present while a removed job answers 410 rather than 404."""
+        return f"{self.prefix}:expired:{job_id}"
+
+    def journal(self, scope: str) -> str:
+        """Hash of all finished points of one scope: weights key to document."""
+        return f"{self.prefix}:journal:{scope}"
+
+    def check(self, check_id: str) -> str:
+        """List that receives the answer to one check of a pantry."""
+        return f"{self.prefix}:check:{check_id}"
+
+
+def idempotency_name(key: str) -> str:
+    """Short name, of fixed length, of a user's Idempotency-Key."""
+    return hashlib.sha256(key.encode()).hexdigest()

@@ -1,0 +1,103 @@
+"""The queue as supervisors use it: claims, leases and attempts."""
+
+import secrets
+from dataclasses import dataclass
+from typing import Literal
+
+from service.errors import FencedOut, JobNotFound
+from service.jobs.records import Records
+from service.schemas.job import JobError, JobStatus
+from service.schemas.result import Result
+
+MAX_BLOCK_MS = 10_000
+"""Longest wait in one call, well below the timeout of a connection."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One attempt at a job; the attempt number goes with every write and is refused once it is superseded."""
+
+    job_id: str
+    attempt: int
+
+
+class JobQueue(Records):
+    """Claims with leases: each waiting job goes to one supervisor, and back to the queue when that falls silent.
+
+    A failed or released job is claimed before those that never ran. After ``settings.max_attempts`` failed attempts
+    (an expired lease is one, a release is none) it ends as ``failed`` with ``attempts_exhausted``.
+    """
+
+    def claim(self, supervisor_id: str, block_ms: int = 0) -> Claim | None:
+        """Take the next job for ``settings.lease`` seconds, or None when none came within ``block_ms``.
+
+        Waits at most ten seconds. Jobs of silent supervisors are given back to the queue first.
+        """
+        token = secrets.token_hex(8)
+        claim, last_entry, wait = self._try_claim(supervisor_id, token)
+        if claim is not None or block_ms <= 0:
+            return claim
+        block_ms = min(block_ms, MAX_BLOCK_MS, wait if wait >= 0 else MAX_BLOCK_MS)
+        self.redis.xread({self.keys.queue: last_entry}, count=1, block=max(block_ms, 1))
+        return self._try_claim(supervisor_id, token)[0]
+
+    def _try_claim(self, supervisor_id: str, token: str) -> tuple[Claim | None, str, int]:
+        lease_ms = round(1000 * self.settings.lease)
+        outcome, rest = self._scripts.run(
+            "claim", supervisor_id, token, lease_ms, self.settings.max_attempts, self._job_ttl_ms
+        )
+        if outcome == "ok":
+            return Claim(str(rest[0]), int(rest[1])), "", 0
+        return None, str(rest[0]), int(rest[1])
+
+    def renew(self, job_id: str, attempt: int, lease_s: float | None = None) -> bool:
+        """Hold the job for another ``lease_s`` (default ``settings.lease``) seconds.
+
+        False when the attempt is not the current one any more: stop its child.
+        """
+        lease_ms = round(1000 * (self.settings.lease if lease_s is None else lease_s))
+        try:
+            self._write("renew", job_id, attempt, lease_ms)
+        except (FencedOut, JobNotFound):
+            return False
+        return True
+
+    def release(self, job_id: str, attempt: int) -> None:
+        """Give the job back, unharmed, for another supervisor: at a shutdown. Raises FencedOut, JobNotFound."""
+        self._write("release", job_id, attempt)
+
+    def fail_attempt(self, job_id: str, attempt: int, reason: str) -> bool:
+        """Note that the attempt failed; True when the job is tried again, False when that was the last attempt.
+
+        A job being cancelled ends as ``cancelled`` after its last attempt. Raises FencedOut, JobNotFound.
+        """
+        limit = self.settings.max_attempts
+        return bool(self._write("fail", job_id, attempt, reason, limit, self._job_ttl_ms)[0])
+
+    def set_phase(self, job_id: str, attempt: int, status: Literal["running", "finalizing"]) -> None:
+        """Move between running and finalizing; a job being cancelled stays ``cancelling``. Raises FencedOut."""
+        self._write("phase", job_id, attempt, status)
+
+    def should_cancel(self, job_id: str, attempt: int) -> bool:
+        """Whether the user asked to cancel. Raises FencedOut when the attempt is superseded, JobNotFound."""
+        holder, status = self.redis.hmget(self.keys.job(job_id), ["holder", "status"])
+        if status is None:
+            self._raise_missing(job_id)
+        if holder != str(attempt):
+            msg = f"attempt {attempt} of job {job_id} no longer holds it"
+            raise FencedOut(msg)
+        return bool(status == JobStatus.CANCELLING)
+
+    def finish(self, job_id: str, attempt: int, status: JobStatus, outcome: Result | JobError | None = None) -> None:
+        """End the job, for good: succeeded with its result, failed with its error, cancelled with what there is.
+
+        The model of the result must be in the artifact store by then. Raises FencedOut, JobNotFound.
+        """
+        wanted = {JobStatus.SUCCEEDED: Result, JobStatus.FAILED: JobError}.get(status)
+        if not status.is_terminal or (wanted is not None and not isinstance(outcome, wanted)):
+            msg = f"a job cannot end as {status} with {type(outcome).__name__}"
+            raise ValueError(msg)
+        result = outcome.model_dump_json() if isinstance(outcome, Result) else ""
+        error = outcome.model_dump_json(exclude={"attempts"}) if isinstance(outcome, JobError) else ""
+        model = outcome.model.sha256 if isinstance(outcome, Result) else ""
+        self._write("finish", job_id, attempt, status, self._job_ttl_ms, result, error, model)

@@ -1,0 +1,141 @@
+-- Put before every script. KEYS[1] is the prefix of all keys; the scripts name the others themselves,
+-- so that on a Redis cluster the prefix must be a hash tag, as in "{soupsearch}".
+
+local time = redis.call("TIME")
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local EVENTS_KEPT = 20000
+local ENDED = { succeeded = true, failed = true, cancelled = true }
+
+local function key(...)
+  return table.concat({ KEYS[1], ... }, ":")
+end
+
+local function job_key(id)
+  return key("job", id)
+end
+
+local function get(id, field)
+  return redis.call("HGET", job_key(id), field)
+end
+
+local function set(id, ...)
+  redis.call("HSET", job_key(id), ...)
+end
+
+local function changed(id)
+  redis.call("HINCRBY", job_key(id), "version", 1)
+end
+
+local function append_event(id, kind, data)
+  redis.call("XADD", key("job", id, "events"), "MAXLEN", "~", EVENTS_KEPT, "*", "type", kind, "data", data)
+end
+
+-- Documents in one field, a line each; a document that is there already is not added again.
+local function append_line(id, field, line)
+  local lines = get(id, field) or ""
+  if string.find("\n" .. lines .. "\n", "\n" .. line .. "\n", 1, true) then
+    return false
+  end
+  set(id, field, lines == "" and line or lines .. "\n" .. line)
+  return true
+end
+
+local function status_event(id, kind)
+  local data = { status = get(id, "status"), attempt = tonumber(get(id, "attempt")) }
+  append_event(id, kind, cjson.encode(data))
+end
+
+local function set_status(id, status)
+  local before = get(id, "status")
+  if before == status then
+    return
+  end
+  if before then
+    redis.call("ZREM", key("status", before), id)
+  end
+  redis.call("ZADD", key("status", status), get(id, "created_at"), id)
+  set(id, "status", status)
+  status_event(id, "status")
+end
+
+local function progress_event(id)
+  local names = { "done", "pruned", "total", "images", "attempt_points", "attempt_started_at", "progress_at" }
+  local values = redis.call("HMGET", job_key(id), unpack(names))
+  local data = {}
+  for position, name in ipairs(names) do
+    data[name] = tonumber(values[position] or 0)
+  end
+  append_event(id, "progress", cjson.encode(data))
+end
+
+-- nil when `attempt` may write to the job, else why it may not.
+local function refusal(id, attempt)
+  local holder = get(id, "holder")
+  if not holder then
+    return "missing"
+  end
+  if holder ~= attempt then
+    return "fenced"
+  end
+  return nil
+end
+
+local function leave_queue(id)
+  local entry = get(id, "entry")
+  if entry then
+    redis.call("XDEL", key("queue"), entry)
+    redis.call("HDEL", job_key(id), "entry")
+  end
+  redis.call("LREM", key("returned"), 0, id)
+end
+
+-- The entry wakes supervisors that wait for the stream; the list puts the job before those that never ran.
+local function return_to_queue(id)
+  redis.call("ZREM", key("leases"), id)
+  redis.call("RPUSH", key("returned"), id)
+  set(id, "holder", 0, "entry", redis.call("XADD", key("queue"), "*", "job", id))
+  if get(id, "status") ~= "cancelling" then
+    set_status(id, "queued")
+  end
+  changed(id)
+end
+
+local function end_job(id, status, ttl)
+  redis.call("ZREM", key("leases"), id)
+  set(id, "holder", 0, "finished_at", now, "expires_at", now + ttl)
+  redis.call("ZADD", key("expiries"), now + ttl, id)
+  set_status(id, status)
+  status_event(id, "end")
+  changed(id)
+end
+
+-- Note a failed attempt; true when the job is tried again, false when it has ended.
+local function fail_attempt(id, reason, max_attempts, ttl)
+  local attempt = get(id, "attempt")
+  local failures = redis.call("HINCRBY", job_key(id), "failed_attempts", 1)
+  append_line(id, "failures", cjson.encode("attempt " .. attempt .. ": " .. reason))
+  set(id, "last_failed", attempt)
+  if failures < max_attempts then
+    return_to_queue(id)
+    return true
+  end
+  local message = "all " .. failures .. " attempts failed; the last: " .. reason
+  set(id, "error", cjson.encode({ code = "attempts_exhausted", message = message, retryable = true }))
+  end_job(id, get(id, "status") == "cancelling" and "cancelled" or "failed", ttl)
+  return false
+end
+
+local function forget_job(id)
+  local job = redis.call("HMGET", job_key(id), "status", "model", "idempotency")
+  if job[2] and redis.call("HINCRBY", key("models"), job[2], -1) <= 0 then
+    redis.call("HDEL", key("models"), job[2])
+  end
+  if job[3] and redis.call("HGET", job[3], "job") == id then
+    redis.call("UNLINK", job[3])
+  end
+  redis.call("ZREM", key("status", job[1]), id)
+  redis.call("ZREM", key("jobs"), id)
+  redis.call("ZREM", key("expiries"), id)
+  redis.call("UNLINK", job_key(id), key("job", id, "points"), key("job", id, "order"), key("job", id, "events"))
+end

@@ -1,0 +1,55 @@
+-- id, attempt, seconds to keep the journal, best or "", then for each point: weights key, index, images, pruned, document
+-- -> ok, newly recorded | missing | fenced | not_started
+local id, attempt, keep, best = unpack(ARGV, 1, 4)
+local refused = refusal(id, attempt)
+if refused then
+  return { refused }
+end
+local scope = get(id, "scope")
+if not scope then
+  return { "not_started" }
+end
+
+local journal = key("journal", scope)
+local recorded, evaluated, pruned_points, spent = 0, 0, 0, 0
+
+local function record(weights, index, images, pruned, document)
+  if redis.call("HSETNX", key("job", id, "points"), weights, document) == 0 then
+    return
+  end
+  redis.call("ZADD", key("job", id, "order"), index, weights)
+  recorded = recorded + 1
+  -- A pruned point is unfinished: whether it may be dropped depends on the others of this search.
+  if pruned == "1" then
+    pruned_points = pruned_points + 1
+  end
+  if pruned == "1" or redis.call("HSETNX", journal, weights, document) == 1 then
+    evaluated = evaluated + 1
+    spent = spent + tonumber(images)
+  end
+  append_event(id, "point", document)
+end
+
+for first = 5, #ARGV, 5 do
+  record(unpack(ARGV, first, first + 4))
+end
+
+local better = best ~= "" and best ~= get(id, "best")
+if recorded == 0 and not better then
+  return { "ok", 0 }
+end
+if better then
+  set(id, "best", best)
+  append_event(id, "best", best)
+end
+if recorded > 0 then
+  redis.call("EXPIRE", journal, keep)
+  redis.call("HINCRBY", job_key(id), "done", recorded)
+  redis.call("HINCRBY", job_key(id), "pruned", pruned_points)
+  redis.call("HINCRBY", job_key(id), "images", spent)
+  redis.call("HINCRBY", job_key(id), "attempt_points", evaluated)
+  set(id, "progress_at", now)
+  progress_event(id)
+end
+changed(id)
+return { "ok", recorded }

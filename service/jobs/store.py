@@ -1,0 +1,133 @@
+"""The job store: all states of all jobs, in Redis alone."""
+
+import secrets
+from dataclasses import dataclass, field
+
+from service.errors import IdempotencyConflict, JobNotFinished, QuotaExceeded
+from service.jobs.catalogue import JobCatalogue, cursor
+from service.jobs.documents import job_of
+from service.jobs.journal import JobJournal
+from service.jobs.keys import idempotency_name
+from service.jobs.queue import JobQueue
+from service.schemas.job import Job, JobPage, JobStatus, RequestEcho
+
+SWEEP_BATCH = 100
+
+
+def new_job_id() -> str:
+    """A random id: 80 bits, so that nobody finds another's job by guessing."""
+    return secrets.token_hex(10)
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """A checked request, about to become a job."""
+
+    request: RequestEcho
+    id: str = field(default_factory=new_job_id)
+
+
+@dataclass(frozen=True)
+class Submission:
+    """The job that a request led to; ``created`` is False when an earlier request with its key had made it."""
+
+    job_id: str
+    created: bool
+
+
+class JobStore(JobQueue, JobJournal, JobCatalogue):
+    """Jobs from acceptance to expiry; what API processes, supervisors and children share.
+
+    Every change is one Lua script: it happens whole or not at all, and a call repeated after a lost connection does
+    no harm. What ``submit`` accepted is never lost while Redis keeps its append-only file. Methods with an
+    ``attempt`` are for workers, and refused (FencedOut) for any but the current attempt. All raise
+    redis.RedisError when Redis stays away.
+    """
+
+    def submit(self, job: NewJob, *, idempotency_key: str | None, body_digest: str) -> Submission:
+        """Accept a job. The same key with the same digest of the body gives the job of the first call.
+
+        Raises IdempotencyConflict for the same key with another body, QuotaExceeded when too many jobs wait.
+        """
+        request = job.request
+        outcome, rest = self._scripts.run(
+            "submit",
+            job.id,
+            "" if idempotency_key is None else idempotency_name(idempotency_key),
+            body_digest,
+            self.settings.idempotency_ttl,
+            self.settings.max_queued_jobs,
+            request.model_dump_json(),
+            request.request.pantry,
+            ",".join(request.adaptation_sets),
+        )
+        if outcome == "conflict":
+            msg = f"this Idempotency-Key belongs to job {rest[0]} with another body: take a new key for a new request"
+            raise IdempotencyConflict(msg, param="Idempotency-Key")
+        if outcome == "full":
+            msg = f"{rest[0]} jobs wait already, of at most {self.settings.max_queued_jobs}: try again later"
+            raise QuotaExceeded(msg)
+        return Submission(str(rest[0]), bool(rest[1]))
+
+    def get(self, job_id: str) -> Job:
+        """The job as it is now. Raises JobNotFound, or Expired when it was removed after its time."""
+        fields = self._fields([job_id])[0]
+        if not fields:
+            self._raise_missing(job_id)
+        return self._job(job_id, fields, self._positions() if fields["status"] == JobStatus.QUEUED else {})
+
+    def version(self, job_id: str) -> str:
+        """Changes whenever ``get`` would answer otherwise; much cheaper. Raises JobNotFound, Expired."""
+        version, status = self.redis.hmget(self.keys.job(job_id), ["version", "status"])
+        if version is None:
+            self._raise_missing(job_id)
+        changes = str(version)
+        return f"{changes}-{self._positions().get(job_id, 0)}" if status == JobStatus.QUEUED else changes
+
+    def cancel(self, job_id: str) -> Job:
+        """Ask to end a job: one that waits is cancelled at once, one that runs is ``cancelling``, others stay.
+
+        Raises JobNotFound, Expired.
+        """
+        if self._scripts.run("cancel", job_id, self._job_ttl_ms)[0] == "missing":
+            self._raise_missing(job_id)
+        return self.get(job_id)
+
+    def delete(self, job_id: str) -> None:
+        """Remove an ended job, its points and events; its model goes at the artifact store's next sweep.
+
+        Raises JobNotFound, Expired, JobNotFinished.
+        """
+        outcome, rest = self._scripts.run("delete", job_id)
+        if outcome == "missing":
+            self._raise_missing(job_id)
+        if outcome == "not_ended":
+            msg = f"job {job_id} is {rest[0]}: cancel it, and delete it once it has ended"
+            raise JobNotFinished(msg)
+
+    def sweep(self) -> tuple[str, ...]:
+        """Remove the jobs whose time is over and return their ids; for another ``job_ttl`` they answer Expired."""
+        removed: tuple[str, ...] = ()
+        while batch := self._scripts.run("sweep", self._job_ttl_ms, SWEEP_BATCH)[1]:
+            removed += tuple(map(str, batch))
+        return removed
+
+    def _job(self, job_id: str, fields: dict[str, str], positions: dict[str, int]) -> Job:
+        position = positions.get(job_id, 0) if fields["status"] == JobStatus.QUEUED else None
+        return job_of(job_id, fields, position, self.settings)
+
+    def list(self, limit: int = 50, after: str | None = None, status: JobStatus | None = None) -> JobPage:
+        """At most ``limit`` jobs, newest first, older than the cursor ``after`` (a page's ``next``).
+
+        Raises InvalidRequest when ``after`` is no cursor.
+        """
+        found = self._older(limit + 1, after, status)
+        ids = [job_id for _, job_id in found[:limit]]
+        positions = self._positions()
+        items = [
+            self._job(job_id, fields, positions)
+            for job_id, fields in zip(ids, self._fields(ids), strict=True)
+            if fields
+        ]
+        more = len(found) > limit
+        return JobPage(items=items, next=cursor(*found[limit - 1]) if more else None)

@@ -1,0 +1,35 @@
+"""What tests share: a real Redis server, and settings and a job store of their own for each test."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from service.connection import connect
+from service.embedded.redis import EmbeddedRedis
+from service.jobs.store import JobStore
+from service.settings import Settings
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with EmbeddedRedis(tmp_path_factory.mktemp("redis")) as server:
+        yield server.url
+
+
+@pytest.fixture
+def settings(tmp_path: Path, redis_url: str) -> Settings:
+    return Settings(
+        _env_file=None,
+        data_dir=tmp_path / "data",
+        redis_url=redis_url,
+        redis_prefix=f"test-{uuid4().hex[:12]}",
+        min_free_bytes=0,
+    )
+
+
+@pytest.fixture
+def job_store(settings: Settings) -> Iterator[JobStore]:
+    with connect(settings) as client:
+        yield JobStore(client, settings)
