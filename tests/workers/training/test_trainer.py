@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.waiting import wait_until
+from tests.workers.training.recipes import fashion, tiny_model, training
+from workers.training.checkpoint import CheckpointMismatchError
+from workers.training.network import create_network
+from workers.training.recipe import TrainingRecipe
+from workers.training.trainer import Progress, Trainer
+
+ADVERSARIES: list[dict[str, Any] | None] = [
+    None,
+    {"threats": ["Linf:0.1"], "steps": 1, "random_start": True},
+    {"mode": "eat", "threats": ["Linf:0.1", "L2:1.5"], "steps": 1},
+]
+SCRIPT = """
+import sys, time
+from pathlib import Path
+import torch
+from tests.workers.training.recipes import fashion, tiny_model, training
+from workers.training.network import create_network
+from workers.training.trainer import Trainer
+torch.set_num_threads(1)
+folder, stop_at = Path(sys.argv[1]), int(sys.argv[2])
+recipe = training(adversary={"mode": "eat", "threats": ["Linf:0.1", "L1:12"], "steps": 1}, ema_decay=0.9)
+def on_progress(progress):
+    if progress.step == stop_at:
+        (folder / "reached").touch()
+        time.sleep(600)
+trainer = Trainer(create_network(tiny_model(), 0), tiny_model(), fashion(640), recipe,
+                  checkpoint=folder / "checkpoint", checkpoint_seconds=0)
+torch.save(trainer.run(on_progress).state_dict(), folder / "result")
+"""
+
+
+class Interruption(Exception):
+    """Stops a run where a kill would."""
+
+
+def train(recipe: TrainingRecipe, **options: Any) -> dict[str, Tensor]:
+    trainer = Trainer(create_network(tiny_model(), 0), tiny_model(), fashion(320), recipe, **options)
+    return trainer.run().state_dict()
+
+
+def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Any:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("adversary", ADVERSARIES, ids=["nominal", "single", "eat"])
+def test_equal_seeds_train_alike(adversary: dict[str, Any] | None) -> None:
+    recipe = training(adversary=adversary)
+    first = train(recipe)
+    torch.rand(3)
+    assert equal(first, train(recipe))
+    assert not equal(first, train(training(adversary=adversary, seed=6)))
+
+
+@pytest.mark.parametrize("adversary", ADVERSARIES, ids=["nominal", "single", "eat"])
+@pytest.mark.parametrize("ema_decay", [None, 0.9])
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(
+    tmp_path: Path, adversary: dict[str, Any] | None, ema_decay: float | None
+) -> None:
+    recipe = training(adversary=adversary, ema_decay=ema_decay, optimizer={"name": "adamw", "learning_rate": 0.01})
+
+    def stop(progress: Progress) -> None:
+        if progress.step == 6:
+            raise Interruption
+
+    checkpoint = tmp_path / "checkpoint"
+    trainer = Trainer(
+        create_network(tiny_model(), 0), tiny_model(), fashion(320), recipe, checkpoint=checkpoint, checkpoint_seconds=0
+    )
+    with pytest.raises(Interruption):
+        trainer.run(stop)
+    assert checkpoint.is_file()
+    assert equal(train(recipe, checkpoint=checkpoint), train(recipe))
+
+
+def test_a_killed_process_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
+    killed, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
+    for folder in (killed, undisturbed):
+        folder.mkdir()
+    with _start(killed, stop_at=9) as process:
+        wait_until((killed / "reached").is_file, timeout=60)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    for folder in (killed, undisturbed):
+        with _start(folder, stop_at=-1) as process:
+            assert process.wait(timeout=60) == 0
+    first, second = (torch.load(folder / "result", weights_only=True) for folder in (killed, undisturbed))
+    assert equal(first, second)
+
+
+def _start(folder: Path, stop_at: int) -> subprocess.Popen[bytes]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd())}
+    return subprocess.Popen([sys.executable, "-c", SCRIPT, str(folder), str(stop_at)], env=environment)
+
+
+def test_progress_counts_every_step() -> None:
+    seen: list[Progress] = []
+    recipe = training(epochs=1.5)
+    Trainer(create_network(tiny_model(), 0), tiny_model(), fashion(320), recipe).run(seen.append)
+    assert [progress.step for progress in seen] == list(range(1, 16))
+    assert {progress.steps for progress in seen} == {15}
+    assert all(progress.images_per_second > 0 and 0 <= progress.accuracy <= 1 for progress in seen)
+
+
+def test_training_lowers_the_loss() -> None:
+    seen: list[Progress] = []
+    recipe = training(adversary=None, epochs=8, batch_size=64, optimizer={"learning_rate": 0.1})
+    Trainer(create_network(tiny_model(), 0), tiny_model(), fashion(640), recipe).run(seen.append)
+    assert seen[-1].loss < 0.6 * seen[0].loss
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint"
+    train(training(adversary=None), checkpoint=checkpoint, checkpoint_seconds=0)
+    with pytest.raises(CheckpointMismatchError):
+        train(training(adversary=None, seed=6), checkpoint=checkpoint)

@@ -1,0 +1,52 @@
+"""Training batches in a random order that depends on nothing but the seed."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from workers.data.labelled_images import LabelledImages
+from workers.training.augmentation import augment
+from workers.training.recipe import AugmentationRecipe
+
+
+class Batches:
+    """The shuffled, augmented batches of a set in memory.
+
+    A batch is a function of (seed, step) alone, so that training resumed at any step sees the same batches.
+    Raises ValueError if the set is smaller than one batch.
+    """
+
+    def __init__(self, data: LabelledImages, batch_size: int, seed: int, augmentation: AugmentationRecipe) -> None:
+        if len(data) < batch_size:
+            raise ValueError(f"{len(data)} images are less than one batch of {batch_size}: lower batch_size")
+        self._images = torch.from_numpy(np.ascontiguousarray(data.images))
+        self._labels = torch.from_numpy(data.labels)
+        self._batch_size = batch_size
+        self._seed = seed
+        self._augmentation = augmentation
+        self._order = (-1, torch.empty(0, dtype=torch.long))
+
+    def __len__(self) -> int:
+        """Batches in an epoch; images that do not fill one are left to another epoch."""
+        return len(self._labels) // self._batch_size
+
+    def batch(self, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Images float32 in [0, 1] (B, C, H, W) and labels int64 (B,) of step ``step``, augmented by ``generator``."""
+        epoch, position = divmod(step, len(self))
+        rows = self._permutation(epoch)[position * self._batch_size :][: self._batch_size]
+        images = self._images[rows].float() / 255
+        return augment(images, self._augmentation, generator), self._labels[rows]
+
+    def _permutation(self, epoch: int) -> Tensor:
+        if self._order[0] != epoch:
+            generator = seeded_generator(self._seed, epoch, stream=0)
+            self._order = (epoch, torch.randperm(len(self._labels), generator=generator))
+        return self._order[1]
+
+
+def seeded_generator(seed: int, index: int, stream: int) -> torch.Generator:
+    """A generator on the CPU for one use: ``stream`` keeps the uses of a seed apart, ``index`` their turns."""
+    state = np.random.SeedSequence((seed, stream, index)).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state) % 2**63)

@@ -1,0 +1,39 @@
+"""The state of an interrupted training run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+class CheckpointMismatchError(ValueError):
+    """A checkpoint belongs to another recipe or other data."""
+
+
+def save_checkpoint(path: Path, digest: str, state: dict[str, Any]) -> None:
+    """Replace ``path`` by ``state`` in one step: a kill at any moment leaves the old or the new one, whole."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    with partial.open("wb") as file:
+        torch.save({"digest": digest, "state": state}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def load_checkpoint(path: Path, digest: str) -> dict[str, Any] | None:
+    """The state last saved at ``path``, or None where there is none.
+
+    Raises CheckpointMismatchError if it was saved under another ``digest``.
+    """
+    if not path.is_file():
+        return None
+    content = torch.load(path, weights_only=True, map_location="cpu")
+    if content["digest"] != digest:
+        raise CheckpointMismatchError(
+            f"{path} was left by a run of another recipe or other data: remove it to start afresh"
+        )
+    state: dict[str, Any] = content["state"]
+    return state

@@ -1,0 +1,47 @@
+"""Networks as a recipe describes them, and the timm folders that ingredients are kept in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import timm
+import torch
+from timm.models import save_for_hf
+from torch import nn
+
+from workers.training.recipe import ModelRecipe
+
+
+def create_network(recipe: ModelRecipe, seed: int) -> nn.Module:
+    """A freshly initialised network; equal seeds give equal parameters."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        arguments = {"in_chans": len(recipe.mean), "num_classes": len(recipe.label_names), **recipe.arguments}
+        network: nn.Module = timm.create_model(recipe.architecture, **arguments)
+    if recipe.channels_last:
+        network = network.to(memory_format=torch.channels_last)
+    return network
+
+
+def load_ingredient(folder: Path) -> nn.Module:
+    """The network of a timm folder (``config.json`` and ``model.safetensors``)."""
+    network: nn.Module = timm.create_model(f"local-dir:{folder}", pretrained=True)
+    return network
+
+
+def save_ingredient(network: nn.Module, recipe: ModelRecipe, image_size: tuple[int, int], folder: Path) -> None:
+    """Write ``network`` as a timm folder; ``image_size`` is (height, width)."""
+    contiguous = network.to(memory_format=torch.contiguous_format)
+    save_for_hf(
+        contiguous,
+        str(folder),
+        safe_serialization=True,
+        model_config={"label_names": list(recipe.label_names)},
+        data_config={
+            "input_size": (len(recipe.mean), *image_size),
+            "mean": recipe.mean,
+            "std": recipe.std,
+            "interpolation": "bicubic",
+            "crop_pct": 1.0,
+        },
+    )

@@ -1,0 +1,150 @@
+"""Training of one network."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.optim import create_optimizer_v2
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+from torch.nn import functional
+
+from workers.attacks.model import NormalizedModel
+from workers.data.labelled_images import LabelledImages
+from workers.training.adversary import Adversary
+from workers.training.batches import Batches, seeded_generator
+from workers.training.checkpoint import load_checkpoint, save_checkpoint
+from workers.training.recipe import ModelRecipe, TrainingRecipe, recipe_digest
+from workers.training.schedule import learning_rate
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands after ``step`` of ``steps``; loss and accuracy are the last training batch's."""
+
+    step: int
+    steps: int
+    loss: float
+    accuracy: float
+    learning_rate: float
+    images_per_second: float
+
+
+OnProgress = Callable[[Progress], None]
+
+
+class Trainer:
+    """Trains ``network`` on ``data`` as ``recipe`` says, resuming from ``checkpoint`` where it exists.
+
+    Every random choice is a function of (seed, step), so a run killed and started again ends in the same
+    parameters as one that was never interrupted, on the same machine and number of threads.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        model_recipe: ModelRecipe,
+        data: LabelledImages,
+        recipe: TrainingRecipe,
+        *,
+        checkpoint: Path | None = None,
+        checkpoint_seconds: float = 30.0,
+        device: str = "cpu",
+    ) -> None:
+        self._recipe = recipe
+        self._device = torch.device(device)
+        self._network = network.to(self._device)
+        self._model = NormalizedModel(network, model_recipe.mean, model_recipe.std).to(self._device)
+        self._optimizer = _optimizer(network, recipe)
+        self._ema = ModelEmaV3(network, decay=recipe.ema_decay, use_warmup=True) if recipe.ema_decay else None
+        self._adversary = Adversary(recipe.adversary) if recipe.adversary else None
+        self._batches = Batches(data, recipe.batch_size, recipe.seed, recipe.augmentation)
+        self._steps = max(1, math.ceil(recipe.epochs * len(self._batches)))
+        self._checkpoint = checkpoint
+        self._checkpoint_seconds = checkpoint_seconds
+        self._digest = f"{recipe_digest(model_recipe, recipe)}:{data.digest()}" if checkpoint else ""
+
+    def run(self, on_progress: OnProgress | None = None) -> nn.Module:
+        """Train to the end and return the network in eval mode: the average one if the recipe asks for it."""
+        first = self._resume()
+        saved = started = time.monotonic()
+        for step in range(first, self._steps):
+            loss, accuracy = self._step(step)
+            now = time.monotonic()
+            if on_progress:
+                rate = (step + 1 - first) * self._recipe.batch_size / (now - started)
+                on_progress(Progress(step + 1, self._steps, loss, accuracy, self._rate(step), rate))
+            if now - saved >= self._checkpoint_seconds:
+                self._save(step + 1)
+                saved = now
+        return (self._ema.module if self._ema else self._network).eval()
+
+    def _step(self, step: int) -> tuple[float, float]:
+        generator = seeded_generator(self._recipe.seed, step, stream=1)
+        torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
+        images, labels = (tensor.to(self._device) for tensor in self._batches.batch(step, generator))
+        if self._adversary:
+            self._model.eval()
+            images = self._adversary.attack(self._model, images, labels, step / self._steps, generator)
+        self._model.train()
+        logits = self._model(images)
+        loss = functional.cross_entropy(logits, labels)
+        self._update(loss, step)
+        return float(loss.detach()), float((logits.argmax(1) == labels).float().mean())
+
+    def _update(self, loss: Tensor, step: int) -> None:
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._rate(step)
+        self._optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self._recipe.optimizer.clip_norm:
+            nn.utils.clip_grad_norm_(self._network.parameters(), self._recipe.optimizer.clip_norm)
+        self._optimizer.step()
+        if self._ema:
+            self._ema.update(self._network, step=step)
+
+    def _rate(self, step: int) -> float:
+        return learning_rate(self._recipe.optimizer, step / self._steps)
+
+    def _save(self, step: int) -> None:
+        if self._checkpoint:
+            save_checkpoint(self._checkpoint, self._digest, self._state(step))
+
+    def _state(self, step: int) -> dict[str, Any]:
+        return {
+            "step": step,
+            "network": self._network.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "ema": self._ema.state_dict() if self._ema else None,
+            "robust_accuracy": self._adversary.robust_accuracy if self._adversary else None,
+        }
+
+    def _resume(self) -> int:
+        state = load_checkpoint(self._checkpoint, self._digest) if self._checkpoint else None
+        if state is None:
+            return 0
+        self._network.load_state_dict(state["network"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        if self._ema:
+            self._ema.load_state_dict(state["ema"])
+        if self._adversary:
+            self._adversary.robust_accuracy = list(state["robust_accuracy"])
+        return int(state["step"])
+
+
+def _optimizer(network: nn.Module, recipe: TrainingRecipe) -> torch.optim.Optimizer:
+    settings = recipe.optimizer
+    optimizer: torch.optim.Optimizer = create_optimizer_v2(
+        network,
+        opt=settings.name,
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        momentum=settings.momentum,
+    )
+    return optimizer
