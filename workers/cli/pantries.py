@@ -101,3 +101,22 @@ def remove(name: PantryName, url: Url = None) -> None:
         with Client(url) as client:
             client.remove_pantry(name)
     typer.echo(f"removed pantry {name}")
+
+
+@app.command()
+def build(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file; see examples/recipes.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The pantry is written to DIR/NAME-OF-THE-RECIPE.")],
+    data: Annotated[Path | None, typer.Option(help="Folder of the training images, instead of the recipe's.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Train this ingredient alone; may be repeated.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    threads: Annotated[int, typer.Option(help="CPU threads; 0: all cores.", min=0)] = 0,
+) -> None:
+    """Train all ingredients of a pantry: a robust base and its fine-tunes.
+
+    What is finished stays; what was interrupted goes on where it was.
+    """
+    from workers.cli.training import build_with_progress
+
+    built = build_with_progress(recipe, folder, data=data, only=only, device=device, threads=threads)
+    typer.echo(f"built {', '.join(path.name for path in built)} in {built[0].parent}")
