@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import redis.asyncio
@@ -46,7 +46,7 @@ class JobEvents:
         """Close all connections."""
         await self._redis.aclose()
 
-    async def follow(self, job_id: str, last_event_id: str | None = None) -> AsyncIterator[Event]:
+    async def follow(self, job_id: str, last_event_id: str | None = None) -> AsyncGenerator[Event, None]:
         """All events after ``last_event_id`` (from the first when None), then new ones until the job has ended.
 
         Ends after ``end``, and when the job is deleted. Raises JobNotFound, Expired, and InvalidRequest for an id that
