@@ -1,10 +1,12 @@
 """Projected gradient ascent with a fixed step, the attack of adversarial training (Madry et al., ICLR 2018)."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
 from workers.attacks.directions import ascent_direction
-from workers.attacks.losses import cross_entropy, loss_gradient
+from workers.attacks.losses import cross_entropy, loss_gradient, loss_only
 from workers.attacks.projection import per_image, project
 from workers.attacks.threat import Threat
 
@@ -33,13 +35,13 @@ def pgd(
         raise ValueError(f"steps must be at least 1, not {steps}")
     size = 2.5 * threat.eps / steps if step_size is None else step_size
     points = _random_point(images, threat, generator) if random_start else images
+    loss = partial(cross_entropy, labels=labels)
     best, highest = points, torch.full_like(labels, -torch.inf, dtype=images.dtype)
     for _ in range(steps):
-        _, losses, gradient = loss_gradient(model, points, labels, cross_entropy)
+        _, losses, gradient = loss_gradient(model, points, loss)
         best, highest = _higher(points, losses, best, highest)
         points = project(points + size * ascent_direction(gradient, threat, TRAINING_DENSITY), images, threat)
-    with torch.no_grad():
-        losses = cross_entropy(model(points), labels)
+    _, losses = loss_only(model, points, loss)
     return _higher(points, losses, best, highest)[0]
 
 

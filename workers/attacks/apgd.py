@@ -1,0 +1,175 @@
+"""Auto-PGD: random restarts, targets, larger radii first, batches (Croce and Hein, ICML 2020 and 2021)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from workers.attacks.ascent import GOALS, Ascent, Goal, Problem, ascend
+from workers.attacks.losses import FEWEST_CLASSES, LOSS_NAMES, LOSSES, LossName
+from workers.attacks.model import correct, device_of
+from workers.attacks.pgd import TRAINING_DENSITY
+from workers.attacks.projection import project
+from workers.attacks.schedule import FIRST_DENSITY, radii
+from workers.attacks.starts import random_start
+from workers.attacks.threat import Threat
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to attack: everything but the model, the images and the threat.
+
+    ``steps`` a run; ``restarts`` runs from random starts, for each target; ``targets`` is the most target classes
+    that a targeted loss tries, likeliest first; ``larger_radii`` spends six tenths of the steps of an l_1 run at
+    three times and twice the radius. ``goal``: see ``ascend``; ``best_loss`` attacks every image, the others only
+    images still classified right. Raises ValueError for what is out of range.
+    """
+
+    steps: int = 40
+    loss: LossName = "ce"
+    restarts: int = 1
+    targets: int = 9
+    larger_radii: bool = False
+    goal: Goal = "first_success"
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "restarts", "targets"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.loss not in LOSS_NAMES:
+            raise ValueError(f"unknown loss {self.loss!r}: use one of {', '.join(LOSS_NAMES)}")
+        if self.goal not in GOALS:
+            raise ValueError(f"unknown goal {self.goal!r}: use one of {', '.join(GOALS)}")
+
+    @property
+    def targeted(self) -> bool:
+        """Whether the loss pulls towards a target class."""
+        return self.loss.startswith("targeted")
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """An attack's outcome, one row an image, on the device of the images given.
+
+    ``points`` (N, ...): misclassified where the attack succeeded, the image itself where not; with the goal
+    ``best_loss`` the point of highest loss. ``clean`` (N,): right before the attack; ``robust`` (N,): right after.
+    """
+
+    points: Tensor
+    clean: Tensor
+    robust: Tensor
+
+
+def apgd(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    threat: Threat,
+    settings: Settings | None = None,
+    *,
+    seed: int = 0,
+    indices: Tensor | None = None,
+    batch_size: int = 512,
+) -> Attacked:
+    """Attack ``images`` (N, ...), in [0, 1], with ``labels`` (N,) int64; the batches go to the model's device.
+
+    Put the model into eval mode first. The random starts depend on ``seed`` and on each image's entry in
+    ``indices`` (N,), its place in the set (default 0 .. N - 1), and not on batches or device.
+    Raises ValueError where the settings do not fit the threat, or the model has too few classes for the loss.
+    """
+    if indices is None:
+        indices = torch.arange(len(images))
+    attack = _Attack(model, images, labels, threat, settings or Settings(), seed, indices, batch_size)
+    return attack.outcome()
+
+
+def apgd_for_training(model: nn.Module, images: Tensor, labels: Tensor, threat: Threat, steps: int = 10) -> Tensor:
+    """The point (N, ...) of highest cross-entropy that one run from the clean ``images`` (N, ...) finds.
+
+    As in fine-tuning to l_p robustness (Croce and Hein, "Adversarial robustness against multiple and single l_p
+    threat models", ICML 2022). The caller decides on train or eval mode; the original attacks in eval mode.
+    """
+    images = images.contiguous()
+    problem = Problem(model, images, labels, labels, LOSSES["ce"], threat)
+    return ascend(problem, images, steps, goal="best_loss", density=TRAINING_DENSITY).best
+
+
+@dataclass
+class _Attack:
+    """An attack on a whole set: which images are still right, and the points found so far."""
+
+    model: nn.Module
+    images: Tensor
+    labels: Tensor
+    threat: Threat
+    settings: Settings
+    seed: int
+    indices: Tensor
+    batch_size: int
+
+    def __post_init__(self) -> None:
+        """Score the clean images and order the wrong classes (N, C - 1) of each, likeliest first."""
+        if self.seed < 0:
+            raise ValueError(f"the seed must not be negative, as {self.seed} is")
+        self.images = self.images.contiguous()
+        self.device = device_of(self.model, self.images.device)
+        logits = self.logits(self.images)
+        _require_classes(logits.shape[1], self.settings.loss)
+        self.clean = correct(logits, self.labels)
+        self.robust = self.clean.clone()
+        self.points = self.images.clone()
+        self.highest = torch.full_like(logits[:, 0], -torch.inf)
+        self.wrong_classes = logits.scatter(1, self.labels[:, None], -torch.inf).argsort(1, descending=True)[:, :-1]
+
+    def outcome(self) -> Attacked:
+        settings = self.settings
+        for rank in range(min(settings.targets, self.wrong_classes.shape[1]) if settings.targeted else 1):
+            for restart in range(settings.restarts):
+                draw = rank * settings.restarts + restart
+                for rows in torch.split(self.open_rows(), self.batch_size):
+                    self.take(rows, self.run(rows, rank, draw))
+        if settings.goal == "best_loss":
+            self.robust = self.clean & correct(self.logits(self.points), self.labels)
+        return Attacked(self.points, self.clean, self.robust)
+
+    def open_rows(self) -> Tensor:
+        """The rows to attack next: those still right, or all of them where the loss counts."""
+        if self.settings.goal == "best_loss":
+            return torch.arange(len(self.images), device=self.images.device)
+        return self.robust.nonzero().squeeze(1)
+
+    def run(self, rows: Tensor, rank: int, draw: int) -> Ascent:
+        """One run on a batch, towards the wrong class of ``rank`` if the loss is targeted."""
+        images, labels, targets = (
+            whole[rows].to(self.device) for whole in (self.images, self.labels, self.wrong_classes[:, rank])
+        )
+        stages = radii(self.threat, self.settings.steps, larger_first=self.settings.larger_radii)
+        density = None if self.settings.larger_radii else FIRST_DENSITY
+        points = random_start(images, stages[0][0], self.seed, self.indices[rows.cpu()], draw)
+        for threat, steps in stages:
+            goal: Goal = self.settings.goal if threat == self.threat else "best_loss"
+            problem = Problem(self.model, images, labels, targets, LOSSES[self.settings.loss], threat)
+            ascent = ascend(problem, project(points, images, threat), steps, goal=goal, density=density)
+            points = ascent.best
+        return ascent
+
+    def take(self, rows: Tensor, ascent: Ascent) -> None:
+        """Keep what a run on ``rows`` found, if it is better than what there was."""
+        highest = ascent.highest.to(self.highest)
+        best_loss = self.settings.goal == "best_loss"
+        better = highest > self.highest[rows] if best_loss else ascent.fooled.to(self.robust.device)
+        found = (ascent.best if best_loss else ascent.adversarial).to(self.points)
+        self.points[rows[better]] = found[better]
+        self.highest[rows[better]] = highest[better]
+        self.robust[rows[better]] = False
+
+    @torch.no_grad()
+    def logits(self, images: Tensor) -> Tensor:
+        batches = [self.model(batch.to(self.device)) for batch in torch.split(images, self.batch_size)]
+        return torch.cat(batches).to(images.device)
+
+
+def _require_classes(classes: int, loss: LossName) -> None:
+    fewest = FEWEST_CLASSES[loss]
+    if classes < fewest:
+        raise ValueError(f"the loss {loss!r} needs {fewest} classes and the model has {classes}: use ce")

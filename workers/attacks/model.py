@@ -1,0 +1,66 @@
+"""Models as an attack sees them: pixels in [0, 1] in, logits out."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+
+class NormalizedModel(nn.Module):
+    """``model`` behind its own normalisation, so that images stay in [0, 1] outside.
+
+    ``mean`` and ``std`` hold one number a channel. Raises ValueError if they differ in length or a std is not
+    positive.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        if len(mean) != len(std):
+            raise ValueError(f"mean has {len(mean)} channels and std {len(std)}: give one number a channel for both")
+        if min(std) <= 0:
+            raise ValueError(f"every std must be positive, not {list(std)}")
+        self.model = model
+        like = next(model.parameters(), torch.empty(0))
+        for name, values in (("mean", mean), ("std", std)):
+            self.register_buffer(name, like.new_tensor(values).view(1, -1, 1, 1), persistent=False)
+
+    @classmethod
+    def from_data_config(cls, model: nn.Module, config: Mapping[str, Any]) -> Self:
+        """Normalise as timm does: ``config`` is ``model.pretrained_cfg`` or ``timm.data.resolve_data_config(...)``.
+
+        Raises KeyError if the config names no mean or std.
+        """
+        return cls(model, config["mean"], config["std"])
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, C) of ``images`` (N, channels, H, W) in [0, 1]."""
+        logits: Tensor = self.model((images - self.mean) / self.std)
+        return logits
+
+
+def correct(logits: Tensor, labels: Tensor) -> Tensor:
+    """Which rows (N,) of ``logits`` (N, C) are finite and highest at their label: NaN is never right."""
+    return (logits.argmax(1) == labels) & logits.isfinite().all(1)
+
+
+def device_of(model: nn.Module, otherwise: torch.device) -> torch.device:
+    """Where the parameters of ``model`` lie; ``otherwise`` if it has none."""
+    parameter = next(model.parameters(), None)
+    return otherwise if parameter is None else parameter.device
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Hold ``model`` in eval mode, then give every submodule the mode it had."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
