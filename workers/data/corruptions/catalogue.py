@@ -8,15 +8,26 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from workers.data.corruptions import noise, shifts
+from workers.data.corruptions import blur, digital, noise, shifts, weather
+from workers.data.corruptions.image import FloatImage
 from workers.data.corruptions.tables import EXTRA, TABLES, Row, TableName
-
-FloatImage = NDArray[np.float64]
 
 FUNCTIONS: Mapping[str, Callable[..., FloatImage]] = {
     "gaussian_noise": noise.gaussian_noise,
     "shot_noise": noise.shot_noise,
     "impulse_noise": noise.impulse_noise,
+    "defocus_blur": blur.defocus_blur,
+    "glass_blur": blur.glass_blur,
+    "motion_blur": blur.motion_blur,
+    "zoom_blur": blur.zoom_blur,
+    "snow": weather.snow,
+    "frost": weather.frost,
+    "fog": weather.fog,
+    "brightness": weather.brightness,
+    "contrast": digital.contrast,
+    "elastic_transform": digital.elastic_transform,
+    "pixelate": digital.pixelate,
+    "jpeg_compression": digital.jpeg_compression,
     "low_contrast": shifts.low_contrast,
     "rotation": shifts.rotation,
     "salt_and_pepper": noise.salt_and_pepper,

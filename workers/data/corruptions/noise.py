@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 
-FloatImage = NDArray[np.float64]
+from workers.data.corruptions.image import FloatImage
 
 
 def gaussian_noise(image: FloatImage, rng: Generator, sigma: float) -> FloatImage:

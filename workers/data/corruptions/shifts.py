@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 from scipy import ndimage
 
-FloatImage = NDArray[np.float64]
+from workers.data.corruptions.image import FloatImage
 
 
 def low_contrast(image: FloatImage, _rng: Generator, factor: float) -> FloatImage:

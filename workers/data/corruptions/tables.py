@@ -1,8 +1,8 @@
 """Severities 1 to 5 of every corruption: the published tables of ImageNet-C and of CIFAR-10-C, and our extras.
 
 A row holds the arguments that follow the image and the generator in the corruption's function. Lengths are in
-pixels, as published (224 x 224 and 32 x 32 images), and are not scaled to other image sizes; only
-``elastic_transform``'s are fractions of the shorter side.
+pixels, as published (224 x 224 and 32 x 32 images), and are not scaled to other image sizes: take the table of
+the size that is nearer. Only ``elastic_transform``'s are fractions of the shorter side.
 
 Source: Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and
 Perturbations" (ICLR 2019), and the scripts that made the published images.
