@@ -17,8 +17,8 @@ from service.adaptation_sets.layout import (
     LABELS_FILE,
     accepted_classes,
     check_folders,
-    common_folder,
     is_document,
+    root_folder,
 )
 from service.archives.members import Kind, Limits, Member
 from service.archives.reader import read_members
@@ -109,7 +109,7 @@ def _append(source: IO[bytes], target: zipfile.ZipFile, digest: str, size: int) 
 
 
 def _contents(found: _Collected) -> Contents:
-    root = common_folder(found.digests, found.documents)
+    root = root_folder(found.digests, found.documents)
     digests = {path.removeprefix(root): digest for path, digest in found.digests.items()}
     documents = {path.removeprefix(root): data for path, data in found.documents.items()}
     if stray := [path for path in documents if "/" in path]:

@@ -1,6 +1,7 @@
 """How a set's classes meet a model's logits."""
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -99,7 +100,10 @@ def _target_indices(
 
 
 def _by_name(label_names: Sequence[str] | None) -> dict[ModelClass, int]:
-    return {unicodedata.normalize("NFC", name): index for index, name in enumerate(label_names or ())}
+    """Indices of the names that stand for one class; ImageNet, for one, has two classes named "crane"."""
+    names = [unicodedata.normalize("NFC", name) for name in label_names or ()]
+    counts = Counter(names)
+    return {name: index for index, name in enumerate(names) if counts[name] == 1}
 
 
 def _checked_index(name: ModelClass, num_classes: int) -> int:
@@ -125,7 +129,7 @@ def _unknown(
         more = ", ..." if len(label_names) > _NAMED else ""
         known = f"{', '.join(label_names[:_NAMED])}{more}, or {known}"
     return InvalidSet(
-        f"the class {name!r} is none of the pantry's: rename it or map it by a label_map to one of {known}",
+        f"the class {name!r} is not exactly one of the pantry's: rename it or map it by a label_map to one of {known}",
         param=param,
         code="unknown_class",
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
+from service.archives.paths import common_folder
 from service.errors import InvalidSet
 
 LABELS_FILE = "labels.json"
@@ -14,17 +15,12 @@ def is_document(path: str) -> bool:
     return path.count("/") <= 1 and path.rpartition("/")[2] in _ROOT_FILES
 
 
-def common_folder(images: Collection[str], documents: Collection[str]) -> str:
+def root_folder(images: Collection[str], documents: Collection[str]) -> str:
     """The one folder above all class folders, with its slash; empty when the class folders are at the root.
 
     A folder above everything is passed over when a document lies in it, or when all images lie two folders deep.
     """
-    tops = {path.partition("/")[0] for path in (*images, *documents)}
-    if len(tops) != 1 or any("/" not in path for path in (*images, *documents)):
-        return ""
-    if documents or all(path.count("/") >= 2 for path in images):
-        return tops.pop() + "/"
-    return ""
+    return common_folder([*images, *documents], depth=1 if documents else 2)
 
 
 def accepted_classes(images: Sequence[str], labels: Mapping[str, Sequence[str]]) -> list[tuple[str, ...]]:

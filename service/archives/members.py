@@ -1,7 +1,5 @@
-"""What is common to the members of all archives: limits, safe paths, junk."""
+"""What is common to the members of all archives, and the limits on them."""
 
-import re
-import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
@@ -9,11 +7,6 @@ from enum import Enum
 from service.errors import SoupsearchError, TooLarge
 
 CHUNK_BYTES = 2**18
-LONGEST_PATH = 1024
-_JUNK_FOLDERS = frozenset({"__MACOSX"})
-_JUNK_FILES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
-_DRIVE = re.compile(r"^[A-Za-z]:")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 Refusal = type[SoupsearchError]
 """The error that a refused archive raises: what the archive was meant to be decides it."""
@@ -63,38 +56,6 @@ class Member:
     path: str
     kind: Kind
     chunks: Callable[[], Iterator[bytes]]
-
-
-def safe_path(name: str, refusal: Refusal) -> str:
-    """``name`` as a relative path in Unicode's composed form (NFC) without ``.`` parts; empty for the archive's root.
-
-    Raises ``refusal`` with code ``unsafe_path`` when it leads out of the archive or cannot be a file's name.
-    """
-    path = unicodedata.normalize("NFC", name).replace("\\", "/")
-    parts = [part for part in path.split("/") if part not in {"", "."}]
-    leads_out = path.startswith("/") or _DRIVE.match(path) or ".." in parts
-    if leads_out or _CONTROL.search(path) or len(path) > LONGEST_PATH or not _encodes(path):
-        raise refusal(
-            f"the archive's member {name[:200]!r} has an unsafe path: use relative paths without '..', "
-            f"control characters or more than {LONGEST_PATH} characters",
-            code="unsafe_path",
-        )
-    return "/".join(parts)
-
-
-def _encodes(path: str) -> bool:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def is_junk(path: str) -> bool:
-    """Whether an operating system left this file or folder behind; such members are skipped."""
-    parts = path.split("/")
-    last = parts[-1]
-    return bool(_JUNK_FOLDERS.intersection(parts)) or last in _JUNK_FILES or last.startswith("._")
 
 
 class Register:

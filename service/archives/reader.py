@@ -6,7 +6,8 @@ from enum import Enum
 from functools import partial
 from pathlib import Path
 
-from service.archives.members import Limits, Member, Refusal, is_junk
+from service.archives.members import Limits, Member, Refusal
+from service.archives.paths import is_junk
 from service.archives.tar_members import tar_members
 from service.archives.zip_members import zip_members
 from service.errors import SoupsearchError, TooLarge

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
 from service.archives.guarded import ForwardStream
-from service.archives.members import CHUNK_BYTES, Budget, Kind, Limits, Member, Refusal, Register, safe_path
+from service.archives.members import CHUNK_BYTES, Budget, Kind, Limits, Member, Refusal, Register
+from service.archives.paths import safe_path
 
 _HEADER_BYTES_A_MEMBER = 4096
 _PADDING_BYTES = 2**20

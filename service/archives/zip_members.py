@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from service.archives.guarded import GuardedFile
-from service.archives.members import CHUNK_BYTES, Budget, Kind, Limits, Member, Refusal, Register, safe_path
+from service.archives.members import CHUNK_BYTES, Budget, Kind, Limits, Member, Refusal, Register
+from service.archives.paths import safe_path
 
 _DIRECTORY_BYTES_A_MEMBER = 256
 _LEAST_DIRECTORY_BYTES = 2**20

@@ -1,0 +1,1 @@
+"""Pantries: sets of checkpoints that make soups together, checked whole and immutable."""

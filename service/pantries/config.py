@@ -1,0 +1,159 @@
+"""The ``config.json`` that timm writes beside a model's weights."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from service.errors import InvalidPantry
+
+CONFIG_BYTES = 16 * 2**20
+_ARCHITECTURE = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?")
+_LOADING_ARGUMENTS = frozenset(
+    {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
+)
+_PREPROCESSING = (
+    "input_size",
+    "mean",
+    "std",
+    "interpolation",
+    "crop_pct",
+    "crop_mode",
+    "test_input_size",
+    "test_crop_pct",
+)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What an ingredient's ``config.json`` says. ``input_size`` is channels, height, width."""
+
+    architecture: str
+    num_classes: int
+    model_args: dict[str, Any]
+    input_size: tuple[int, int, int]
+    preprocessing: dict[str, Any]
+    label_names: tuple[str, ...] | None
+
+
+def read_config(path: Path, name: str) -> ModelConfig:
+    """The configuration at ``path``, in timm's present or older layout.
+
+    Raises InvalidPantry naming the ingredient ``name``: ``invalid_config``, or ``unsafe_config`` when it would make
+    timm load weights from elsewhere.
+    """
+    document = read_object(path, name)
+    try:
+        return _parse(document)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
+        raise InvalidPantry(
+            f"config.json of ingredient {name!r} is not as timm writes it ({reason}): "
+            "save the model with timm.models.save_for_hf",
+            code="invalid_config",
+        ) from error
+
+
+def read_object(path: Path, name: str) -> dict[str, Any]:
+    """The JSON object at ``path``. Raises InvalidPantry (``invalid_config``) naming the ingredient."""
+    try:
+        if path.stat().st_size > CONFIG_BYTES:
+            msg = f"it has more than {CONFIG_BYTES} bytes"
+            raise ValueError(msg)
+        document = json.loads(path.read_text("utf-8"))
+        if not isinstance(document, dict):
+            msg = "it is no object"
+            raise TypeError(msg)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InvalidPantry(
+            f"{path.name} of ingredient {name!r} is no JSON object ({error}): write it again", code="invalid_config"
+        ) from error
+    return document
+
+
+def _parse(document: dict[str, Any]) -> ModelConfig:
+    pretrained: dict[str, Any] = document.get("pretrained_cfg", document)
+    model_args = dict(document.get("model_args") or {})
+    architecture = str(document["architecture"])
+    _check_safe(architecture, model_args, pretrained)
+    num_classes = _count(document.get("num_classes", pretrained.get("num_classes")), "num_classes")
+    names = document.get("label_names", pretrained.get("label_names"))
+    return ModelConfig(
+        architecture=architecture,
+        num_classes=num_classes,
+        model_args=model_args,
+        input_size=_input_size(pretrained, model_args),
+        preprocessing={key: pretrained[key] for key in _PREPROCESSING if pretrained.get(key) is not None},
+        label_names=_label_names(names, num_classes),
+    )
+
+
+def _check_safe(architecture: str, model_args: dict[str, Any], pretrained: dict[str, Any]) -> None:
+    loading = sorted(_LOADING_ARGUMENTS.intersection(model_args))
+    if _ARCHITECTURE.fullmatch(architecture) and not loading and not pretrained.get("custom_load"):
+        return
+    what = f"model_args.{loading[0]}" if loading else "custom_load or architecture"
+    raise InvalidPantry(
+        f"{what} in config.json would load weights from elsewhere: remove it, and name timm's architecture plainly",
+        code="unsafe_config",
+    )
+
+
+def _count(value: object, key: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        msg = f"{key} must be a positive integer, not {value!r}"
+        raise ValueError(msg)
+    return value
+
+
+def _input_size(pretrained: dict[str, Any], model_args: dict[str, Any]) -> tuple[int, int, int]:
+    """As timm reads it: the model's own arguments come before the weights' origin."""
+    channels, height, width = pretrained.get("input_size") or (3, 224, 224)
+    channels = model_args.get("in_chans") or channels
+    size = model_args.get("img_size")
+    if size is not None and pretrained.get("fixed_input_size"):
+        height, width = (size, size) if isinstance(size, int) else size
+    return _count(channels, "in_chans"), _count(height, "height"), _count(width, "width")
+
+
+def _label_names(names: object, num_classes: int) -> tuple[str, ...] | None:
+    if isinstance(names, dict):
+        names = [names.get(str(index)) for index in range(num_classes)] if len(names) == num_classes else None
+    if names is None:
+        return None
+    if not isinstance(names, list) or len(names) != num_classes or not all(isinstance(each, str) for each in names):
+        msg = f"label_names must be {num_classes} strings, one for each class"
+        raise ValueError(msg)
+    return tuple(names)
+
+
+def check_same_config(first: ModelConfig, other: ModelConfig, names: tuple[str, str]) -> None:
+    """Raise InvalidPantry unless two ingredients, named ``names``, are of one model, label space and preprocessing.
+
+    Codes: ``different_architecture``, ``different_labels``, ``different_preprocessing``.
+    """
+    pair = f"ingredients {names[0]!r} and {names[1]!r}"
+    for key in ("architecture", "model_args"):
+        if getattr(first, key) != getattr(other, key):
+            raise _differ(pair, key, first, other, "different_architecture")
+    if first.num_classes != other.num_classes:
+        raise _differ(pair, "num_classes", first, other, "different_labels")
+    if first.label_names and other.label_names and first.label_names != other.label_names:
+        index = next(i for i in range(first.num_classes) if first.label_names[i] != other.label_names[i])
+        raise InvalidPantry(
+            f"{pair} name class {index} {first.label_names[index]!r} and {other.label_names[index]!r}: "
+            "all ingredients must have the same classes in the same order",
+            code="different_labels",
+        )
+    for key in ("input_size", "preprocessing"):
+        if getattr(first, key) != getattr(other, key):
+            raise _differ(pair, key, first, other, "different_preprocessing")
+
+
+def _differ(pair: str, key: str, first: ModelConfig, other: ModelConfig, code: str) -> InvalidPantry:
+    return InvalidPantry(
+        f"{pair} differ in {key} of config.json: {getattr(first, key)!r} and {getattr(other, key)!r}; "
+        "all ingredients must be of one model, label space and preprocessing",
+        code=code,
+    )

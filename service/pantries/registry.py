@@ -1,0 +1,159 @@
+"""The pantries that are stored."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from service.artifacts.store import ArtifactStore
+from service.errors import InUse, InvalidPantry, NotFound, PantryExists, PantryNotFound
+from service.pantries.archive import extract
+from service.pantries.ingredients import (
+    FILES,
+    PANTRY_FILE,
+    WEIGHTS_FILE,
+    CheckedIngredient,
+    check_ingredients,
+    check_name,
+    check_names,
+)
+from service.schemas.base import utc_now
+from service.schemas.pantry import Ingredient, Pantry, PantryRequest
+from service.settings import Settings
+
+Verify = Callable[[Path], None]
+"""Checks a staged pantry in a way that needs torch and timm: raises InvalidPantry when timm cannot build it."""
+
+
+class PantryRegistry:
+    """Pantries by name. A pantry never changes: to change one, remove it, or add it under another name."""
+
+    def __init__(self, store: ArtifactStore, settings: Settings) -> None:
+        self._store = store
+        self._settings = settings
+
+    def add(self, name: str, ingredients: Sequence[tuple[str, Path]], verify: Verify) -> Pantry:
+        """Copy ``ingredients``, pairs of name and timm folder in the order wanted, check them whole and store them.
+
+        Raises InvalidPantry with a stable code, PantryExists, StorageFull and what ``verify`` raises; then nothing
+        is kept.
+        """
+        self._check_free(name)
+        names = [each for each, _ in ingredients]
+        check_names(names)
+        with self._store.staging() as staging:
+            folder = staging / "pantry"
+            folder.mkdir()
+            for ingredient, source in ingredients:
+                self._copy(source, folder / ingredient)
+            return self._commit(name, names, folder, verify)
+
+    def add_archive(self, request: PantryRequest, staged: Path, verify: Verify) -> Pantry:
+        """Like ``add``, from an uploaded archive with one folder an ingredient. The caller keeps ``staged``."""
+        self._check_free(request.name)
+        with self._store.staging() as staging:
+            folder = staging / "pantry"
+            folder.mkdir()
+            packed = extract(staged, self._settings, folder)
+            names = packed if request.ingredients is None else list(request.ingredients)
+            if missing := [each for each in names if each not in packed]:
+                raise InvalidPantry(
+                    f"the archive has no ingredient {missing[0]!r}: it has {', '.join(packed) or 'none'}",
+                    param="ingredients",
+                    code="unknown_ingredient",
+                )
+            check_names(names)
+            for extra in set(packed) - set(names):
+                shutil.rmtree(folder / extra)
+            return self._commit(request.name, names, folder, verify)
+
+    def get(self, name: str) -> Pantry:
+        """The pantry of this name. Raises PantryNotFound."""
+        try:
+            text = (self.folder(name) / PANTRY_FILE).read_text("utf-8")
+        except FileNotFoundError as error:
+            raise self._not_found(name) from error
+        url = f"{self._settings.public_url}/pantries/{name}"
+        return Pantry.model_validate_json(text).model_copy(update={"url": url})
+
+    def list(self) -> Sequence[Pantry]:
+        """All pantries, by name."""
+        return [self.get(folder.name) for folder in self._store.pantries()]
+
+    def folder(self, name: str) -> Path:
+        """Where the pantry of this name is or would be. Raises PantryNotFound when it cannot be a name."""
+        try:
+            return self._store.pantry(name)
+        except NotFound as error:
+            raise self._not_found(name) from error
+
+    def ingredient_folders(self, name: str) -> Sequence[Path]:
+        """The timm folders of the pantry's ingredients in their order. Raises PantryNotFound."""
+        return [self.folder(name) / ingredient.name for ingredient in self.get(name).ingredients]
+
+    def delete(self, name: str, in_use: Callable[[str], bool]) -> None:
+        """Remove the pantry of this name. Raises PantryNotFound, or InUse when ``in_use(name)``."""
+        self.get(name)
+        if in_use(name):
+            raise InUse(f"a job that has not ended needs the pantry {name!r}: cancel the job or wait for its end")
+        if not self._store.remove(self.folder(name)):
+            raise self._not_found(name)
+
+    def _check_free(self, name: str) -> None:
+        check_name(name, "a pantry")
+        if self.folder(name).exists():
+            raise self._exists(name)
+
+    def _copy(self, source: Path, target: Path) -> None:
+        files = [source / file for file in FILES if (source / file).is_file()]
+        self._store.reserve(sum(file.stat().st_size for file in files))
+        target.mkdir()
+        for file in files:
+            shutil.copyfile(file, target / file.name)
+
+    def _commit(self, name: str, names: Sequence[str], folder: Path, verify: Verify) -> Pantry:
+        checked = check_ingredients(folder, names)
+        verify(folder)
+        (folder / PANTRY_FILE).write_text(_describe(name, checked).model_dump_json(), "utf-8")
+        if not self._store.commit_folder(folder, self.folder(name)):
+            raise self._exists(name)
+        return self.get(name)
+
+    def _exists(self, name: str) -> PantryExists:
+        return PantryExists(f"a pantry named {name!r} exists: take another name, or remove it first", param="name")
+
+    def _not_found(self, name: str) -> PantryNotFound:
+        return PantryNotFound(f"there is no pantry {name!r}: `soupsearch pantry list` shows those there are")
+
+
+def _describe(name: str, checked: Sequence[CheckedIngredient]) -> Pantry:
+    first = checked[0]
+    label_names = next((each.config.label_names for each in checked if each.config.label_names), None)
+    return Pantry(
+        name=name,
+        digest=_digest(checked),
+        created_at=utc_now(),
+        architecture=first.config.architecture,
+        parameters=first.checkpoint.parameters,
+        num_classes=first.config.num_classes,
+        label_names=None if label_names is None else list(label_names),
+        input_size=first.config.input_size,
+        batch_norm=first.checkpoint.batch_norm,
+        dtype=first.checkpoint.dtype,
+        ingredients=[
+            Ingredient(name=each.name, sha256=each.sha256, bytes=_size(each), training=each.training)
+            for each in checked
+        ],
+        url="",
+    )
+
+
+def _size(ingredient: CheckedIngredient) -> int:
+    return (ingredient.checkpoint.path.parent / WEIGHTS_FILE).stat().st_size
+
+
+def _digest(checked: Sequence[CheckedIngredient]) -> str:
+    """The configurations count as well: the preprocessing in them decides every score."""
+    contents = [[each.name, each.config_sha256, each.sha256] for each in checked]
+    return hashlib.sha256(json.dumps(contents, separators=(",", ":")).encode()).hexdigest()
