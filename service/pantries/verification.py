@@ -36,18 +36,18 @@ def request_verification(redis: Redis, settings: Settings, folder: Path) -> None
     keys = Keys(settings.redis_prefix)
     check_id = uuid.uuid4().hex
     relative = folder.resolve().relative_to(settings.data_dir.resolve())
-    deadline = time.time() + settings.verify_timeout
-    request = json.dumps({"id": check_id, "folder": relative.as_posix(), "deadline": deadline})
+    request = json.dumps({"id": check_id, "folder": relative.as_posix()})
     redis.lpush(keys.checks, request)
     try:
-        answer = _wait(redis, keys.check(check_id), deadline)
+        answer = _wait(redis, keys.check(check_id), settings.verify_timeout)
     finally:
         redis.lrem(keys.checks, 0, request)
     _raise_refusal(answer, settings)
 
 
-def _wait(redis: Redis, key: str, deadline: float) -> dict[str, Any] | None:
-    while (left := deadline - time.time()) > 0:
+def _wait(redis: Redis, key: str, timeout: float) -> dict[str, Any] | None:
+    deadline = time.monotonic() + timeout
+    while (left := deadline - time.monotonic()) > 0:
         popped = cast("list[Any] | None", redis.blpop([key], timeout=min(_SLICE, left)))
         if popped is not None:
             return cast("dict[str, Any]", json.loads(popped[1]))
@@ -70,7 +70,7 @@ def _raise_refusal(answer: dict[str, Any] | None, settings: Settings) -> None:
 def answer_next(redis: Redis, settings: Settings, check: Check, timeout: float) -> bool:
     """Take the oldest request within ``timeout`` seconds, run ``check`` on its folder and answer.
 
-    Returns whether there was one. Requests that nobody waits for any more are dropped. An error of ``check`` that is
+    Returns whether there was one. An error of ``check`` that is
     no refusal is logged and answered as ``check_failed``; it does not reach the caller.
     """
     keys = Keys(settings.redis_prefix)
@@ -78,12 +78,11 @@ def answer_next(redis: Redis, settings: Settings, check: Check, timeout: float) 
     if popped is None:
         return False
     request = json.loads(popped[1])
-    if request["deadline"] > time.time():
-        answer = _answer(check, settings.data_dir / request["folder"])
-        with redis.pipeline() as pipeline:
-            pipeline.lpush(keys.check(request["id"]), json.dumps(answer))
-            pipeline.expire(keys.check(request["id"]), _ANSWER_TTL)
-            pipeline.execute()
+    answer = _answer(check, settings.data_dir / request["folder"])
+    with redis.pipeline() as pipeline:
+        pipeline.lpush(keys.check(request["id"]), json.dumps(answer))
+        pipeline.expire(keys.check(request["id"]), _ANSWER_TTL)
+        pipeline.execute()
     return True
 
 
@@ -96,7 +95,7 @@ def _answer(check: Check, folder: Path) -> dict[str, Any]:
         check(folder)
     except SoupsearchError as error:
         return _refusal(error.code, error.detail, refused=isinstance(error, InvalidPantry), param=error.param)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 -- whoever waits must hear of any failure
         _log.exception("the check of a pantry failed")
         return _refusal("check_failed", f"the worker could not check the pantry ({error}): send it again")
     return {"code": None}
