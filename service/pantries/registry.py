@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from service.artifacts.store import ArtifactStore
@@ -18,12 +18,10 @@ from service.pantries.ingredients import (
     check_name,
     check_names,
 )
+from service.pantries.verification import Check, run_check
 from service.schemas.base import utc_now
 from service.schemas.pantry import Ingredient, Pantry, PantryRequest
 from service.settings import Settings
-
-Verify = Callable[[Path], None]
-"""Checks a staged pantry in a way that needs torch and timm: raises InvalidPantry when timm cannot build it."""
 
 
 class PantryRegistry:
@@ -33,23 +31,23 @@ class PantryRegistry:
         self._store = store
         self._settings = settings
 
-    def add(self, name: str, ingredients: Sequence[tuple[str, Path]], verify: Verify) -> Pantry:
-        """Copy ``ingredients``, pairs of name and timm folder in the order wanted, check them whole and store them.
+    def add(self, name: str, ingredients: Mapping[str, Path], verify: Check) -> Pantry:
+        """Copy ``ingredients``, names to timm folders in the order wanted, check them whole and store them.
 
         Raises InvalidPantry with a stable code, PantryExists, StorageFull and what ``verify`` raises; then nothing
         is kept.
         """
         self._check_free(name)
-        names = [each for each, _ in ingredients]
+        names = list(ingredients)
         check_names(names)
         with self._store.staging() as staging:
             folder = staging / "pantry"
             folder.mkdir()
-            for ingredient, source in ingredients:
+            for ingredient, source in ingredients.items():
                 self._copy(source, folder / ingredient)
             return self._commit(name, names, folder, verify)
 
-    def add_archive(self, request: PantryRequest, staged: Path, verify: Verify) -> Pantry:
+    def add_archive(self, request: PantryRequest, staged: Path, verify: Check) -> Pantry:
         """Like ``add``, from an uploaded archive with one folder an ingredient. The caller keeps ``staged``."""
         self._check_free(request.name)
         with self._store.staging() as staging:
@@ -112,9 +110,9 @@ class PantryRegistry:
         for file in files:
             shutil.copyfile(file, target / file.name)
 
-    def _commit(self, name: str, names: Sequence[str], folder: Path, verify: Verify) -> Pantry:
+    def _commit(self, name: str, names: Sequence[str], folder: Path, verify: Check) -> Pantry:
         checked = check_ingredients(folder, names)
-        verify(folder)
+        run_check(verify, folder / names[0])
         (folder / PANTRY_FILE).write_text(_describe(name, checked).model_dump_json(), "utf-8")
         if not self._store.commit_folder(folder, self.folder(name)):
             raise self._exists(name)

@@ -24,11 +24,24 @@ _ANSWER_TTL = 60
 _log = logging.getLogger(__name__)
 
 Check = Callable[[Path], None]
-"""Raises InvalidPantry when the pantry staged in a folder cannot be built."""
+"""Builds the model of the ingredient in a timm folder, by timm and without its weights, and compares names and shapes.
+
+Raises InvalidPantry, or a ValueError that may have a ``code``, when that fails. One ingredient stands for all: that
+they are alike has been checked before.
+"""
+
+
+def run_check(check: Check, folder: Path) -> None:
+    """Run ``check`` on the ingredient in ``folder``. Raises InvalidPantry when it refuses, and its other errors."""
+    try:
+        check(folder)
+    except ValueError as error:
+        detail = str(error).replace(str(folder), f"ingredient {folder.name!r}")
+        raise InvalidPantry(detail, code=getattr(error, "code", None)) from error
 
 
 def request_verification(redis: Redis, settings: Settings, folder: Path) -> None:
-    """Have a worker check the pantry staged in ``folder``, which lies in ``settings.data_dir``.
+    """Have a worker check the ingredient staged in ``folder``, which lies in ``settings.data_dir``.
 
     Raises InvalidPantry as the worker does, or Unavailable: ``no_worker`` after ``settings.verify_timeout`` seconds
     without an answer, ``check_failed`` when the worker could not check.
@@ -70,8 +83,8 @@ def _raise_refusal(answer: dict[str, Any] | None, settings: Settings) -> None:
 def answer_next(redis: Redis, settings: Settings, check: Check, timeout: float) -> bool:
     """Take the oldest request within ``timeout`` seconds, run ``check`` on its folder and answer.
 
-    Returns whether there was one. An error of ``check`` that is
-    no refusal is logged and answered as ``check_failed``; it does not reach the caller.
+    Returns whether there was one. An error of ``check`` that is no refusal is logged and answered as
+    ``check_failed``; it does not reach the caller.
     """
     keys = Keys(settings.redis_prefix)
     popped = cast("list[Any] | None", redis.brpop([keys.checks], timeout=timeout))
@@ -92,7 +105,7 @@ def _answer(check: Check, folder: Path) -> dict[str, Any]:
             "check_failed", "the worker does not see the upload: API and workers must share SOUPSEARCH_DATA_DIR"
         )
     try:
-        check(folder)
+        run_check(check, folder)
     except SoupsearchError as error:
         return _refusal(error.code, error.detail, refused=isinstance(error, InvalidPantry), param=error.param)
     except Exception as error:  # noqa: BLE001 -- whoever waits must hear of any failure
