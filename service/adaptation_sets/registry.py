@@ -30,14 +30,15 @@ class SetRegistry:
         The caller keeps ``staged``. Raises InvalidSet or TooLarge with a stable code, and StorageFull; then nothing
         is kept.
         """
-        return self.admit(staged, label_map, lambda _: None)[0]
+        document, _ = self.admit(staged, label_map, lambda _: None)
+        return document
 
     def admit(
         self, staged: Path, label_map: LabelMap | None, check: Callable[[StoredSet], None]
     ) -> tuple[AdaptationSet, bool]:
-        """As ``add``, if ``check`` does not raise: it sees the set before it is stored.
+        """Like ``add``, but ``check`` looks at the set before it is stored: what it raises keeps the set out.
 
-        Returns the set and whether it is new here. What ``check`` raises is passed on, and nothing is kept.
+        Returns the set and whether it is new.
         """
         with self._store.staging() as staging:
             folder = staging / "set"
