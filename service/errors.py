@@ -132,6 +132,14 @@ class Expired(SoupsearchError):
     title = "Expired"
 
 
+class RangeNotSatisfiable(SoupsearchError):
+    """The range asked for lies outside the file."""
+
+    status = 416
+    code = "range_not_satisfiable"
+    title = "Range not satisfiable"
+
+
 class IdempotencyConflict(SoupsearchError):
     """The Idempotency-Key was used with another body."""
 

@@ -1,0 +1,1 @@
+"""The HTTP interface: what users and their programs call."""

@@ -1,0 +1,142 @@
+"""What turns a request into a job: every check that can be made before it waits."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from search.lattice import Lattice, LatticeError
+from service.adaptation_sets.labels import resolve
+from service.adaptation_sets.stored import StoredSet
+from service.api.services import Services
+from service.errors import InUse, InvalidRequest, SetNotFound
+from service.jobs.store import NewJob
+from service.schemas.job import Job, RequestEcho
+from service.schemas.pantry import Pantry
+from service.schemas.request import AdaptRequest, Grid
+
+
+def admit(use: Services, request: AdaptRequest, upload: Path | None, idempotency_key: str | None) -> Job:
+    """Make a job of ``request`` and the archive uploaded with it; nothing is kept when it is refused.
+
+    Raises:
+        InvalidRequest: the request contradicts itself, or its lattice has no points or too many.
+        PantryNotFound, SetNotFound: it names what is not there.
+        InvalidSet, TooLarge: the archive is refused, or its classes are none of the pantry's.
+        IdempotencyConflict, QuotaExceeded: by the job store.
+        StorageFull: the disk is full.
+    """
+    _check_sources(request, upload)
+    pantry = use.pantries.get(request.pantry)
+    check_search(request, pantry, use.settings.max_points)
+    with _sets(use, request, pantry, upload) as sets:
+        echo = RequestEcho(
+            request=request,
+            pantry_digest=pantry.digest,
+            adaptation_sets=sets,
+            ingredients=[ingredient.name for ingredient in pantry.ingredients],
+        )
+        submission = use.jobs.submit(NewJob(echo), idempotency_key=idempotency_key, body_digest=_digest(request, sets))
+    if submission.created:
+        use.metrics.accepted.inc()
+    return use.jobs.get(submission.job_id)
+
+
+def _check_sources(request: AdaptRequest, upload: Path | None) -> None:
+    """Exactly one of an uploaded set and stored ones, and a label map only for the former."""
+    if upload is None and request.adaptation_sets is None:
+        raise InvalidRequest(
+            "There is no adaptation set. Send a part 'adaptation_set', or name stored sets in adaptation_sets.",
+            param="adaptation_set",
+        )
+    if upload is not None and request.adaptation_sets is not None:
+        raise InvalidRequest(
+            "There are two sources of images. Send either a part 'adaptation_set' or the field adaptation_sets.",
+            param="adaptation_sets",
+        )
+    if upload is None and request.label_map is not None:
+        raise InvalidRequest(
+            "A stored set keeps the label_map that it came with. Leave label_map out, or store the set again with it.",
+            param="label_map",
+        )
+    if len(set(request.adaptation_sets or ())) < len(request.adaptation_sets or ()):
+        raise InvalidRequest("A set is named twice. Name each set once.", param="adaptation_sets")
+
+
+def check_search(request: AdaptRequest, pantry: Pantry, limit: int) -> None:
+    """Count the lattice's points, without enumerating them.
+
+    Raises:
+        InvalidRequest: it has none (``empty_lattice``), or more than ``limit`` (``too_many_points``).
+    """
+    grid = request.search
+    if not isinstance(grid, Grid):
+        return
+    size = len(pantry.ingredients)
+    try:
+        count = Lattice(size, grid.lower, grid.upper, grid.step, grid.convex).count()
+    except LatticeError as error:
+        raise InvalidRequest(f"The search has no points: {error}.", param="search", code="empty_lattice") from error
+    if count > limit:
+        raise InvalidRequest(
+            f"The search has {_large(count)} points; the limit is {limit}. Take a greater step, narrower bounds or "
+            "convex weights.",
+            param="search",
+            code="too_many_points",
+        )
+
+
+def _large(count: int) -> str:
+    return f"{count}" if count < 10**12 else "more than 10^12"
+
+
+def check_set(stored: StoredSet, request: AdaptRequest, pantry: Pantry) -> None:
+    """Check that the images of a set can be shown to the pantry's models, scored, and split as asked.
+
+    Raises:
+        InvalidSet: its classes or channels are not the pantry's.
+        InvalidRequest: ``held_out_fraction`` leaves no image on one side.
+    """
+    stored.check_channels(pantry.input_size[0])
+    resolve(stored, pantry.label_names, pantry.num_classes)
+    held_out = round(request.held_out_fraction * len(stored))
+    if request.held_out_fraction and not 1 <= held_out < len(stored):
+        raise InvalidRequest(
+            f"held_out_fraction {request.held_out_fraction:g} of {len(stored)} images leaves none on one side. "
+            "Send more images or change the fraction.",
+            param="held_out_fraction",
+        )
+
+
+@contextmanager
+def _sets(use: Services, request: AdaptRequest, pantry: Pantry, upload: Path | None) -> Iterator[list[str]]:
+    """Ids of the request's sets, checked; one that came with it is removed again when the block raises."""
+    if upload is None:
+        ids = list(request.adaptation_sets or ())
+        for set_id in ids:
+            check_set(_open(use, set_id), request, pantry)
+        yield ids
+        return
+    document, is_new = use.sets.admit(upload, request.label_map, lambda stored: check_set(stored, request, pantry))
+    try:
+        yield [document.id]
+    except BaseException:
+        if is_new:
+            with suppress(InUse, SetNotFound):
+                use.sets.delete(document.id, use.jobs.set_in_use)
+        raise
+
+
+def _open(use: Services, set_id: str) -> StoredSet:
+    try:
+        return use.sets.open(set_id)
+    except SetNotFound as error:
+        error.param = "adaptation_sets"
+        raise
+
+
+def _digest(request: AdaptRequest, sets: list[str]) -> str:
+    """What an Idempotency-Key stands for: the request's meaning, whatever its form on the wire."""
+    meaning = request.model_dump(mode="json") | {"adaptation_sets": sets}
+    return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()

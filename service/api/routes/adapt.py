@@ -1,0 +1,100 @@
+"""``POST /adapt``: the request that becomes a job."""
+
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from service.api.admission import admit
+from service.api.bodies import REQUEST_PART, media_type, missing_part, parse, receive_upload, refuse_media_type
+from service.api.examples import QUEUED_JOB, REQUEST, STORED_SETS_REQUEST
+from service.api.multipart import read_limited
+from service.api.openapi import answer, form_body, json_body, problems, request_body
+from service.api.routes.jobs import retry_after
+from service.api.services import Services, Use
+from service.errors import (
+    IdempotencyConflict,
+    InvalidRequest,
+    InvalidSet,
+    MalformedBody,
+    PantryNotFound,
+    QuotaExceeded,
+    SetNotFound,
+    StorageFull,
+    TooLarge,
+    UnsupportedMediaType,
+)
+from service.schemas.job import Job
+from service.schemas.request import AdaptRequest
+
+router = APIRouter(tags=["jobs"])
+
+PART = "adaptation_set"
+
+UPLOAD_PROBLEMS = (
+    MalformedBody("The multipart body ends before its last boundary. Send it whole."),
+    TooLarge("Part 'adaptation_set' is longer than 536870912 bytes. Send less.", param=PART),
+    UnsupportedMediaType("The body is of text/plain. Send it as multipart/form-data.", param="Content-Type"),
+    InvalidSet("image 'bag/7.png' does not decode: remove it or save it again", param=PART, code="undecodable_image"),
+    StorageFull("The disk of the artifact store is full. Free space or delete sets and jobs, then try again."),
+)
+
+REQUEST_PROBLEMS = (
+    InvalidRequest("search.grid.step: Input should be greater than 0.", param="search.grid.step"),
+    InvalidRequest(
+        "The search has 1234567 points; the limit is 100000. Take a greater step, narrower bounds or convex weights.",
+        param="search",
+        code="too_many_points",
+    ),
+    PantryNotFound("there is no pantry 'fasion': GET /pantries lists all", param="pantry"),
+    SetNotFound("there is no adaptation set 'abc': it was never stored, or has been deleted", param="adaptation_sets"),
+    IdempotencyConflict("this Idempotency-Key belongs to job 5f2c with another body", param="Idempotency-Key"),
+    QuotaExceeded("1000 jobs wait already, of at most 1000: try again later"),
+)
+
+Key = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=255,
+        description="Any text of the caller's. The same key and request give the same job, however often sent.",
+    ),
+]
+
+
+@router.post(
+    "/adapt",
+    status_code=202,
+    response_model=Job,
+    summary="Find the best soup for an adaptation set",
+    openapi_extra=request_body(
+        form=form_body(AdaptRequest, REQUEST, PART, required=True), json=json_body(AdaptRequest, STORED_SETS_REQUEST)
+    ),
+    responses=answer(
+        202, "The job, which waits.", QUEUED_JOB, Location="Where the job is.", Retry_After="Seconds until a look pays."
+    )
+    | problems(*REQUEST_PROBLEMS, *UPLOAD_PROBLEMS),
+)
+async def adapt(request: Request, response: Response, use: Use, idempotency_key: Key = None) -> Job:
+    """Upload the images with the request as a form, or name stored sets in JSON. Only `pantry` is required."""
+    if media_type(request) == "application/json":
+        document = parse(AdaptRequest, await read_limited(request))
+        return await _accept(use, response, document, None, idempotency_key)
+    if media_type(request) != "multipart/form-data":
+        raise refuse_media_type(request, "multipart/form-data", "application/json")
+    async with receive_upload(request, use, PART, use.settings.max_upload_bytes) as upload:
+        if upload.request is None:
+            raise missing_part(REQUEST_PART)
+        document = parse(AdaptRequest, upload.request, REQUEST_PART)
+        file = upload.file.path if upload.file else None
+        return await _accept(use, response, document, file, idempotency_key)
+
+
+async def _accept(
+    use: Services, response: Response, document: AdaptRequest, file: Path | None, idempotency_key: str | None
+) -> Job:
+    job = await run_in_threadpool(admit, use, document, file, idempotency_key)
+    response.headers["Location"] = job.urls.self
+    response.headers.update(retry_after(job))
+    return job

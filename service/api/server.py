@@ -1,0 +1,76 @@
+"""Runs the API in uvicorn."""
+
+import logging
+import sys
+from collections.abc import Callable
+from socket import AF_INET6, socket
+
+import uvicorn
+from fastapi import FastAPI
+
+from service.api.app import create_app
+from service.settings import Settings
+
+GRACE_SECONDS = 10
+
+
+def print_address(url: str) -> None:
+    """Tell on standard output where the API listens: the only line that goes there."""
+    sys.stdout.write(f"{url}\n")
+    sys.stdout.flush()
+
+
+class Server(uvicorn.Server):
+    """A uvicorn server that says where it listens, and ends open event streams before it waits for connections."""
+
+    def __init__(self, app: FastAPI, config: uvicorn.Config, on_ready: Callable[[str], None]) -> None:
+        super().__init__(config)
+        self._app = app
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        """Listen, then tell where."""
+        await super().startup(sockets)
+        if self.started:
+            self._on_ready(self.url)
+
+    @property
+    def url(self) -> str:
+        """Where the server listens."""
+        bound = self.servers[0].sockets[0]
+        host, port = bound.getsockname()[:2]
+        return f"http://[{host}]:{port}" if bound.family == AF_INET6 else f"http://{host}:{port}"
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        """End the event streams, then shut down as uvicorn does."""
+        self._app.state.services.stopping.set()
+        await super().shutdown(sockets)
+
+
+def make_server(settings: Settings, on_ready: Callable[[str], None] = print_address) -> Server:
+    """A server of ``settings.host`` and ``settings.port``, not yet running: ``run()`` it, end it by ``should_exit``."""
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        server_header=False,
+        ws="none",
+        lifespan="on",
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    return Server(app, config, on_ready)
+
+
+def serve(settings: Settings, listener: socket | None = None, on_ready: Callable[[str], None] = print_address) -> None:
+    """Serve the API until SIGINT or SIGTERM, at ``listener`` when given: a socket that listens already.
+
+    Prints the address once it listens, and nothing else on standard output; the log goes to standard error.
+
+    Raises:
+        SystemExit: the address is taken.
+    """
+    level = settings.log_level.upper()
+    logging.basicConfig(stream=sys.stderr, level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    make_server(settings, on_ready).run(sockets=None if listener is None else [listener])

@@ -1,0 +1,103 @@
+"""What the routes work with, made when it is first needed so that the API starts without Redis."""
+
+import shutil
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+from fastapi import Depends, Request
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from service.adaptation_sets.registry import SetRegistry
+from service.api.metrics import Metrics
+from service.artifacts.store import ArtifactStore
+from service.connection import connect
+from service.jobs.events import JobEvents
+from service.jobs.store import JobStore
+from service.pantries.registry import PantryRegistry
+from service.pantries.verification import request_verification
+from service.schemas.job import JobStatus
+from service.settings import Settings
+
+PROBE_SECONDS = 2.0
+
+
+class Services:
+    """The stores and registries of one application, and the event that tells open streams to end."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.stopping = anyio.Event()
+        self.metrics = Metrics(self._count_jobs, self._free_bytes)
+
+    @cached_property
+    def redis(self) -> Redis:
+        """The connection that commands go through; it rides out a restart of Redis."""
+        return connect(self.settings)
+
+    @cached_property
+    def probe(self) -> Redis:
+        """A connection that does not wait for Redis to come back: for questions of health."""
+        return Redis.from_url(
+            self.settings.redis_url,
+            decode_responses=True,
+            socket_timeout=PROBE_SECONDS,
+            socket_connect_timeout=PROBE_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        )
+
+    @cached_property
+    def events(self) -> JobEvents:
+        """The events of jobs, on connections of their own: each stream blocks on one."""
+        return JobEvents(self.settings)
+
+    @cached_property
+    def jobs(self) -> JobStore:
+        """The jobs."""
+        return JobStore(self.redis, self.settings)
+
+    @cached_property
+    def artifacts(self) -> ArtifactStore:
+        """The files."""
+        return ArtifactStore(self.settings.data_dir, self.settings)
+
+    @cached_property
+    def sets(self) -> SetRegistry:
+        """The adaptation sets."""
+        return SetRegistry(self.artifacts, self.settings)
+
+    @cached_property
+    def pantries(self) -> PantryRegistry:
+        """The pantries."""
+        return PantryRegistry(self.artifacts, self.settings)
+
+    def verify(self, folder: Path) -> None:
+        """Ask a worker whether timm can build the pantry staged in ``folder``."""
+        request_verification(self.redis, self.settings, folder)
+
+    async def close(self) -> None:
+        """Close the connections that were opened."""
+        for name in ("redis", "probe"):
+            if name in self.__dict__:
+                self.__dict__[name].close()
+        if "events" in self.__dict__:
+            await self.events.aclose()
+
+    def _count_jobs(self) -> Mapping[JobStatus, int]:
+        return JobStore(self.probe, self.settings).counts()
+
+    def _free_bytes(self) -> int:
+        return shutil.disk_usage(self.artifacts.root).free
+
+
+def get_services(request: Request) -> Services:
+    """The services of the application that answers ``request``."""
+    services: Services = request.app.state.services
+    return services
+
+
+Use = Annotated[Services, Depends(get_services)]

@@ -1,0 +1,54 @@
+"""Server-sent events that end when the server stops."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import anyio
+from sse_starlette import EventSourceResponse, ServerSentEvent
+
+from service.schemas.job import Event
+
+HEARTBEAT_SECONDS = 15
+RECONNECT_MILLISECONDS = 2000
+
+
+async def until(events: AsyncGenerator[Event, None], stopping: anyio.Event) -> AsyncGenerator[Event, None]:
+    """Yield ``events`` up to one of type ``end``, or until ``stopping`` is set."""
+    stop = asyncio.ensure_future(stopping.wait())
+    async with aclosing(events):
+        try:
+            while (event := await _next(events, stop)) is not None:
+                yield event
+                if event.type == "end":
+                    return
+        finally:
+            stop.cancel()
+
+
+async def _next(events: AsyncGenerator[Event, None], stop: asyncio.Future[None]) -> Event | None:
+    """The next event; None when there is none or ``stop`` is done first."""
+    step: asyncio.Future[Event | None] = asyncio.ensure_future(anext(events, None))
+    waiting: set[asyncio.Future[Any]] = {step, stop}
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        return step.result() if step.done() else None
+    finally:
+        if not step.done():
+            step.cancel()
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait({step})
+
+
+async def _encode(events: AsyncGenerator[Event, None]) -> AsyncIterator[ServerSentEvent]:
+    async with aclosing(events):
+        async for event in events:
+            data = json.dumps(event.data)
+            yield ServerSentEvent(data=data, event=event.type, id=event.id, retry=RECONNECT_MILLISECONDS)
+
+
+def event_stream(events: AsyncGenerator[Event, None], stopping: anyio.Event) -> EventSourceResponse:
+    """The answer that streams ``events``, with a heartbeat in quiet times."""
+    return EventSourceResponse(_encode(until(events, stopping)), ping=HEARTBEAT_SECONDS, sep="\n")

@@ -1,0 +1,18 @@
+"""Answers to questions of health."""
+
+from typing import Literal
+
+from service.schemas.base import Document
+
+
+class Health(Document):
+    """The process is alive."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(Document):
+    """The process can take jobs."""
+
+    status: Literal["ready"] = "ready"
+    checks: dict[str, Literal["ok"]]
