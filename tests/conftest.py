@@ -1,15 +1,32 @@
 """What tests share: a real Redis server, and settings and a job store of their own for each test."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import hypothesis
 import pytest
 
 from service.connection import connect
 from service.embedded.redis import EmbeddedRedis
 from service.jobs.store import JobStore
 from service.settings import Settings
+
+MAY_SKIP = os.environ.get("SOUPSEARCH_TESTS_MAY_SKIP", "yes") != "no"
+"""Whether a test may be skipped where Fashion-MNIST or Chromium is not installed; continuous integration says no."""
+
+hypothesis.settings.register_profile("soupsearch", deadline=None)
+hypothesis.settings.load_profile("soupsearch")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.skipped and not MAY_SKIP:
+        report.outcome = "failed"
+        report.longrepr = f"skipped although nothing may be: {report.longrepr}"
+    return report
 
 
 @pytest.fixture(scope="session")
