@@ -10,7 +10,8 @@ from service.settings import Settings
 
 RETRIES = 14
 """With the backoff below, about ten seconds of trying before ConnectionError."""
-HEALTH_CHECK_INTERVAL = 15
+SOCKET_TIMEOUT = 30.0
+"""Seconds without an answer before redis.TimeoutError; the store's own blocking reads wait ten at most."""
 
 
 def _backoff() -> ExponentialWithJitterBackoff:
@@ -20,17 +21,16 @@ def _backoff() -> ExponentialWithJitterBackoff:
 def connect(settings: Settings) -> redis.Redis:
     """A client that decodes text and, while Redis restarts, tries again for about ten seconds.
 
-    Its calls raise redis.ConnectionError or redis.TimeoutError when Redis stays away longer; all scripts of the job
-    store may be repeated without harm.
+    Its calls raise redis.ConnectionError when Redis stays away longer, and redis.TimeoutError when it is there and
+    silent. All scripts of the job store may be repeated without harm.
     """
     return redis.Redis.from_url(
         settings.redis_url,
         decode_responses=True,
         protocol=2,
-        retry=Retry(_backoff(), RETRIES),
-        socket_timeout=None,
+        retry=Retry(_backoff(), RETRIES, (redis.ConnectionError,)),
+        socket_timeout=SOCKET_TIMEOUT,
         socket_connect_timeout=5,
-        health_check_interval=HEALTH_CHECK_INTERVAL,
     )
 
 
@@ -40,8 +40,7 @@ def connect_async(settings: Settings) -> redis.asyncio.Redis:
         settings.redis_url,
         decode_responses=True,
         protocol=2,
-        retry=AsyncRetry(_backoff(), RETRIES),
-        socket_timeout=None,
+        retry=AsyncRetry(_backoff(), RETRIES, (redis.ConnectionError,)),
+        socket_timeout=SOCKET_TIMEOUT,
         socket_connect_timeout=5,
-        health_check_interval=HEALTH_CHECK_INTERVAL,
     )

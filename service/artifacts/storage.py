@@ -17,7 +17,7 @@ def _is_full(error: OSError | SafetensorError) -> bool:
     if isinstance(error, OSError):
         return error.errno in FULL
     # The Rust writer keeps no errno; its text names the operating system's code.
-    return any(f"code: {code}" in str(error) or f"os error {code}" in str(error) for code in FULL)
+    return any(f"(os error {code})" in str(error) for code in FULL)
 
 
 @contextmanager

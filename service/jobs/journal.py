@@ -23,9 +23,10 @@ class JobJournal(Records):
     def record_points(self, job_id: str, attempt: int, points: Sequence[Point], best: Best | None = None) -> int:
         """Add points to the job and the journal, with counters, events and the best so far, in one step.
 
-        Returns how many the job did not have yet; a point recorded before, by any attempt, changes nothing. Points
-        that the journal already held count as done, but neither in ``images`` nor in the rate; pruned ones count as
-        done and as pruned. Raises FencedOut, and ValueError before ``start``.
+        Returns how many the job did not have yet (0 when the call was made again after a lost answer); a point
+        recorded before, by any attempt, changes nothing. Points that the journal already held count as done, but
+        neither in ``images`` nor in the rate; pruned ones count as done and as pruned. Raises FencedOut, and
+        ValueError before ``start``.
         """
         arguments: list[str | int] = []
         for point in points:

@@ -115,7 +115,6 @@ local function fail_attempt(id, reason, max_attempts, ttl)
   local attempt = get(id, "attempt")
   local failures = redis.call("HINCRBY", job_key(id), "failed_attempts", 1)
   append_line(id, "failures", cjson.encode("attempt " .. attempt .. ": " .. reason))
-  set(id, "last_failed", attempt)
   if failures < max_attempts then
     return_to_queue(id)
     return true

@@ -1,0 +1,141 @@
+import pytest
+
+from service.jobs.keys import weights_key
+from service.jobs.queue import Claim
+from service.jobs.store import JobStore
+from service.schemas.job import JobStatus, JobWarning
+from tests.service.jobs.samples import SCOPE, best, point, submit
+
+
+@pytest.fixture
+def claim(job_store: JobStore) -> Claim:
+    return started(job_store)
+
+
+def started(store: JobStore, total: int = 10) -> Claim:
+    submit(store)
+    claim = store.claim("worker")
+    assert claim is not None
+    store.start(claim.job_id, claim.attempt, total, SCOPE)
+    return claim
+
+
+def test_points_are_in_the_job_and_the_journal_by_their_weights(job_store: JobStore, claim: Claim) -> None:
+    points = [point(2), point(0)]
+
+    assert job_store.record_points(claim.job_id, 1, points, best(0.5)) == 2
+
+    job = job_store.get(claim.job_id)
+    assert (job.progress.done, job.progress.pruned, job.progress.total, job.progress.images) == (2, 0, 10, 200)
+    assert job.best == best(0.5)
+    assert list(job_store.iter_points(claim.job_id)) == [point(0), point(2)]
+    assert job_store.journalled(SCOPE) == {weights_key(each.weights): each for each in points}
+
+
+def test_a_point_recorded_again_changes_nothing(job_store: JobStore, claim: Claim) -> None:
+    job_store.record_points(claim.job_id, 1, [point(1)], best())
+    before = job_store.version(claim.job_id)
+
+    assert job_store.record_points(claim.job_id, 1, [point(1, score=0.9)], best()) == 0
+    assert job_store.version(claim.job_id) == before
+    assert list(job_store.iter_points(claim.job_id)) == [point(1)]
+
+
+def test_points_of_the_journal_are_done_but_cost_nothing(job_store: JobStore, claim: Claim) -> None:
+    job_store.record_points(claim.job_id, 1, [point(0), point(1)])
+    other = started(job_store)
+
+    assert job_store.record_points(other.job_id, 1, list(job_store.journalled(SCOPE).values())) == 2
+
+    progress = job_store.get(other.job_id).progress
+    assert (progress.done, progress.images, progress.rate) == (2, 0, None)
+
+
+def test_the_next_attempt_continues_with_the_points_there_are(job_store: JobStore, claim: Claim) -> None:
+    job_store.record_points(claim.job_id, 1, [point(0), point(1)], best())
+    job_store.fail_attempt(claim.job_id, 1, "killed")
+    again = job_store.claim("worker")
+    assert again == Claim(claim.job_id, 2)
+    job_store.start(claim.job_id, 2, 10, SCOPE)
+
+    assert job_store.record_points(claim.job_id, 2, [point(1), point(2)]) == 1
+    job = job_store.get(claim.job_id)
+    assert (job.progress.done, job.progress.images) == (3, 300)
+    assert job.best == best()
+
+
+def test_pruned_points_are_done_but_no_score_for_others(job_store: JobStore, claim: Claim) -> None:
+    job_store.record_points(claim.job_id, 1, [point(0, pruned=True), point(1)])
+
+    progress = job_store.get(claim.job_id).progress
+    assert (progress.done, progress.pruned) == (2, 1)
+    assert list(job_store.journalled(SCOPE).values()) == [point(1)]
+    assert len(list(job_store.iter_points(claim.job_id))) == 2
+
+
+def test_the_journal_is_kept_for_its_time(job_store: JobStore, claim: Claim) -> None:
+    job_store.record_points(claim.job_id, 1, [point(0)])
+    assert 0 < job_store.redis.ttl(job_store.keys.journal(SCOPE)) <= job_store.settings.journal_ttl
+
+
+def test_points_wait_for_the_start(job_store: JobStore) -> None:
+    submit(job_store)
+    claim = job_store.claim("worker")
+    assert claim is not None
+    with pytest.raises(ValueError, match="start attempt 1"):
+        job_store.record_points(claim.job_id, 1, [point(0)])
+
+
+def test_pages_go_by_index(job_store: JobStore, claim: Claim) -> None:
+    job_store.record_points(claim.job_id, 1, [point(index) for index in (5, 1, 3, 0, 9)])
+
+    first = job_store.points(claim.job_id, limit=2)
+    second = job_store.points(claim.job_id, after=first.next, limit=2)
+    third = job_store.points(claim.job_id, after=second.next, limit=2)
+
+    assert [each.index for page in (first, second, third) for each in page.items] == [0, 1, 3, 5, 9]
+    assert (first.next, second.next, third.next) == (1, 5, None)
+
+
+def test_a_page_that_ends_with_the_last_point_is_the_last(job_store: JobStore, claim: Claim) -> None:
+    assert job_store.points(claim.job_id).items == []
+    job_store.record_points(claim.job_id, 1, [point(0), point(1)])
+
+    assert job_store.points(claim.job_id, limit=2).next is None
+    assert job_store.points(claim.job_id, after=1).items == []
+
+
+def test_all_points_of_a_large_search_are_read(job_store: JobStore, claim: Claim) -> None:
+    job_store.record_points(claim.job_id, 1, [point(index) for index in range(2500)])
+    assert [each.index for each in job_store.iter_points(claim.job_id)] == list(range(2500))
+
+
+def test_rate_and_finish_come_from_this_attempt(job_store: JobStore, claim: Claim) -> None:
+    job_store.record_points(claim.job_id, 1, [point(0), point(1)])
+    fields = job_store.keys.job(claim.job_id)
+    recorded = int(job_store.redis.hget(fields, "progress_at"))
+    job_store.redis.hset(fields, "attempt_started_at", recorded - 4000)
+
+    progress = job_store.get(claim.job_id).progress
+    assert progress.rate == pytest.approx(0.5)
+    assert progress.estimated_finish is not None
+    assert progress.estimated_finish.timestamp() * 1000 == pytest.approx(recorded + 8 / 0.5 * 1000)
+
+
+def test_an_ended_job_estimates_no_finish(job_store: JobStore, claim: Claim) -> None:
+    job_store.record_points(claim.job_id, 1, [point(0)])
+    job_store.finish(claim.job_id, 1, JobStatus.CANCELLED)
+    assert job_store.get(claim.job_id).progress.estimated_finish is None
+
+
+def test_a_warning_is_listed_once(job_store: JobStore, claim: Claim) -> None:
+    chance = JobWarning(code="chance_level", message="l1 is at chance level: 10 %\n(of 100 images)")
+    few = JobWarning(code="few_images", message='fewer images than classes "10"')
+    for warning in (chance, few, chance):
+        job_store.warn(claim.job_id, 1, warning)
+    assert job_store.get(claim.job_id).warnings == [chance, few]
+
+
+def test_weights_have_one_name_whatever_their_rounding() -> None:
+    assert weights_key([0.1 + 0.2, -0.0, 1]) == weights_key([0.3, 0.0, 1.0]) == "0.3,0,1"
+    assert weights_key([1e-17 - 1e-17, -0.4]) == "0,-0.4"

@@ -1,0 +1,253 @@
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from service.connection import connect
+from service.errors import FencedOut, JobNotFound
+from service.jobs.queue import Claim
+from service.jobs.store import JobStore
+from service.schemas.job import JobStatus
+from service.settings import Settings
+from tests.service.jobs.samples import SCOPE, error, point, result, submit
+from tests.waiting import wait_until
+
+
+def take(store: JobStore) -> Claim:
+    claim = store.claim("worker")
+    assert claim is not None
+    return claim
+
+
+def lose_lease(store: JobStore, job_id: str) -> None:
+    store.redis.zadd(store.keys.leases, {job_id: 1})
+
+
+def test_jobs_are_claimed_in_order_once_each(job_store: JobStore) -> None:
+    ids = [submit(job_store) for _ in range(3)]
+
+    assert [take(job_store) for _ in ids] == [Claim(job_id, 1) for job_id in ids]
+    assert job_store.claim("worker") is None
+    assert job_store.claim("worker", block_ms=20) is None
+
+
+def test_a_claimed_job_runs(job_store: JobStore) -> None:
+    claim = take_submitted(job_store)
+    job = job_store.get(claim.job_id)
+
+    assert job.status is JobStatus.RUNNING
+    assert job.started_at is not None
+    assert job.attempt == 1
+    assert job.queue_position is None
+
+
+def take_submitted(store: JobStore) -> Claim:
+    submit(store)
+    return take(store)
+
+
+def test_many_supervisors_claim_each_job_once(job_store: JobStore, settings: Settings) -> None:
+    ids = [submit(job_store) for _ in range(40)]
+
+    def claim_all(supervisor: int) -> list[str]:
+        with connect(settings) as client:
+            store, claimed = JobStore(client, settings), []
+            while claim := store.claim(f"worker-{supervisor}"):
+                claimed.append(claim.job_id)
+            return claimed
+
+    with ThreadPoolExecutor(6) as pool:
+        claimed = [job_id for batch in pool.map(claim_all, range(6)) for job_id in batch]
+    assert sorted(claimed) == sorted(ids)
+
+
+def test_a_waiting_supervisor_gets_the_next_job_at_once(job_store: JobStore, settings: Settings) -> None:
+    with connect(settings) as client, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(JobStore(client, settings).claim, "waiting", 10_000)
+        wait_until(lambda: job_store.redis.info("clients")["blocked_clients"] > 0)
+        job_id = submit(job_store)
+        assert waiting.result(timeout=5) == Claim(job_id, 1)
+
+
+def test_a_claim_whose_answer_was_lost_is_answered_again(job_store: JobStore) -> None:
+    submit(job_store)
+    submit(job_store)
+    answers = [job_store._try_claim("worker", "token")[0] for _ in range(2)]
+
+    assert answers[0] == answers[1]
+    assert job_store.queue_depth() == 1
+
+
+def test_the_job_of_a_silent_supervisor_goes_to_another(job_store: JobStore) -> None:
+    first = take_submitted(job_store)
+    submit(job_store)
+    lose_lease(job_store, first.job_id)
+
+    assert take(job_store) == Claim(first.job_id, 2)
+    assert job_store.renew(first.job_id, 1) is False
+    assert job_store.renew(first.job_id, 2) is True
+
+
+def test_a_late_supervisor_keeps_a_job_that_nobody_took(job_store: JobStore) -> None:
+    claim = take_submitted(job_store)
+    lose_lease(job_store, claim.job_id)
+
+    assert job_store.renew(claim.job_id, claim.attempt) is True
+    assert job_store.claim("other") is None
+
+
+def test_renewing_prolongs_the_lease(job_store: JobStore) -> None:
+    claim = take_submitted(job_store)
+    before = job_store.redis.zscore(job_store.keys.leases, claim.job_id)
+    assert job_store.renew(claim.job_id, claim.attempt, lease_s=1000)
+    after = job_store.redis.zscore(job_store.keys.leases, claim.job_id)
+
+    assert after > before + 900_000
+
+
+def test_a_superseded_attempt_can_write_nothing(job_store: JobStore) -> None:
+    claim = take_submitted(job_store)
+    job_store.start(claim.job_id, 1, 5, SCOPE)
+    lose_lease(job_store, claim.job_id)
+    take(job_store)
+    before = job_store.version(claim.job_id)
+
+    writes = (
+        lambda: job_store.start(claim.job_id, 1, 9, "other"),
+        lambda: job_store.record_points(claim.job_id, 1, [point(1)]),
+        lambda: job_store.set_phase(claim.job_id, 1, "finalizing"),
+        lambda: job_store.should_cancel(claim.job_id, 1),
+        lambda: job_store.fail_attempt(claim.job_id, 1, "late"),
+        lambda: job_store.release(claim.job_id, 1),
+        lambda: job_store.finish(claim.job_id, 1, JobStatus.SUCCEEDED, result()),
+    )
+    for write in writes:
+        with pytest.raises(FencedOut):
+            write()
+    assert job_store.version(claim.job_id) == before
+    assert job_store.journalled(SCOPE) == {}
+
+
+def test_writes_to_an_unknown_job_are_not_found(job_store: JobStore) -> None:
+    with pytest.raises(JobNotFound):
+        job_store.start("unknown", 1, 5, SCOPE)
+    with pytest.raises(JobNotFound):
+        job_store.should_cancel("unknown", 1)
+    assert job_store.renew("unknown", 1) is False
+
+
+def test_a_failed_job_is_tried_again_before_new_ones(job_store: JobStore) -> None:
+    first = take_submitted(job_store)
+    second = submit(job_store)
+
+    assert job_store.fail_attempt(first.job_id, 1, "the child ended with -9") is True
+
+    assert job_store.get(first.job_id).status is JobStatus.QUEUED
+    assert [job_store.get(job_id).queue_position for job_id in (first.job_id, second)] == [0, 1]
+    assert take(job_store) == Claim(first.job_id, 2)
+    assert take(job_store) == Claim(second, 1)
+
+
+def test_after_the_last_attempt_the_job_has_failed_and_says_why_each_time(job_store: JobStore) -> None:
+    job_id = submit(job_store)
+    assert job_store.fail_attempt(job_id, take(job_store).attempt, "out of memory") is True
+    take(job_store)
+    lose_lease(job_store, job_id)
+    assert job_store.fail_attempt(job_id, take(job_store).attempt, "out of memory") is False
+
+    job = job_store.get(job_id)
+    assert job.status is JobStatus.FAILED
+    assert job.error is not None
+    assert job.error.code == "attempts_exhausted"
+    assert job.error.attempts == [
+        "attempt 1: out of memory",
+        "attempt 2: supervisor worker fell silent",
+        "attempt 3: out of memory",
+    ]
+    assert job.expires_at is not None
+    assert job_store.claim("worker") is None
+
+
+def test_a_failure_repeated_after_a_lost_answer_counts_once(job_store: JobStore) -> None:
+    claim = take_submitted(job_store)
+    for _ in range(5):
+        assert job_store.fail_attempt(claim.job_id, 1, "killed") is True
+    assert take(job_store).attempt == 2
+
+
+def test_a_released_job_is_claimed_again_without_blame(job_store: JobStore) -> None:
+    job_store.settings.max_attempts = 1
+    claim = take_submitted(job_store)
+    for _ in range(2):
+        job_store.release(claim.job_id, 1)
+
+    with pytest.raises(FencedOut):
+        job_store.set_phase(claim.job_id, 1, "finalizing")
+    assert take(job_store) == Claim(claim.job_id, 2)
+
+
+def test_a_waiting_job_is_cancelled_at_once_and_never_claimed(job_store: JobStore) -> None:
+    job_id = submit(job_store)
+    job = job_store.cancel(job_id)
+
+    assert job.status is JobStatus.CANCELLED
+    assert job.is_terminal
+    assert job_store.claim("worker") is None
+    assert job_store.cancel(job_id) == job
+
+
+def test_a_running_job_is_asked_and_then_keeps_its_best(job_store: JobStore) -> None:
+    claim = take_submitted(job_store)
+    assert job_store.should_cancel(claim.job_id, 1) is False
+
+    assert job_store.cancel(claim.job_id).status is JobStatus.CANCELLING
+    assert job_store.should_cancel(claim.job_id, 1) is True
+    job_store.set_phase(claim.job_id, 1, "finalizing")
+    assert job_store.get(claim.job_id).status is JobStatus.CANCELLING
+    job_store.finish(claim.job_id, 1, JobStatus.CANCELLED, result(partial=True))
+
+    job = job_store.get(claim.job_id)
+    assert job.status is JobStatus.CANCELLED
+    assert job.result == result(partial=True)
+
+
+def test_cancelling_outlives_its_supervisor(job_store: JobStore) -> None:
+    claim = take_submitted(job_store)
+    job_store.cancel(claim.job_id)
+    lose_lease(job_store, claim.job_id)
+
+    assert take(job_store) == Claim(claim.job_id, 2)
+    assert job_store.should_cancel(claim.job_id, 2) is True
+    assert job_store.fail_attempt(claim.job_id, 2, "killed") is True
+    assert job_store.fail_attempt(claim.job_id, take(job_store).attempt, "killed") is False
+    assert job_store.get(claim.job_id).status is JobStatus.CANCELLED
+
+
+def test_a_job_ends_once(job_store: JobStore) -> None:
+    claim = take_submitted(job_store)
+    job_store.set_phase(claim.job_id, 1, "finalizing")
+    assert job_store.get(claim.job_id).status is JobStatus.FINALIZING
+    for _ in range(2):
+        job_store.finish(claim.job_id, 1, JobStatus.FAILED, error())
+    before = job_store.get(claim.job_id)
+
+    with pytest.raises(FencedOut):
+        job_store.finish(claim.job_id, 1, JobStatus.SUCCEEDED, result())
+    assert job_store.cancel(claim.job_id) == before
+    assert before.status is JobStatus.FAILED
+    assert before.error == error()
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [
+        (JobStatus.SUCCEEDED, None),
+        (JobStatus.SUCCEEDED, error()),
+        (JobStatus.FAILED, result()),
+        (JobStatus.RUNNING, None),
+    ],
+)
+def test_an_end_needs_its_outcome(job_store: JobStore, status: JobStatus, outcome: object) -> None:
+    claim = take_submitted(job_store)
+    with pytest.raises(ValueError, match="cannot end"):
+        job_store.finish(claim.job_id, 1, status, outcome)
+    assert job_store.get(claim.job_id).status is JobStatus.RUNNING

@@ -1,0 +1,187 @@
+import pytest
+
+from service.errors import Expired, IdempotencyConflict, JobNotFinished, JobNotFound, QuotaExceeded
+from service.jobs import store
+from service.jobs.store import JobStore, NewJob
+from service.schemas.job import JobStatus
+from tests.service.jobs.samples import MODEL, SCOPE, best, point, request_echo, result, submit
+
+
+def expire(job_store: JobStore, job_id: str) -> None:
+    job_store.redis.zadd(job_store.keys.expiries, {job_id: 1})
+
+
+def succeed(job_store: JobStore, model: str = MODEL) -> str:
+    submit(job_store)
+    claim = job_store.claim("worker")
+    assert claim is not None
+    job_store.start(claim.job_id, claim.attempt, 2, SCOPE)
+    job_store.record_points(claim.job_id, claim.attempt, [point(0), point(1)], best())
+    job_store.finish(claim.job_id, claim.attempt, JobStatus.SUCCEEDED, result(model=model))
+    return claim.job_id
+
+
+def test_an_accepted_job_waits_with_all_it_was_asked(job_store: JobStore) -> None:
+    job = job_store.get(submit(job_store))
+
+    assert job.status is JobStatus.QUEUED
+    assert not job.is_terminal
+    assert job.queue_position == 0
+    assert job.attempt == 0
+    assert job.request == request_echo()
+    assert job.created_at.tzinfo is not None
+    assert job.urls.model == f"/jobs/{job.id}/model"
+
+
+def test_the_same_key_and_body_is_the_same_job(job_store: JobStore) -> None:
+    first = job_store.submit(NewJob(request_echo()), idempotency_key="key", body_digest="body")
+    again = job_store.submit(NewJob(request_echo()), idempotency_key="key", body_digest="body")
+
+    assert first.created
+    assert not again.created
+    assert again.job_id == first.job_id
+    assert job_store.queue_depth() == 1
+
+
+def test_the_same_key_with_another_body_is_a_conflict(job_store: JobStore) -> None:
+    submit(job_store, key="key", digest="body")
+
+    with pytest.raises(IdempotencyConflict):
+        submit(job_store, key="key", digest="other body")
+    assert job_store.queue_depth() == 1
+
+
+def test_without_a_key_each_request_is_a_job(job_store: JobStore) -> None:
+    assert submit(job_store) != submit(job_store)
+
+
+def test_a_submission_repeated_after_a_lost_answer_is_one_job(job_store: JobStore) -> None:
+    job = NewJob(request_echo())
+    answers = [job_store.submit(job, idempotency_key=None, body_digest="body") for _ in range(2)]
+
+    assert answers[0] == answers[1]
+    assert job_store.queue_depth() == 1
+
+
+def test_a_full_queue_refuses_jobs_but_knows_those_it_has(job_store: JobStore) -> None:
+    job_store.settings.max_queued_jobs = 2
+    known = submit(job_store, key="key")
+    submit(job_store)
+
+    with pytest.raises(QuotaExceeded):
+        submit(job_store)
+    assert submit(job_store, key="key") == known
+    job_store.claim("worker")
+    assert job_store.get(submit(job_store)).status is JobStatus.QUEUED
+
+
+def test_positions_follow_the_queue(job_store: JobStore) -> None:
+    ids = [submit(job_store) for _ in range(3)]
+    versions = [job_store.version(job_id) for job_id in ids]
+
+    job_store.cancel(ids[0])
+
+    assert [job_store.get(job_id).queue_position for job_id in ids] == [None, 0, 1]
+    assert all(job_store.version(job_id) != before for job_id, before in zip(ids, versions, strict=True))
+
+
+def test_pages_list_each_job_once_newest_first(job_store: JobStore) -> None:
+    ids = {submit(job_store) for _ in range(7)}
+    seen, after = [], None
+    while True:
+        page = job_store.list(3, after)
+        seen += page.items
+        if page.next is None:
+            break
+        after = page.next
+
+    assert {job.id for job in seen} == ids
+    assert len(seen) == len(ids)
+    assert [job.created_at for job in seen] == sorted((job.created_at for job in seen), reverse=True)
+
+
+def test_pages_of_one_status(job_store: JobStore) -> None:
+    ids = [submit(job_store) for _ in range(4)]
+    job_store.cancel(ids[1])
+    job_store.cancel(ids[2])
+
+    page = job_store.list(1, status=JobStatus.CANCELLED)
+    rest = job_store.list(5, page.next, JobStatus.CANCELLED)
+
+    assert {job.id for job in page.items + rest.items} == set(ids[1:3])
+    assert job_store.counts()[JobStatus.CANCELLED] == 2
+    assert job_store.counts()[JobStatus.QUEUED] == 2
+
+
+def test_what_waiting_and_running_jobs_need_is_in_use(job_store: JobStore) -> None:
+    job_id = submit(job_store, pantry="needed", set_id="1" * 64)
+
+    assert job_store.pantry_in_use("needed")
+    assert job_store.set_in_use("1" * 64)
+    assert not job_store.pantry_in_use("other")
+    assert not job_store.set_in_use("2" * 64)
+    job_store.cancel(job_id)
+    assert not job_store.pantry_in_use("needed")
+    assert not job_store.set_in_use("1" * 64)
+
+
+def test_unknown_jobs_are_not_found(job_store: JobStore) -> None:
+    for call in (job_store.get, job_store.version, job_store.cancel, job_store.delete, job_store.points):
+        with pytest.raises(JobNotFound):
+            call("unknown")
+
+
+def test_only_ended_jobs_are_deleted_and_then_wholly(job_store: JobStore) -> None:
+    waiting = submit(job_store, key="key")
+    with pytest.raises(JobNotFinished):
+        job_store.delete(waiting)
+    job_store.cancel(waiting)
+    job_store.delete(waiting)
+
+    ended = succeed(job_store)
+    job_store.delete(ended)
+
+    for job_id in (waiting, ended):
+        with pytest.raises(JobNotFound):
+            job_store.get(job_id)
+        assert job_store.redis.keys(f"{job_store.keys.job(job_id)}*") == []
+    assert job_store.list().items == []
+    assert submit(job_store, key="key") != waiting
+
+
+def test_models_are_in_use_while_a_job_names_them(job_store: JobStore) -> None:
+    first, second = succeed(job_store), succeed(job_store)
+    assert job_store.models_in_use() == {MODEL}
+
+    job_store.delete(first)
+    assert job_store.models_in_use() == {MODEL}
+    job_store.delete(second)
+    assert job_store.models_in_use() == set()
+
+
+def test_ended_jobs_expire_and_are_remembered_for_a_while(job_store: JobStore) -> None:
+    kept, expired = succeed(job_store), succeed(job_store)
+    job = job_store.get(expired)
+    assert job.finished_at is not None
+    assert job.expires_at is not None
+    assert (job.expires_at - job.finished_at).total_seconds() == job_store.settings.job_ttl
+    expire(job_store, expired)
+
+    assert job_store.sweep() == (expired,)
+
+    for call in (job_store.get, job_store.version, job_store.points, job_store.cancel, job_store.delete):
+        with pytest.raises(Expired):
+            call(expired)
+    assert [each.id for each in job_store.list().items] == [kept]
+    assert 0 < job_store.redis.ttl(job_store.keys.expired(expired)) <= job_store.settings.job_ttl
+
+
+def test_a_sweep_of_several_batches_leaves_none(job_store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "SWEEP_BATCH", 3)
+    ids = [submit(job_store) for _ in range(7)]
+    for job_id in ids:
+        job_store.cancel(job_id)
+        expire(job_store, job_id)
+
+    assert sorted(job_store.sweep()) == sorted(ids)
+    assert job_store.sweep() == ()
