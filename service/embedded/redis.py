@@ -60,10 +60,11 @@ def _poll(condition: Callable[[], bool], timeout: float) -> bool:
 class EmbeddedRedis:
     """One private server for one data folder; it ends with this process, and what it accepted outlives both.
 
-    The server listens on a Unix socket alone, flushes every change to its append-only file under ``data_dir/redis``
-    before it answers (``appendfsync always``: about 2 ms a change on an ordinary disk), and refuses writes rather than evict. A second server for the same folder is refused.
-    ``start`` after a crash of the server brings back the same data at the same URL. Call ``start`` from a thread that
-    lives as long as the server should: on Linux the server ends with that thread.
+    The server listens on a Unix socket alone and refuses writes rather than evict. Every change is flushed to its
+    append-only file under ``data_dir/redis`` before it is answered (``appendfsync always``: about 2 ms a change on an
+    ordinary disk). A second server for the same folder is refused. ``start`` after a crash of the server brings back
+    the same data at the same URL. Call ``start`` from a thread that lives as long as the server should: on Linux the
+    server ends with that thread.
     """
 
     def __init__(self, data_dir: Path) -> None:
