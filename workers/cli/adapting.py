@@ -75,7 +75,7 @@ def adapt(
             return
         job = follow(client, job.id, quiet=as_json)
         if out is not None and job.result is not None:
-            _fetch(client, job.id, out)
+            fetch_model(client, job.id, out)
             (out / "result.json").write_text(job.model_dump_json(indent=2))
     if as_json:
         typer.echo(job.model_dump_json(indent=2))
@@ -103,7 +103,8 @@ def _read_label_map(path: Path | None) -> Any:
         raise CommandError(f"{path} is not a readable JSON file: {error}") from error
 
 
-def _fetch(client: Any, job_id: str, out: Path) -> None:
+def fetch_model(client: Any, job_id: str, out: Path) -> None:
+    """Download a job's soup into ``out`` as a timm folder."""
     import zipfile
     from tempfile import TemporaryDirectory
 

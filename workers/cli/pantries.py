@@ -107,6 +107,7 @@ def remove(name: PantryName, url: Url = None) -> None:
 def build(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file; see examples/recipes.")],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The pantry is written to DIR/NAME-OF-THE-RECIPE.")],
+    *,
     data: Annotated[Path | None, typer.Option(help="Folder of the training images, instead of the recipe's.")] = None,
     only: Annotated[list[str] | None, typer.Option(help="Train this ingredient alone; may be repeated.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
