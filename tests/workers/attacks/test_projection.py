@@ -1,0 +1,135 @@
+"""Projections against float64 references that solve the same problem in another way."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch import Tensor
+
+from workers.attacks.projection import lp_norm, project, project_ball
+from workers.attacks.threat import NORMS, Threat
+
+
+@st.composite
+def displaced_images(draw: st.DrawFn) -> tuple[Tensor, Tensor]:
+    """Images (N, 1, H, W) in [0, 1] and points around them, some far outside the box, some coordinates untouched."""
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
+    shape = (draw(st.integers(1, 4)), 1, draw(st.integers(1, 6)), draw(st.integers(1, 6)))
+    images = torch.rand(shape, generator=generator)
+    images = torch.where(torch.rand(shape, generator=generator) < 0.3, images.round(), images)
+    moves = draw(st.sampled_from([0.01, 0.3, 3.0])) * torch.randn(shape, generator=generator)
+    moves = torch.where(torch.rand(shape, generator=generator) < 0.2, 0.0, moves)
+    return images, images + moves
+
+
+threats = st.builds(Threat, st.sampled_from(NORMS), st.sampled_from([0.01, 0.1, 1.0, 5.0, 100.0]))
+
+
+def feasible(points: Tensor, images: Tensor, threat: Threat) -> bool:
+    inside = lp_norm(points.double() - images.double(), threat) <= threat.eps * (1 + 1e-4)
+    return bool(inside.all()) and bool(((points >= 0) & (points <= 1)).all())
+
+
+def l1_box_reference(move: NDArray[np.float64], room: NDArray[np.float64], eps: float) -> NDArray[np.float64]:
+    """Closest vector of l_1 norm at most eps with entries at most ``room`` in size, by bisection on the multiplier."""
+
+    def cut_by(multiplier: float) -> NDArray[np.float64]:
+        return np.minimum(np.maximum(np.abs(move) - multiplier, 0), room)
+
+    low, high = 0.0, float(np.abs(move).max())
+    if cut_by(0.0).sum() <= eps:
+        return np.sign(move) * cut_by(0.0)
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if cut_by(middle).sum() > eps else (low, middle)
+    return np.sign(move) * cut_by(high)
+
+
+def l1_ball_reference(move: NDArray[np.float64], eps: float) -> NDArray[np.float64]:
+    """Projection on the l_1 ball by sorting (Duchi et al., ICML 2008)."""
+    size = np.sort(np.abs(move))[::-1]
+    if size.sum() <= eps:
+        return move
+    cuts = (np.cumsum(size) - eps) / np.arange(1, len(size) + 1)
+    cut = cuts[np.nonzero(size > cuts)[0][-1]]
+    return np.sign(move) * np.maximum(np.abs(move) - cut, 0)
+
+
+@given(displaced_images(), threats)
+def test_projected_points_are_feasible(displaced: tuple[Tensor, Tensor], threat: Threat) -> None:
+    images, points = displaced
+    assert feasible(project(points, images, threat), images, threat)
+
+
+@given(displaced_images(), threats)
+def test_projecting_twice_changes_nothing(displaced: tuple[Tensor, Tensor], threat: Threat) -> None:
+    images, points = displaced
+    once = project(points, images, threat)
+    torch.testing.assert_close(project(once, images, threat), once, atol=2e-6, rtol=1e-5)
+
+
+@given(displaced_images(), threats)
+def test_feasible_points_stay(displaced: tuple[Tensor, Tensor], threat: Threat) -> None:
+    images, points = displaced
+    middle = (images + project(points, images, threat)) / 2
+    torch.testing.assert_close(project(middle, images, threat), middle, atol=1e-6, rtol=1e-6)
+
+
+@given(displaced_images(), st.sampled_from([0.01, 0.1, 1.0, 5.0]))
+def test_l1_projection_matches_bisection_in_double_precision(displaced: tuple[Tensor, Tensor], eps: float) -> None:
+    images, points = displaced
+    projected = project(points, images, Threat("L1", eps)).double() - images.double()
+    for image, point, found in zip(images.double(), points.double(), projected, strict=True):
+        move = (point - image).flatten().numpy()
+        corner = image.flatten().numpy()
+        expected = l1_box_reference(move, np.where(move > 0, 1 - corner, corner), eps)
+        np.testing.assert_allclose(found.flatten().numpy(), expected, atol=3e-6)
+
+
+@given(displaced_images(), threats)
+def test_no_feasible_point_is_closer_than_the_l1_and_linf_projections(
+    displaced: tuple[Tensor, Tensor], threat: Threat
+) -> None:
+    if threat.norm == "L2":
+        threat = Threat("Linf", threat.eps)
+    images, points = displaced
+    nearest = project(points, images, threat).double()
+    rival = project(images + torch.randn_like(images), images, threat).double()
+    # The nearest point of a convex set makes an obtuse angle with every other one.
+    angle = ((points.double() - nearest) * (rival - nearest)).flatten(1).sum(1)
+    assert bool((angle <= 1e-4).all())
+
+
+@given(displaced_images(), st.sampled_from([0.01, 0.1, 1.0, 5.0]))
+def test_ball_projections_match_closed_forms(displaced: tuple[Tensor, Tensor], eps: float) -> None:
+    moves = displaced[1] - displaced[0]
+    for move, l1, l2, linf in zip(
+        moves.double(), *(project_ball(moves, Threat(norm, eps)) for norm in ("L1", "L2", "Linf")), strict=True
+    ):
+        flat = move.flatten().numpy()
+        np.testing.assert_allclose(l1.flatten().numpy(), l1_ball_reference(flat, eps), atol=3e-6)
+        length = np.linalg.norm(flat)
+        np.testing.assert_allclose(l2.flatten().numpy(), flat * min(1, eps / max(length, 1e-30)), atol=3e-6)
+        np.testing.assert_allclose(linf.flatten().numpy(), np.clip(flat, -eps, eps), atol=1e-6)
+
+
+@pytest.mark.parametrize("eps", [12.0, 255.0])
+def test_l1_projection_of_large_noisy_images_is_exact(eps: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand((3, 3, 224, 224), generator=generator)
+    points = images + torch.randn(images.shape, generator=generator)
+    projected = project(points, images, Threat("L1", eps))
+    assert lp_norm(projected.double() - images.double(), Threat("L1", eps)).numpy() == pytest.approx(eps, rel=1e-4)
+    assert feasible(projected, images, Threat("L1", eps))
+
+
+def test_rows_do_not_depend_on_their_neighbours() -> None:
+    generator = torch.Generator().manual_seed(1)
+    images = torch.rand((64, 1, 8, 8), generator=generator)
+    points = images + torch.randn(images.shape, generator=generator)
+    threat = Threat("L1", 2.0)
+    together = project(points, images, threat)
+    alone = torch.cat([project(points[i : i + 1], images[i : i + 1], threat) for i in range(64)])
+    assert torch.equal(together, alone)

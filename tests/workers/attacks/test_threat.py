@@ -1,0 +1,48 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workers.attacks.threat import NORMS, Threat
+
+threats = st.builds(Threat, st.sampled_from(NORMS), st.floats(min_value=1e-6, max_value=1e4))
+
+
+@given(threats)
+def test_text_reads_back_as_the_same_threat(threat: Threat) -> None:
+    assert Threat.parse(str(threat)) == threat
+
+
+@pytest.mark.parametrize(
+    ("text", "threat"),
+    [
+        ("Linf:0.1", Threat("Linf", 0.1)),
+        ("linf:8/255", Threat("Linf", 8 / 255)),
+        (" L2 : 1.5 ", Threat("L2", 1.5)),
+        ("L1:12", Threat("L1", 12.0)),
+    ],
+)
+def test_parse_accepts_fractions_and_spaces(text: str, threat: Threat) -> None:
+    assert Threat.parse(text) == threat
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("0.1", "write NORM:EPS"),
+        ("L3:0.1", "use one of Linf, L2, L1"),
+        ("L2:", "write a number"),
+        ("L2:big", "write a number"),
+        ("L2:1/0", "write a number"),
+        ("L2:0", "positive finite"),
+        ("L2:-1", "positive finite"),
+        ("L2:nan", "positive finite"),
+        ("L1:inf", "positive finite"),
+    ],
+)
+def test_parse_says_what_to_write_instead(text: str, advice: str) -> None:
+    with pytest.raises(ValueError, match=advice):
+        Threat.parse(text)
+
+
+def test_equal_threats_share_a_dictionary_entry() -> None:
+    assert {Threat("L2", 1.5): "kept"}[Threat.parse("L2:1.5")] == "kept"
