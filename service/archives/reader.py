@@ -20,6 +20,7 @@ _FOREIGN = {
     b"\x28\xb5\x2f\xfd": "zstd",
 }
 _TAR_MAGIC_AT = 257
+_EMPTY_TAR = bytes(512)
 
 
 class Format(Enum):
@@ -41,7 +42,7 @@ def sniff(path: Path, refusal: Refusal) -> Format:
         return Format.ZIP
     if head.startswith(b"\x1f\x8b"):
         return Format.TAR_GZ
-    if head[_TAR_MAGIC_AT:].startswith(b"ustar"):
+    if head[_TAR_MAGIC_AT:].startswith(b"ustar") or head == _EMPTY_TAR:
         return Format.TAR
     found = next((f", not {name}" for magic, name in _FOREIGN.items() if head.startswith(magic)), "")
     raise refusal(f"the file is none of zip, tar and tar.gz{found}: pack it as one of them", code="unknown_format")

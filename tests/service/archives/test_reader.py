@@ -95,7 +95,8 @@ def test_devices_pipes_and_sparse_files_in_a_tar_are_refused(tmp_path: Path, kin
 
 
 @pytest.mark.parametrize(
-    ("mode", "code"), [(stat.S_IFLNK, "link_member"), (stat.S_IFCHR, "special_member"), (stat.S_IFIFO, "special_member")]
+    ("mode", "code"),
+    [(stat.S_IFLNK, "link_member"), (stat.S_IFCHR, "special_member"), (stat.S_IFIFO, "special_member")],
 )
 def test_links_and_devices_in_a_zip_are_refused(tmp_path: Path, mode: int, code: str) -> None:
     info = zipfile.ZipInfo("cat/special.png")
