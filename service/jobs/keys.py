@@ -50,6 +50,11 @@ class Keys:
         return f"{self.prefix}:models"
 
     @property
+    def supervisors(self) -> str:
+        """Sorted set of supervisors by the time of their last sign of life."""
+        return f"{self.prefix}:supervisors"
+
+    @property
     def checks(self) -> str:
         """List of uploaded pantries that a worker should check."""
         return f"{self.prefix}:checks"

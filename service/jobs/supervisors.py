@@ -1,0 +1,34 @@
+"""Which supervisors live."""
+
+import time
+
+import redis
+
+from service.jobs.keys import Keys
+
+SILENCE = 10.0
+"""Seconds without a sign of life after which a supervisor counts as gone."""
+
+
+class SupervisorRegistry:
+    """Supervisors that said within the last ``SILENCE`` seconds that they live."""
+
+    def __init__(self, client: redis.Redis, keys: Keys) -> None:
+        self._redis = client
+        self._keys = keys
+
+    def beat(self, supervisor_id: str) -> None:
+        """Note that the supervisor lives, and forget those that fell silent."""
+        now = time.time()
+        with self._redis.pipeline() as pipeline:
+            pipeline.zadd(self._keys.supervisors, {supervisor_id: now})
+            pipeline.zremrangebyscore(self._keys.supervisors, 0, now - 10 * SILENCE)
+            pipeline.execute()
+
+    def leave(self, supervisor_id: str) -> None:
+        """Note that the supervisor ends."""
+        self._redis.zrem(self._keys.supervisors, supervisor_id)
+
+    def live(self) -> int:
+        """Number of supervisors that live."""
+        return int(self._redis.zcount(self._keys.supervisors, time.time() - SILENCE, "+inf"))

@@ -1,0 +1,46 @@
+"""``python -m workers.supervisor.check FOLDER``: checks an ingredient in a process of its own.
+
+Prints ``{"code": ..., "message": ...}`` when it refuses, and exits with 1. Torch goes with the process.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from service.errors import InvalidPantry
+
+TIMEOUT = 300.0
+
+
+def check_in_process(folder: Path) -> None:
+    """Run this module on ``folder`` in a child process.
+
+    Raises InvalidPantry with the refusal, RuntimeError when the check itself fails.
+    """
+    command = [sys.executable, "-m", "workers.supervisor.check", str(folder)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    if run.returncode == 0:
+        return
+    try:
+        refusal = json.loads(run.stdout)
+    except ValueError:
+        raise RuntimeError(run.stderr[-2000:]) from None
+    raise InvalidPantry(refusal["message"], code=refusal["code"])
+
+
+def main() -> int:
+    """Check the folder named on the command line."""
+    from workers.soups.errors import IngredientError
+    from workers.soups.verify import verify_folder
+
+    try:
+        verify_folder(Path(sys.argv[1]))
+    except IngredientError as error:
+        sys.stdout.write(json.dumps({"code": error.code, "message": str(error)}))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""The disposable process that runs one attempt at a job."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from service.jobs.queue import Claim
+from service.settings import Settings
+
+_TAIL_BYTES = 4000
+_TAIL_LINES = 12
+
+
+class Child:
+    """``python -m workers.jobs.process`` for one claim, with its output in a log file of its own.
+
+    It ends with its supervisor, however that ends.
+    """
+
+    def __init__(self, claim: Claim, settings: Settings) -> None:
+        self.log = settings.data_dir / "logs" / f"{claim.job_id}.{claim.attempt}.log"
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        environment = {f"SOUPSEARCH_{name.upper()}": str(value) for name, value in settings.model_dump().items()}
+        identity = ["--job", claim.job_id, "--attempt", str(claim.attempt), "--parent", str(os.getpid())]
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "workers.jobs.process", *identity],
+                env=os.environ | environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    def wait(self, timeout: float) -> int | None:
+        """The exit code, or None when it runs on after ``timeout`` seconds."""
+        try:
+            return self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def end(self, grace: float) -> None:
+        """Ask it to end; by force after ``grace`` seconds."""
+        self._process.terminate()
+        if self.wait(grace) is None:
+            self.kill()
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+        self._process.wait()
+
+    def reason(self, exit_code: int) -> str:
+        """Why it failed, in a line or a few: the signal or exit code, and the end of its log."""
+        how = f"was ended by {signal.Signals(-exit_code).name}" if exit_code < 0 else f"exited with {exit_code}"
+        tail = _tail(self.log)
+        return f"the job's process {how}" + (f"; its log ends: {tail}" if tail else "")
+
+
+def _tail(path: Path) -> str:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+        lines = file.read().decode(errors="replace").splitlines()
+    return "\n".join(line for line in lines[-_TAIL_LINES:] if line.strip())

@@ -1,0 +1,118 @@
+"""The supervisor: claims one job after the other and runs each in a child process."""
+
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+import threading
+from types import FrameType
+
+import redis
+
+from service.connection import connect
+from service.errors import FencedOut, JobNotFound
+from service.jobs.queue import Claim
+from service.jobs.store import JobStore
+from service.settings import Settings
+from workers.supervisor.background import Background
+from workers.supervisor.child import Child
+from workers.supervisor.lease import Lease
+
+CLAIM_BLOCK_MS = 1000
+WATCH_INTERVAL = 0.2
+CHILD_GRACE = 10.0
+_RETRY = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+class Supervisor:
+    """Runs jobs until ``stop``: at most one at a time, since a job uses all evaluators of the Ray cluster.
+
+    The child writes the job's states; the supervisor holds the lease, and notes an attempt as failed when the child
+    ends without having finished the job. On ``stop`` the job under way is given back for another supervisor.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._settings = settings
+        self._stopping = threading.Event()
+        self._redis = connect(settings)
+        self._store = JobStore(self._redis, settings)
+
+    def stop(self) -> None:
+        """Have ``run`` return soon. May be called from a signal handler."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Claim and run jobs until ``stop``; waits for a Redis that does not answer."""
+        background = Background(self.id, self._settings)
+        background.start()
+        _log.info("supervisor %s waits for jobs", self.id)
+        try:
+            while not self._stopping.is_set():
+                try:
+                    self._run_next()
+                except redis.RedisError as error:
+                    _log.warning("Redis does not answer: %s", error)
+                    self._stopping.wait(_RETRY)
+        finally:
+            background.stop()
+            self._redis.close()
+
+    def _run_next(self) -> None:
+        claim = self._store.claim(self.id, CLAIM_BLOCK_MS)
+        if claim is None:
+            return
+        _log.info("attempt %d at job %s", claim.attempt, claim.job_id)
+        try:
+            self._attempt(claim)
+        except (FencedOut, JobNotFound) as error:
+            _log.warning("attempt %d at job %s is void: %s", claim.attempt, claim.job_id, error)
+
+    def _attempt(self, claim: Claim) -> None:
+        with Lease(claim, self._settings) as lease:
+            child = Child(claim, self._settings)
+            exit_code = self._watch(child, lease)
+        if exit_code is None:
+            self._abandon(claim, child, lost=lease.lost.is_set())
+        elif exit_code != 0 or not self._store.get(claim.job_id).is_terminal:
+            again = self._store.fail_attempt(claim.job_id, claim.attempt, child.reason(exit_code))
+            _log.warning("attempt %d at job %s failed%s", claim.attempt, claim.job_id, ", tried again" if again else "")
+
+    def _watch(self, child: Child, lease: Lease) -> int | None:
+        """The child's exit code; None when it must not go on."""
+        while not (lease.lost.is_set() or self._stopping.is_set()):
+            exit_code = child.wait(WATCH_INTERVAL)
+            if exit_code is not None:
+                return exit_code
+        return None
+
+    def _abandon(self, claim: Claim, child: Child, *, lost: bool) -> None:
+        if lost:
+            child.kill()
+            _log.warning("job %s was given to another attempt", claim.job_id)
+            return
+        child.end(CHILD_GRACE)
+        if not self._store.get(claim.job_id).is_terminal:
+            self._store.release(claim.job_id, claim.attempt)
+
+
+def run(settings: Settings) -> None:
+    """Run a supervisor until SIGTERM or SIGINT."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=settings.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    supervisor = Supervisor(settings)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        supervisor.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    supervisor.run()
