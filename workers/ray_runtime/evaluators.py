@@ -1,0 +1,188 @@
+"""The evaluators of a cluster: found or started, supplied with data, asked for scores."""
+
+import hashlib
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+
+from service.errors import Unavailable
+from service.settings import Settings
+from workers.evaluation.errors import EvaluationMemoryError
+from workers.evaluation.scores import SoupScore
+from workers.ray_runtime.connection import NAMESPACE
+from workers.ray_runtime.host import EvaluatorHost, HostInfo
+from workers.ray_runtime.task import Task
+from workers.ray_runtime.version import evaluator_version
+
+Arrays = Mapping[str, Any]
+Supplier = Callable[[str], Arrays]
+"""Gives the arrays of a key; called only when an evaluator lacks them."""
+
+START_TIMEOUT = 180.0
+IDLE_BEFORE_RETIRED = 30.0
+MAX_TRIES = 3
+_PREFIX = "evaluator-"
+_CPU_SHARE = 0.9
+
+
+class EvaluatorPool:
+    """All evaluators that ``settings`` ask for, by name.
+
+    They are detached actors: they outlive the job that started them and stay warm for the next. Ray restarts one that
+    dies, on another node if need be; it then lacks its data until ``supply``. All calls are from one thread but
+    ``stop``. Raises Unavailable (``no_evaluators``) when the cluster has no room for them.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._actors = self._start()
+        self.infos = self._await_started()
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the evaluators."""
+        return list(self._actors)
+
+    @property
+    def hardware(self) -> list[str]:
+        """The kinds of device that compute scores, sorted."""
+        return sorted({info.hardware for info in self.infos.values()})
+
+    def supply(self, task: Task, arrays_of: Supplier, names: Sequence[str] | None = None) -> None:
+        """Make evaluators (all, or those named) ready for ``task``: each array is sent to those that lack it."""
+        chosen = self.names if names is None else list(names)
+        references: dict[str, ray.ObjectRef] = {}
+        for name in chosen:
+            self._persist(name, lambda actor: self._supply_one(actor, task, arrays_of, references))
+
+    def score(
+        self,
+        token: str,
+        task: Task,
+        arrays_of: Supplier,
+        soups: Sequence[Sequence[float]],
+        *,
+        detail: bool = False,
+        logits: bool = False,
+    ) -> list[SoupScore]:
+        """Score soups of a supplied task, spread over the evaluators; the results are in the order of ``soups``.
+
+        Raises EvaluationMemoryError, and Unavailable when an evaluator is lost again and again.
+        """
+        names = self.names
+
+        def one(position: int) -> SoupScore:
+            name = names[position % len(names)]
+
+            def call(actor: ActorHandle) -> SoupScore:
+                self._supply_one(actor, task, arrays_of, {})
+                reference = actor.score.remote(token, task.digest, soups[position], detail=detail, logits=logits)
+                score: SoupScore = ray.get(reference)
+                return score
+
+            return self._persist(name, call)
+
+        with ThreadPoolExecutor(max_workers=len(names)) as threads:
+            return list(threads.map(one, range(len(soups))))
+
+    def stop(self, tokens: Sequence[str]) -> None:
+        """Have all evaluators end their batches of these tokens; does not wait. From any thread."""
+        for actor in self._actors.values():
+            actor.stop.remote(tokens)
+
+    def _supply_one(
+        self, actor: ActorHandle, task: Task, arrays_of: Supplier, references: dict[str, ray.ObjectRef]
+    ) -> None:
+        for key in ray.get(actor.missing.remote(task)):
+            if key not in references:
+                references[key] = ray.put(arrays_of(key))
+            ray.get(actor.load.remote(key, references[key]))
+        ray.get(actor.prepare.remote(task))
+
+    def _persist(self, name: str, call: Callable[[ActorHandle], Any]) -> Any:
+        """Call again after the evaluator was lost: Ray restarts it meanwhile."""
+        for tries in range(1, MAX_TRIES + 1):
+            try:
+                return call(self._actors[name])
+            except RayTaskError as error:
+                if isinstance(error.cause, EvaluationMemoryError):
+                    raise error.cause from error
+                raise
+            except RayActorError as error:
+                if tries == MAX_TRIES:
+                    msg = f"{name} was lost {MAX_TRIES} times ({error}): see the Ray logs, perhaps memory ran out"
+                    raise Unavailable(msg, code="evaluator_lost") from error
+                self._await_alive(name)
+        raise AssertionError
+
+    def _await_alive(self, name: str) -> None:
+        deadline = time.monotonic() + START_TIMEOUT
+        while time.monotonic() < deadline:
+            try:
+                self.infos[name] = ray.get(self._actors[name].info.remote(), timeout=5)
+            except (GetTimeoutError, RayActorError):
+                time.sleep(0.2)
+            else:
+                return
+
+    def _start(self) -> dict[str, ActorHandle]:
+        resources = ray.cluster_resources()
+        gpus = 0 if self._settings.evaluator_device == "cpu" else int(resources.get("GPU", 0))
+        count = self._settings.evaluators or max(1, gpus)
+        threads = self._settings.evaluator_threads or _threads(count)
+        arguments = (self._settings.evaluator_device, threads, self._settings.evaluator_cache_bytes)
+        kind = hashlib.sha256(f"{evaluator_version()} {arguments} {count}".encode()).hexdigest()[:12]
+        actor_class = ray.remote(concurrency_groups={"control": 4})(EvaluatorHost)
+        options: dict[str, Any] = {
+            "namespace": NAMESPACE,
+            "lifetime": "detached",
+            "get_if_exists": True,
+            "max_restarts": -1,
+            "max_task_retries": 0,
+            "num_cpus": min(1.0, _CPU_SHARE * resources.get("CPU", 1.0) / count),
+            "num_gpus": 1 if gpus else 0,
+            "scheduling_strategy": "SPREAD",
+        }
+        names = [f"{_PREFIX}{kind}-{index}" for index in range(count)]
+        return {name: actor_class.options(name=name, **options).remote(*arguments) for name in names}
+
+    def _await_started(self) -> dict[str, HostInfo]:
+        waiting = {actor.info.remote(): name for name, actor in self._actors.items()}
+        infos: dict[str, HostInfo] = {}
+        deadline = time.monotonic() + START_TIMEOUT
+        while waiting:
+            ready, _ = ray.wait(list(waiting), timeout=5)
+            infos |= {waiting.pop(reference): ray.get(reference) for reference in ready}
+            if waiting and not ready:
+                retire_idle(keep=self._actors)
+            if waiting and time.monotonic() > deadline:
+                msg = f"the Ray cluster has no room for {len(self._actors)} evaluators: set SOUPSEARCH_EVALUATORS"
+                raise Unavailable(msg, code="no_evaluators")
+        return infos
+
+
+def retire_idle(keep: Mapping[str, ActorHandle]) -> None:
+    """End evaluators of other versions or settings that have been idle: they hold memory and devices."""
+    for entry in ray.util.list_named_actors(all_namespaces=True):
+        name = entry["name"]
+        if entry["namespace"] != NAMESPACE or not name.startswith(_PREFIX) or name in keep:
+            continue
+        try:
+            actor = ray.get_actor(name, namespace=NAMESPACE)
+            if ray.get(actor.idle_seconds.remote(), timeout=5) > IDLE_BEFORE_RETIRED:
+                ray.kill(actor)
+        except (ValueError, GetTimeoutError, RayActorError):
+            continue
+
+
+def _threads(count: int) -> int:
+    nodes = max(1, sum(1 for node in ray.nodes() if node["Alive"]))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // math.ceil(count / nodes))

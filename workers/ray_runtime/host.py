@@ -1,0 +1,158 @@
+"""What lives in an evaluator's process."""
+
+import os
+import platform
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+
+from workers.evaluation.errors import EvaluationMemoryError
+from workers.evaluation.evaluator import Evaluator
+from workers.evaluation.labels import LabelSpace
+from workers.evaluation.scores import SoupScore
+from workers.evaluation.sets import EncodedSet
+from workers.ray_runtime.cache import ByteCache
+from workers.ray_runtime.task import Problem, Report, SetPart, Task
+from workers.soups.resident import ResidentSoup
+from workers.soups.stack import IngredientStack
+
+REPORT_INTERVAL = 0.2
+"""Seconds between reports when points finish faster than that."""
+_STOPS_KEPT = 1000
+
+
+@dataclass(frozen=True)
+class HostInfo:
+    """Where an evaluator computes; ``hardware`` is what rounding may depend on."""
+
+    pid: int
+    device: str
+    hardware: str
+    threads: int
+
+
+class EvaluatorHost:
+    """Keeps ingredients and images in memory and scores soups, one batch after the other.
+
+    Calls of the concurrency group ``control`` are answered during a batch. A batch belongs to a ``token``, that of one
+    attempt at a job; ``stop`` ends its batches, the present one at the next forward pass.
+    """
+
+    def __init__(self, device: str, threads: int, cache_bytes: int) -> None:
+        self._device = "cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu"
+        self._threads = threads
+        self._cache = ByteCache(cache_bytes)
+        self._stopped: OrderedDict[str, None] = OrderedDict()
+        self._last_use = time.monotonic()
+        torch.set_num_threads(threads)
+
+    @ray.method(concurrency_group="control")
+    def info(self) -> HostInfo:
+        """Where this evaluator computes."""
+        name = torch.cuda.get_device_name() if self._device == "cuda" else platform.machine()
+        return HostInfo(os.getpid(), self._device, f"{self._device} {name}", self._threads)
+
+    @ray.method(concurrency_group="control")
+    def stop(self, tokens: Sequence[str]) -> None:
+        """End all batches of these tokens, present and future."""
+        for token in tokens:
+            self._stopped[token] = None
+        while len(self._stopped) > _STOPS_KEPT:
+            self._stopped.popitem(last=False)
+
+    @ray.method(concurrency_group="control")
+    def idle_seconds(self) -> float:
+        """Seconds since the last forward pass began or data came."""
+        return time.monotonic() - self._last_use
+
+    def missing(self, task: Task) -> tuple[str, ...]:
+        """Keys of the arrays that must be given by ``load`` before ``prepare``."""
+        self._last_use = time.monotonic()
+        return tuple(key for key in task.keys if key not in self._cache and task.digest not in self._cache)
+
+    def load(self, key: str, arrays: Mapping[str, Any]) -> None:
+        """Take over arrays from the object store; they are shared, not copied, with all processes of this node."""
+        self._last_use = time.monotonic()
+        if "weights" in arrays:
+            stack = IngredientStack.from_arrays(arrays)
+            self._cache.put(key, stack, stack.nbytes)
+        else:
+            self._cache.put(key, arrays["images"], arrays["images"].nbytes)
+
+    def prepare(self, task: Task) -> None:
+        """Make a model and the task's images ready. Raises KeyError when arrays are missing."""
+        self._cache.get_or_make(task.digest, lambda: self._make_evaluator(task))
+        self._cache.trim(keep={task.digest, _soup_key(task), *task.keys})
+
+    def evaluate(self, token: str, digest: str, batch: Sequence[Sequence[float]]) -> Iterator[Report]:
+        """Score each soup weights vector of ``batch`` for the prepared task, reporting points as they finish."""
+        if digest not in self._cache:
+            yield Report((), last=True, problem=Problem("unprepared", "the evaluator was restarted", retryable=True))
+            return
+        evaluator: Evaluator = self._cache.get(digest)
+        try:
+            yield from self._reports(evaluator, token, batch)
+        except EvaluationMemoryError as error:
+            problem = Problem("evaluation_out_of_memory", str(error), retryable=False)
+            yield Report((), last=True, problem=problem)
+
+    def score(
+        self, token: str, digest: str, weights: Sequence[float], *, detail: bool = False, logits: bool = False
+    ) -> SoupScore:
+        """Score one soup, with each image's outcome if wanted. Raises KeyError when the task is not prepared."""
+        evaluator: Evaluator = self._cache.get(digest)
+        return evaluator.evaluate(weights, stop=lambda: self._is_stopped(token), detail=detail, logits=logits)
+
+    def _reports(self, evaluator: Evaluator, token: str, batch: Sequence[Sequence[float]]) -> Iterator[Report]:
+        finished: list[SoupScore] = []
+        reported, count = time.monotonic(), 0
+        for score in evaluator.iter_evaluate(batch, stop=lambda: self._is_stopped(token)):
+            finished.append(score)
+            count += 1
+            if count < len(batch) and time.monotonic() - reported >= REPORT_INTERVAL:
+                yield Report(tuple(finished), last=False)
+                finished, reported = [], time.monotonic()
+        yield Report(tuple(finished), last=True)
+
+    def _is_stopped(self, token: str) -> bool:
+        self._last_use = time.monotonic()
+        return token in self._stopped
+
+    def _make_evaluator(self, task: Task) -> tuple[Evaluator, int]:
+        soup = self._soup(task)
+        sets = [self._encoded(part) for part in task.sets]
+        evaluator = Evaluator(
+            soup.stack,
+            sets,
+            device=self._device,
+            precision=task.precision,
+            batch_size=task.batch_size,
+            threads=self._threads,
+            soup=soup,
+        )
+        return evaluator, sum(each.nbytes for each in sets)
+
+    def _soup(self, task: Task) -> ResidentSoup:
+        stack: IngredientStack = self._cache.get(task.stack)
+
+        def make() -> tuple[ResidentSoup, int]:
+            copies = 1 if self._device == "cpu" else len(stack) + 1
+            nbytes = copies * stack.weights[0].nbytes
+            return ResidentSoup(stack, self._device, task.precision), nbytes
+
+        soup: ResidentSoup = self._cache.get_or_make(_soup_key(task), make)
+        return soup
+
+    def _encoded(self, part: SetPart) -> EncodedSet:
+        images = self._cache.get(part.images)[np.asarray(part.rows, dtype=np.int64)]
+        return EncodedSet(images, part.accepted, LabelSpace(part.columns, part.num_classes))
+
+
+def _soup_key(task: Task) -> str:
+    return f"{task.stack} {task.precision}"

@@ -1,0 +1,97 @@
+"""A strategy of ours as a searcher of Tune."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from search.evaluation import Evaluation
+from workers.evaluation.scores import SoupScore
+from workers.ray_runtime.dispatcher import Dispatcher
+from workers.ray_runtime.task import Report
+from workers.ray_runtime.trainable import REPORT
+
+Evaluate = Callable[[SoupScore], Evaluation]
+Sink = Callable[[Sequence[SoupScore]], None]
+"""Receives each finished point once, as soon as it is known."""
+
+
+class BatchSearcher(Searcher):
+    """Suggests batches of a Dispatcher as trials; each finished point goes to ``sink`` before Tune goes on.
+
+    ``revive`` is called with the name of an evaluator that lost its data or its life. What ``sink`` or ``revive``
+    raises is kept in ``error`` and ends the search.
+    """
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        common: dict[str, str],
+        evaluate: Evaluate,
+        sink: Sink,
+        revive: Callable[[str], None],
+    ) -> None:
+        super().__init__()
+        self._dispatcher = dispatcher
+        self._common = common
+        self._evaluate = evaluate
+        self._sink = sink
+        self._revive = revive
+        self._evaluators: dict[str, str] = {}
+        self.error: Exception | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "BatchSearcher":
+        """Tune copies its configuration; there is one search, and it stays in this process."""
+        return self
+
+    def __reduce__(self) -> tuple[type[object], tuple[()]]:
+        return object, ()
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the search cannot go on."""
+        return self.error is not None or self._dispatcher.failure is not None
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next batch as a trial's configuration."""
+        batch = None if self.has_failed else self._dispatcher.next_batch(trial_id)
+        if batch is None:
+            return Searcher.FINISHED if self.has_failed or self._dispatcher.is_finished else None
+        self._evaluators[trial_id] = batch.evaluator
+        return {**self._common, "evaluator": batch.evaluator, "weights": [list(each) for each in batch.weights]}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Take finished points."""
+        report: Report = result[REPORT]
+        self._guard(lambda: self._take(trial_id, report))
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Take the last points; what is missing goes to another batch."""
+        report: Report | None = (result or {}).get(REPORT)
+        if report is not None:
+            self.on_trial_result(trial_id, {REPORT: report})
+        problem = report.problem if report is not None else None
+        self._dispatcher.close(trial_id, problem)
+        evaluator = self._evaluators.pop(trial_id, "")
+        if problem is not None and problem.retryable and not self.has_failed:
+            self._guard(lambda: self._revive(evaluator))
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the journal of points is what a search resumes from."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing, see ``save``."""
+
+    def _take(self, trial_id: str, report: Report) -> None:
+        scores = {score.weights: score for score in report.scores}
+        new = self._dispatcher.take(trial_id, [self._evaluate(score) for score in report.scores])
+        if new:
+            self._sink([scores[evaluation.weights] for evaluation in new])
+
+    def _guard(self, action: Callable[[], None]) -> None:
+        if self.error is not None:
+            return
+        try:
+            action()
+        except Exception as error:  # noqa: BLE001 - raised again by whoever runs the search
+            self.error = error

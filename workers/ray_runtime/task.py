@@ -1,0 +1,72 @@
+"""What evaluators are asked to do, and what they answer."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+from workers.evaluation.scores import SoupScore
+from workers.soups.resident import Precision
+
+
+@dataclass(frozen=True)
+class SetPart:
+    """Some images of an adaptation set and how they are scored.
+
+    ``images`` is the key of the encoded images, ``rows`` which of them in which order, ``accepted`` the columns that
+    are right for each of these, ``columns`` the model's classes of each column.
+    """
+
+    images: str
+    rows: tuple[int, ...]
+    accepted: tuple[tuple[int, ...], ...]
+    columns: tuple[tuple[int, ...], ...]
+    num_classes: int
+
+    def first(self, count: int) -> "SetPart":
+        """The first ``count`` images alone."""
+        return SetPart(self.images, self.rows[:count], self.accepted[:count], self.columns, self.num_classes)
+
+
+@dataclass(frozen=True)
+class Task:
+    """Soups of the ingredients whose key is ``stack``, scored on ``sets``; ``digest`` identifies all of it."""
+
+    stack: str
+    sets: tuple[SetPart, ...]
+    precision: Precision
+    batch_size: int
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 over the fields."""
+        return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()
+
+    @property
+    def image_count(self) -> int:
+        """Images of all sets."""
+        return sum(len(part.rows) for part in self.sets)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Keys of all arrays that an evaluator needs."""
+        return (self.stack, *dict.fromkeys(part.images for part in self.sets))
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why an evaluator gave up on a batch. ``retryable``: another try, perhaps elsewhere, may succeed."""
+
+    code: str
+    message: str
+    retryable: bool
+
+
+@dataclass(frozen=True)
+class Report:
+    """Points that an evaluator has finished since its last report; ``last`` in a batch, with the problem if any."""
+
+    scores: Sequence[SoupScore]
+    last: bool
+    problem: Problem | None = None

@@ -1,0 +1,35 @@
+"""Which code computes scores."""
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+
+import workers
+
+_SCORING = ("soups", "evaluation")
+_SERVING = ("ray_runtime",)
+
+
+@lru_cache
+def scoring_version() -> str:
+    """Digest (hexadecimal, 16 characters) of all that a score depends on: merging, evaluation and their libraries."""
+    return _digest(_SCORING)
+
+
+@lru_cache
+def evaluator_version() -> str:
+    """Digest of the code that an evaluator runs: evaluators of other versions are not used."""
+    return _digest(_SCORING + _SERVING)
+
+
+def _digest(packages: tuple[str, ...]) -> str:
+    root = Path(workers.__file__).parent
+    digest = hashlib.sha256(f"torch {torch.__version__} timm {timm.__version__} numpy {np.__version__}".encode())
+    for package in packages:
+        for path in sorted((root / package).rglob("*.py")):
+            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
