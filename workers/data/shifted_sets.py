@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from workers.data.archives import encode_png, write_archive
 from workers.data.corruptions import TableName, corrupt
+from workers.data.draws import disjoint_draws
 from workers.data.labelled_images import LabelledImages
 
 Shift = tuple[str, int, TableName]
@@ -44,7 +45,7 @@ def write_shifted_sets(
 
     Raises ValueError when a count is no multiple of the number of classes or a class has too few images.
     """
-    draws = balanced_draws(data.labels, (adaptation_count, held_out_count), seed, classes=len(class_names))
+    draws = disjoint_draws(data.labels, (adaptation_count, held_out_count), seed, classes=len(class_names))
     written = []
     for shift in SHIFTS:
         for name, chosen in zip(("adaptation", "held_out"), draws, strict=True):
@@ -56,25 +57,6 @@ def write_shifted_sets(
             write_archive(path, members)
             written.append(path)
     return written
-
-
-def balanced_draws(labels: NDArray[np.int64], counts: Sequence[int], seed: int, classes: int) -> list[NDArray[np.intp]]:
-    """Draw disjoint, class-balanced sets of image indices without replacement, one of each size in ``counts``.
-
-    Raises ValueError when a count is no multiple of ``classes`` or a class has too few images.
-    """
-    if any(count % classes for count in counts):
-        raise ValueError(f"the counts {list(counts)} must be multiples of the {classes} classes")
-    rng = np.random.default_rng(seed)
-    shares = [count // classes for count in counts]
-    parts: list[list[NDArray[np.intp]]] = [[] for _ in counts]
-    for label in range(classes):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        if len(members) < sum(shares):
-            raise ValueError(f"class {label} has {len(members)} images; {sum(shares)} are needed")
-        for part, drawn in zip(parts, np.split(members, np.cumsum(shares)), strict=False):
-            part.append(drawn)
-    return [np.sort(np.concatenate(part)) for part in parts]
 
 
 def _shifted(data: LabelledImages, index: int, shift: str, seed: int) -> NDArray[np.uint8]:
