@@ -52,11 +52,12 @@ class Client:
         self._http.close()
 
     def ready(self) -> bool:
-        """Whether the service is up and can run jobs."""
+        """Whether the service is up and a worker would run a job."""
         try:
-            return self._http.get("/readyz").status_code == httpx2.codes.OK
+            answer = self._http.get("/readyz")
         except httpx2.TransportError:
             return False
+        return answer.status_code == httpx2.codes.OK and answer.json()["workers"] > 0
 
     def adapt(
         self, request: Mapping[str, Any], adaptation_set: Path | None = None, idempotency_key: str | None = None

@@ -184,6 +184,7 @@ HEALTH: dict[str, Any] = {"status": "ok"}
 READINESS: dict[str, Any] = {
     "status": "ready",
     "checks": {"job_store": "ok", "artifact_store": "ok"},
+    "workers": 1,
 }
 
 METRICS = (

@@ -17,7 +17,9 @@ from service.api.metrics import Metrics
 from service.artifacts.store import ArtifactStore
 from service.connection import connect
 from service.jobs.events import JobEvents
+from service.jobs.keys import Keys
 from service.jobs.store import JobStore
+from service.jobs.supervisors import SupervisorRegistry
 from service.pantries.registry import PantryRegistry
 from service.pantries.verification import request_verification
 from service.schemas.job import JobStatus
@@ -49,6 +51,11 @@ class Services:
             socket_connect_timeout=PROBE_SECONDS,
             retry=Retry(NoBackoff(), 0),
         )
+
+    @cached_property
+    def supervisors(self) -> SupervisorRegistry:
+        """The supervisors that live."""
+        return SupervisorRegistry(self.probe, Keys(self.settings.redis_prefix))
 
     @cached_property
     def events(self) -> JobEvents:

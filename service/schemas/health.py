@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from service.schemas.base import Document
 
 
@@ -16,3 +18,4 @@ class Readiness(Document):
 
     status: Literal["ready"] = "ready"
     checks: dict[str, Literal["ok"]]
+    workers: int = Field(description="Supervisors that live; with none of them, accepted jobs wait.")

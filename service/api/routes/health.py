@@ -56,7 +56,7 @@ def readyz(use: Use) -> Readiness:
         except (RedisError, OSError, SoupsearchError) as error:
             logger.warning("not ready: %s: %s", name, error)
             raise Unavailable(f"{name}: {error}", code="not_ready") from error
-    return Readiness(checks=dict.fromkeys(CHECKS, "ok"))
+    return Readiness(checks=dict.fromkeys(CHECKS, "ok"), workers=use.supervisors.live())
 
 
 @router.get(
