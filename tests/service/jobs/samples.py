@@ -1,6 +1,6 @@
 """Small, valid documents for jobs."""
 
-from service.jobs.store import JobStore, NewJob
+from service.jobs.store import JobStore, NewJob, new_job_id
 from service.schemas.job import Best, JobError, Point, RequestEcho
 from service.schemas.request import AdaptRequest
 from service.schemas.result import Cost, MergedModel, Result
@@ -20,8 +20,8 @@ def request_echo(pantry: str = PANTRY, set_id: str = SET) -> RequestEcho:
     )
 
 
-def submit(store: JobStore, key: str | None = None, digest: str = "body", **echo: str) -> str:
-    job = NewJob(request_echo(**echo))
+def submit(store: JobStore, key: str | None = None, digest: str = "body", name: str = "", **echo: str) -> str:
+    job = NewJob(request_echo(**echo), id=name or new_job_id())
     return store.submit(job, idempotency_key=key, body_digest=digest).job_id
 
 
