@@ -170,6 +170,7 @@ REFUSALS: dict[str, tuple[dict[str, bytes], str, str]] = {
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize(("members", "code", "named"), REFUSALS.values(), ids=REFUSALS)
 def test_refusals_name_what_is_wrong_and_leave_nothing(
+    *,
     registry: SetRegistry,
     store: ArtifactStore,
     tmp_path: Path,

