@@ -45,7 +45,7 @@ def read_config(path: Path, name: str) -> ModelConfig:
     """
     document = read_object(path, name)
     try:
-        return _parse(document)
+        return _parse(document, name)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
         raise InvalidPantry(
@@ -72,11 +72,11 @@ def read_object(path: Path, name: str) -> dict[str, Any]:
     return document
 
 
-def _parse(document: dict[str, Any]) -> ModelConfig:
+def _parse(document: dict[str, Any], name: str) -> ModelConfig:
     pretrained: dict[str, Any] = document.get("pretrained_cfg", document)
     model_args = dict(document.get("model_args") or {})
     architecture = str(document["architecture"])
-    _check_safe(architecture, model_args, pretrained)
+    _check_safe(architecture, model_args, pretrained, name)
     num_classes = _count(document.get("num_classes", pretrained.get("num_classes")), "num_classes")
     names = document.get("label_names", pretrained.get("label_names"))
     return ModelConfig(
@@ -89,13 +89,14 @@ def _parse(document: dict[str, Any]) -> ModelConfig:
     )
 
 
-def _check_safe(architecture: str, model_args: dict[str, Any], pretrained: dict[str, Any]) -> None:
+def _check_safe(architecture: str, model_args: dict[str, Any], pretrained: dict[str, Any], name: str) -> None:
     loading = sorted(_LOADING_ARGUMENTS.intersection(model_args))
     if _ARCHITECTURE.fullmatch(architecture) and not loading and not pretrained.get("custom_load"):
         return
-    what = f"model_args.{loading[0]}" if loading else "custom_load or architecture"
+    what = f"model_args.{loading[0]}" if loading else f"custom_load or the architecture {architecture!r}"
     raise InvalidPantry(
-        f"{what} in config.json would load weights from elsewhere: remove it, and name timm's architecture plainly",
+        f"{what} in config.json of ingredient {name!r} would load weights from elsewhere: remove it, "
+        "and name timm's architecture plainly",
         code="unsafe_config",
     )
 
