@@ -37,12 +37,16 @@ def _soup(*weights: float) -> dict[str, float]:
     return dict(zip(NAMES, weights, strict=True))
 
 
-REQUEST = AdaptRequest(pantry="fashion", objective=Objective(), search=Grid())
+REQUEST = AdaptRequest(
+    pantry="fashion",
+    objective=Objective(metric="accuracy"),
+    search=Grid(strategy="grid", lower=-0.4, upper=1.4, step=0.2),
+)
 
 STORED_SETS_REQUEST = AdaptRequest(
     pantry="fashion",
     adaptation_sets=[SET_ID, PANTRY_DIGEST],
-    objective=Objective(over_sets="worst"),
+    objective=Objective(metric="accuracy", over_sets="worst"),
     held_out_fraction=0.5,
 )
 

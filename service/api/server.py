@@ -48,7 +48,7 @@ class Server(uvicorn.Server):
 
 
 def make_server(settings: Settings, on_ready: Callable[[str], None] = print_address) -> Server:
-    """A server of ``settings.host`` and ``settings.port``, not yet running: ``run()`` it, end it by ``should_exit``."""
+    """A server at ``settings.host`` and ``settings.port``, not yet running: ``run()`` it, end it by ``should_exit``."""
     app = create_app(settings)
     config = uvicorn.Config(
         app,
@@ -64,7 +64,7 @@ def make_server(settings: Settings, on_ready: Callable[[str], None] = print_addr
 
 
 def serve(settings: Settings, listener: socket | None = None, on_ready: Callable[[str], None] = print_address) -> None:
-    """Serve the API until SIGINT or SIGTERM, at ``listener`` when given: a socket that listens already.
+    """Serve the API until SIGINT or SIGTERM, on ``listener`` when it is given.
 
     Prints the address once it listens, and nothing else on standard output; the log goes to standard error.
 
@@ -73,4 +73,4 @@ def serve(settings: Settings, listener: socket | None = None, on_ready: Callable
     """
     level = settings.log_level.upper()
     logging.basicConfig(stream=sys.stderr, level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    make_server(settings, on_ready).run(sockets=None if listener is None else [listener])
+    make_server(settings, on_ready).run(None if listener is None else [listener])

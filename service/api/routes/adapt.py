@@ -36,7 +36,9 @@ UPLOAD_PROBLEMS = (
     MalformedBody("The multipart body ends before its last boundary. Send it whole."),
     TooLarge("Part 'adaptation_set' is longer than 536870912 bytes. Send less.", param=PART),
     UnsupportedMediaType("The body is of text/plain. Send it as multipart/form-data.", param="Content-Type"),
-    InvalidSet("image 'bag/7.png' does not decode: remove it or save it again", param=PART, code="undecodable_image"),
+    InvalidSet(
+        "the file 'bag/7.png' is no image: leave it out, or save it as PNG or JPEG", param=PART, code="not_an_image"
+    ),
     StorageFull("The disk of the artifact store is full. Free space or delete sets and jobs, then try again."),
 )
 

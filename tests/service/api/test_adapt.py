@@ -1,0 +1,187 @@
+"""POST /adapt through real HTTP."""
+
+import json
+from collections.abc import Callable, Iterator
+from math import nan
+from typing import Any
+
+import httpx2
+import pytest
+
+from service.jobs.store import JobStore
+from service.schemas.job import Job
+from service.schemas.pantry import Pantry
+from service.settings import Settings
+from tests.inputs import image_zip, zip_of
+from tests.service.api.checks import problem
+from tests.service.api.conftest import NAMES, Post
+from tests.serving import running_api
+
+Files = Callable[[str], list[str]]
+
+NO_SET = "0" * 64
+
+
+def store_set(api: httpx2.Client, seed: int = 0) -> str:
+    answer = api.post("/adaptation-sets", files={"adaptation_set": ("a.zip", image_zip(seed=seed))})
+    return str(answer.json()["id"])
+
+
+def test_an_upload_becomes_a_job_that_waits(adapt: Post, pantry: Pantry, files: Files) -> None:
+    answer = adapt()
+    assert answer.status_code == 202
+    job = Job.model_validate(answer.json())
+    assert (job.status, job.is_terminal, job.queue_position) == ("queued", False, 0)
+    assert answer.headers["location"] == f"/jobs/{job.id}"
+    assert int(answer.headers["retry-after"]) >= 1
+    assert job.request.pantry_digest == pantry.digest
+    assert job.request.ingredients == list(NAMES)
+    assert job.request.request.seed == 0
+    assert files("sets") == job.request.adaptation_sets
+    assert files("staging") == []
+
+
+def test_parts_come_in_either_order(api: httpx2.Client) -> None:
+    request = ("request", (None, '{"pantry": "fashion"}', "application/json"))
+    archive = ("adaptation_set", ("a.zip", image_zip(), "application/zip"))
+    answers = [api.post("/adapt", files=parts) for parts in ([request, archive], [archive, request])]
+    assert [answer.status_code for answer in answers] == [202, 202]
+    first, second = (answer.json()["request"]["adaptation_sets"] for answer in answers)
+    assert first == second
+
+
+def test_stored_sets_are_named_in_json(api: httpx2.Client) -> None:
+    sets = [store_set(api, seed) for seed in (1, 2)]
+    answer = api.post(
+        "/adapt", json={"pantry": "fashion", "adaptation_sets": sets, "objective": {"over_sets": "worst"}}
+    )
+    assert answer.status_code == 202
+    assert answer.json()["request"]["adaptation_sets"] == sets
+    assert answer.json()["request"]["request"]["objective"]["over_sets"] == "worst"
+
+
+def test_an_idempotency_key_gives_the_same_job(adapt: Post, job_store: JobStore) -> None:
+    headers = {"Idempotency-Key": "night run 1"}
+    first = adapt(headers=headers)
+    again = adapt(request='{"pantry":   "fashion", "seed": 0}', headers=headers)
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert first.json()["id"] == again.json()["id"]
+    assert job_store.queue_depth() == 1
+
+
+def test_an_idempotency_key_with_another_body_is_refused(adapt: Post, files: Files) -> None:
+    headers = {"Idempotency-Key": "k"}
+    kept = adapt(headers=headers).json()["request"]["adaptation_sets"]
+    problem(adapt(request='{"pantry": "fashion", "seed": 1}', headers=headers), 422, "idempotency_conflict")
+    problem(adapt(archive=image_zip(seed=9), headers=headers), 422, "idempotency_conflict", "Idempotency-Key")
+    assert files("sets") == kept
+
+
+def test_a_stored_set_survives_the_refusal_of_a_job_with_it(api: httpx2.Client, adapt: Post, files: Files) -> None:
+    set_id = store_set(api)
+    adapt(headers={"Idempotency-Key": "k"}, archive=image_zip(seed=5))
+    problem(adapt(headers={"Idempotency-Key": "k"}), 422, "idempotency_conflict")
+    assert set_id in files("sets")
+
+
+def test_too_many_waiting_jobs_are_refused(settings: Settings, pantry: Pantry, files: Files) -> None:
+    few = settings.model_copy(update={"max_queued_jobs": 1})
+    with running_api(few) as url, httpx2.Client(base_url=url) as client:
+        answers = []
+        for seed in (1, 2):
+            parts = {"request": (None, '{"pantry": "fashion"}'), "adaptation_set": ("a.zip", image_zip(seed=seed))}
+            answers.append(client.post("/adapt", files=parts))
+    assert answers[0].status_code == 202
+    problem(answers[1], 429, "quota_exceeded")
+    assert int(answers[1].headers["retry-after"]) >= 1
+    assert files("sets") == answers[0].json()["request"]["adaptation_sets"]
+
+
+@pytest.fixture
+def nothing_is_kept(api: httpx2.Client, files: Files, job_store: JobStore) -> Iterator[None]:
+    yield
+    assert files("sets") == []
+    assert files("staging") == []
+    assert job_store.queue_depth() == 0
+
+
+def search(**fields: object) -> str:
+    return json.dumps({"pantry": "fashion", "search": {"strategy": "grid"} | fields})
+
+
+@pytest.mark.usefixtures("nothing_is_kept")
+@pytest.mark.parametrize(
+    ("request_json", "status", "code", "param"),
+    [
+        ("{", 400, "malformed_body", "request"),
+        ("{}", 422, "invalid_request", "pantry"),
+        ('{"pantry": "nobody"}', 404, "pantry_not_found", None),
+        ('{"pantry": "../x"}', 422, "invalid_request", "pantry"),
+        ('{"pantry": "fashion", "typo": 1}', 422, "invalid_request", "typo"),
+        ('{"pantry": "fashion", "search": {"strategy": "magic"}}', 422, "invalid_request", "search"),
+        (
+            search(step=0),
+            422,
+            "invalid_request",
+            "search.grid.step",
+        ),
+        (search(step=nan), 422, "invalid_request", None),
+        (search(lower=0.5), 422, "empty_lattice", "search"),
+        (search(step=0.3), 422, "empty_lattice", "search"),
+        (search(step=1e-9), 422, "too_many_points", "search"),
+        (search(step=0.1), 422, "too_many_points", "search"),
+        ('{"pantry": "fashion", "held_out_fraction": 0.01}', 422, "invalid_request", "held_out_fraction"),
+        ('{"pantry": "fashion", "label_map": {"Bag": 0}}', 422, "unknown_class", None),
+        ('{"pantry": "fashion", "label_map": {"Bag": 0, "Coat": 99}}', 422, "unknown_class", None),
+        (json.dumps({"pantry": "fashion", "adaptation_sets": [NO_SET]}), 422, "invalid_request", "adaptation_sets"),
+    ],
+)
+def test_a_request_is_refused(adapt: Post, request_json: str, status: int, code: str, param: str | None) -> None:
+    problem(adapt(request=request_json), status, code, param)
+
+
+@pytest.mark.usefixtures("nothing_is_kept")
+@pytest.mark.parametrize(
+    ("archive", "code"),
+    [
+        (b"no archive at all", "unknown_format"),
+        (image_zip(["Bag", "Hat"]), "unknown_class"),
+        (image_zip(["Bag", "10"]), "unknown_class"),
+        (image_zip(["Bag"]), "one_class"),
+        (zip_of({"Bag/1.png": b"not a picture", "Coat/1.png": b"neither"}), "not_an_image"),
+        (zip_of({"../Bag/1.png": b"x"}), "unsafe_path"),
+        (zip_of({}), "no_images"),
+    ],
+)
+def test_an_archive_is_refused(adapt: Post, archive: bytes, code: str) -> None:
+    problem(adapt(archive=archive), 422, code)
+
+
+@pytest.mark.parametrize(
+    ("document", "status", "code", "param"),
+    [
+        ({"pantry": "fashion"}, 422, "invalid_request", "adaptation_set"),
+        ({"pantry": "fashion", "adaptation_sets": [NO_SET]}, 404, "set_not_found", "adaptation_sets"),
+        ({"pantry": "fashion", "adaptation_sets": []}, 422, "invalid_request", "adaptation_sets"),
+        ({"pantry": "fashion", "adaptation_sets": [NO_SET] * 2}, 422, "invalid_request", "adaptation_sets"),
+        (
+            {"pantry": "fashion", "adaptation_sets": [NO_SET], "label_map": {"a": 1}},
+            422,
+            "invalid_request",
+            "label_map",
+        ),
+    ],
+)
+def test_a_json_request_is_refused(
+    api: httpx2.Client, document: dict[str, Any], status: int, code: str, param: str
+) -> None:
+    problem(api.post("/adapt", json=document), status, code, param)
+
+
+def test_a_long_idempotency_key_is_refused(adapt: Post) -> None:
+    problem(adapt(headers={"Idempotency-Key": "k" * 256}), 422, "invalid_request", "idempotency-key")
+
+
+def test_a_body_of_another_type_is_refused(api: httpx2.Client) -> None:
+    problem(api.post("/adapt", content=b"x", headers={"content-type": "text/plain"}), 415, "unsupported_media_type")
+    problem(api.post("/adapt"), 415, "unsupported_media_type", "Content-Type")

@@ -1,0 +1,68 @@
+"""The framework's own errors, and safe headers on every answer."""
+
+import socket
+from urllib.parse import urlsplit
+
+import httpx2
+import pytest
+
+from service.api.app import create_app
+from service.settings import Settings
+from tests.service.api.checks import problem
+
+
+def test_an_unknown_address_is_a_problem(api: httpx2.Client) -> None:
+    for path in ("/nowhere", "/jobs/", "/static/none.js", "/static/lib/none.js", "/static/../site.py", "/redoc"):
+        problem(api.get(path), 404, "route_not_found")
+
+
+def test_another_method_is_a_problem_that_names_the_right_ones(api: httpx2.Client) -> None:
+    answer = api.put("/jobs")
+    problem(answer, 405, "method_not_allowed")
+    assert answer.headers["allow"] == "GET"
+
+
+def test_a_failure_of_the_service_tells_nothing_of_its_inside(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from starlette.testclient import TestClient
+
+    app = create_app(settings)
+    monkeypatch.setattr(app.state.services, "__dict__", {**app.state.services.__dict__, "pantries": None})
+    with TestClient(app, raise_server_exceptions=False) as client:
+        answer = client.get("/pantries")
+    assert answer.status_code == 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["code"] == "internal_error"
+    assert "NoneType" not in answer.text
+
+
+def test_every_answer_has_safe_headers(api: httpx2.Client) -> None:
+    for path in ("/healthz", "/jobs", "/nowhere", "/", "/docs", "/static/css/site.css", "/openapi.json"):
+        headers = api.get(path).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+        policy = headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'")
+        assert "unsafe" not in policy
+        assert "server" not in headers
+
+
+def test_other_sites_cannot_write(api: httpx2.Client) -> None:
+    own = str(api.base_url).rstrip("/")
+    problem(api.post("/jobs/x/cancel", headers={"Origin": "https://evil.example"}), 403, "cross_origin", "Origin")
+    problem(api.post("/jobs/x/cancel", headers={"Origin": "null"}), 403, "cross_origin")
+    problem(api.post("/jobs/x/cancel", headers={"Origin": own}), 404, "job_not_found")
+    assert api.get("/jobs", headers={"Origin": "https://evil.example"}).status_code == 200
+
+
+def test_the_answer_names_the_address(api: httpx2.Client) -> None:
+    assert problem(api.get("/jobs/none"), 404, "job_not_found")["instance"] == "/jobs/none"
+
+
+def test_what_is_not_http_is_closed(api: httpx2.Client) -> None:
+    address = urlsplit(str(api.base_url))
+    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+        connection.sendall(b"\x16\x03\x01 no http\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 400")
+    assert api.get("/healthz").status_code == 200
