@@ -1,82 +1,31 @@
-"""Scores of soups on images that stay in memory."""
+"""Scores of soups on images that stay in memory.
 
-import math
+Measured with one thread of an AVX2 CPU on batches of 28 x 28 images: a small ResNet ran 2.3 times faster with channels
+last, in both images and kernels, a small ViT alike; batches of 128 and 256 were fastest; logits were equal bit for bit
+with 1, 2 and 3 threads. bfloat16 pays on GPUs and on CPUs with bfloat16 instructions; elsewhere it was 8 times slower.
+"""
+
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from workers.evaluation.batches import ResidentImages
 from workers.evaluation.forward import ForwardPass
-from workers.evaluation.labels import ImageScores, LabelSpace
-from workers.evaluation.preprocess import DataConfig, Normaliser
-from workers.evaluation.scores import ImageDetail, SetScore, SoupScore
+from workers.evaluation.preprocess import DataConfig
+from workers.evaluation.scores import SoupScore
 from workers.evaluation.sets import EncodedSet
+from workers.evaluation.tally import PointMonitor, Tally
+from workers.soups.model import count_classes
 from workers.soups.resident import Precision, ResidentSoup
 from workers.soups.stack import IngredientStack
 
 SoupWeights = Sequence[float] | NDArray[np.floating[Any]]
 Stop = Callable[[], bool]
-
-
-@dataclass(frozen=True)
-class Running:
-    """A point under way, on one set: right so far, of those seen, of all."""
-
-    correct: int
-    seen: int
-    total: int
-
-
-class PointMonitor(Protocol):
-    """Watches points under way and may end one early."""
-
-    def __call__(self, weights: NDArray[np.float64], running: Sequence[Running]) -> bool:
-        """Called after each batch with all sets' state; True ends the point, which is then not complete."""
-        ...
-
-
-@dataclass
-class _Tally:
-    """One set's results while a point is under way."""
-
-    total: int
-    correct: int = 0
-    seen: int = 0
-    finite: bool = True
-    scores: list[ImageScores] = field(default_factory=list)
-    logits: list[Tensor] = field(default_factory=list)
-
-    def add(self, scores: ImageScores) -> None:
-        self.scores.append(scores)
-        self.correct += int(scores.correct.sum())
-        self.seen += len(scores.correct)
-        self.finite &= bool(scores.finite.all())
-
-    def result(self, detail: bool) -> SetScore:
-        nll = _joined([scores.nll for scores in self.scores], np.float64)
-        total = math.fsum(nll) if self.finite else math.inf
-        return SetScore(self.correct, self.seen, self.total, total, self._detail(nll) if detail else None)
-
-    def _detail(self, nll: NDArray[Any]) -> ImageDetail:
-        correct = _joined([scores.correct for scores in self.scores], np.bool_)
-        return ImageDetail(correct, nll, _joined(self.logits, np.float32) if self.logits else None)
-
-
-def _joined(parts: list[Tensor], dtype: type[np.generic]) -> NDArray[Any]:
-    return torch.cat(parts).cpu().numpy() if parts else np.zeros(0, dtype=dtype)
-
-
-@dataclass(frozen=True)
-class _Batch:
-    set_index: int
-    images: Tensor
-    accepted: Tensor
-    space: LabelSpace
+EndEarly = Callable[[Sequence[Tally]], bool]
 
 
 class Evaluator:
@@ -84,7 +33,10 @@ class Evaluator:
 
     Images go through the model in their order, in batches of ``batch_size`` that never span two sets, so a score
     depends on neither the evaluator nor what it evaluated before. ``threads`` sets PyTorch's CPU threads, for the
-    whole process. Pass ``soup`` to share a resident model of the same stack, device and precision between evaluators.
+    whole process. Pass ``soup`` to share a resident model of the same stack between evaluators; its device and
+    precision then hold.
+
+    Raises ValueError when a set does not fit the model.
     """
 
     def __init__(
@@ -102,16 +54,16 @@ class Evaluator:
             torch.set_num_threads(threads)
         self.soup = soup if soup is not None else ResidentSoup(stack, device, precision)
         self.sets = tuple(sets)
-        self._normalise = Normaliser(DataConfig.of_model(self.soup.model), self.soup.device)
-        self._forward = ForwardPass(self.soup.model, self.soup.device, self.soup.precision, batch_size)
-        self._batches = [batch for index in range(len(sets)) for batch in self._load(index, batch_size)]
-
-    def _load(self, index: int, batch_size: int) -> Iterator[_Batch]:
-        source = self.sets[index]
-        images = torch.from_numpy(np.ascontiguousarray(source.images))
-        accepted = source.space.mask(source.accepted)
-        for rows, mask in zip(torch.split(images, batch_size), torch.split(accepted, batch_size), strict=True):
-            yield _Batch(index, rows.to(self.soup.device), mask.to(self.soup.device), source.space)
+        model = self.soup.model
+        self.images = ResidentImages(
+            self.sets,
+            DataConfig.of_model(model),
+            self.soup.device,
+            num_classes=count_classes(model),
+            batch_size=batch_size,
+        )
+        self.forward = ForwardPass(model, self.soup.device, self.soup.precision, batch_size)
+        self.nbytes = self.soup.stack.nbytes + sum(source.nbytes for source in self.sets)
 
     def evaluate(
         self,
@@ -127,51 +79,55 @@ class Evaluator:
         ``stop`` is asked before each batch and ``monitor`` told after each; when either ends the point, the score is
         of the images seen and ``complete`` is False. ``detail`` keeps each image's result, ``logits`` its logits too.
 
-        Raises ValueError for wrong weights, EvaluationMemoryError when one image does not fit.
+        Raises ValueError for wrong weights, EvaluationMemoryError when not even one image fits into memory.
         """
         start = time.perf_counter()
         vector = self.soup.stack.soup_weights(weights)
         flags = self.soup.set_weights(vector)
-        tallies = [_Tally(len(source)) for source in self.sets]
-        complete = self._run(vector, tallies, stop, monitor, logits)
+        tallies = [Tally(size, keep_logits=logits) for size in self.images.sizes]
+        end_early = _watched(monitor, vector) if monitor is not None else None
+        complete = run(self.forward, self.images, tallies, stop=stop, end_early=end_early)
         return SoupScore(
-            weights=tuple(vector.tolist()),
-            sets=tuple(tally.result(detail or logits) for tally in tallies),
+            sets=tuple(tally.result(detail=detail or logits) for tally in tallies),
             finite=all(tally.finite for tally in tallies),
             complete=complete,
+            weights=tuple(vector.tolist()),
             floored_channels=flags.floored_channels,
             seconds=time.perf_counter() - start,
         )
 
     def iter_evaluate(
-        self, weights: Iterable[SoupWeights], *, stop: Stop | None = None, monitor: PointMonitor | None = None
+        self, weights: Iterable[SoupWeights], stop: Stop | None = None, *, monitor: PointMonitor | None = None
     ) -> Iterator[SoupScore]:
         """Score soups one after the other, yielding each as it is done; ends, without the current one, on ``stop``."""
         for point in weights:
-            if stop is not None and stop():
-                return
             score = self.evaluate(point, stop=stop, monitor=monitor)
             if not score.complete and stop is not None and stop():
                 return
             yield score
 
-    def _run(
-        self,
-        weights: NDArray[np.float64],
-        tallies: list[_Tally],
-        stop: Stop | None,
-        monitor: PointMonitor | None,
-        keep_logits: bool,
-    ) -> bool:
-        for position, batch in enumerate(self._batches, start=1):
-            if stop is not None and stop():
-                return False
-            logits = self._forward(self._normalise(batch.images))
-            tally = tallies[batch.set_index]
-            tally.add(batch.space.score(logits, batch.accepted))
-            if keep_logits:
-                tally.logits.append(logits)
-            running = [Running(each.correct, each.seen, each.total) for each in tallies]
-            if monitor is not None and monitor(weights, running) and position < len(self._batches):
-                return False
-        return True
+
+def run(
+    forward: ForwardPass,
+    images: ResidentImages,
+    tallies: Sequence[Tally],
+    *,
+    stop: Stop | None = None,
+    end_early: EndEarly | None = None,
+) -> bool:
+    """Score all batches of ``images`` into ``tallies``, one for each set; returns whether all were scored.
+
+    Ends early before a batch when ``stop()``, and after one, unless it was the last, when ``end_early(tallies)``.
+    """
+    for position, batch in enumerate(images, start=1):
+        if stop is not None and stop():
+            return False
+        logits = forward(images.normalise(batch.images))
+        tallies[batch.set_index].add(batch.score(logits), logits)
+        if end_early is not None and end_early(tallies) and position < len(images):
+            return False
+    return True
+
+
+def _watched(monitor: PointMonitor, weights: NDArray[np.float64]) -> EndEarly:
+    return lambda tallies: monitor(weights, [tally.running for tally in tallies])

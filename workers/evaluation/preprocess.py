@@ -126,5 +126,6 @@ class Normaliser:
         self.std = torch.tensor(config.std, device=device).view(-1, 1, 1)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Normalise ``images``, uint8 (N, C, H, W) on the device, to float32 of the same shape."""
-        return images.to(torch.float32).div_(255).sub_(self.mean).div_(self.std)
+        """Normalise ``images``, uint8 (N, C, H, W) on the device, to float32 of the same shape, channels last."""
+        inputs = images.to(torch.float32, memory_format=torch.channels_last)
+        return inputs.div_(255).sub_(self.mean).div_(self.std)

@@ -40,21 +40,27 @@ class SetScore:
 
 
 @dataclass(frozen=True)
-class SoupScore:
-    """One soup on all sets, in their order.
+class ModelScore:
+    """One model on all sets, in their order.
 
-    ``finite`` is False when any logit was not: such a soup must never be best. ``complete`` is False when the
-    evaluation ended before the last image. ``seconds`` is wall time.
+    ``finite`` is False when any logit was not: such a model must never be best. ``complete`` is False when the
+    evaluation ended before the last image.
     """
 
-    weights: tuple[float, ...]
     sets: tuple[SetScore, ...]
     finite: bool
     complete: bool
-    floored_channels: int
-    seconds: float
 
     @property
     def images(self) -> int:
         """Images that went through the model."""
         return sum(score.seen for score in self.sets)
+
+
+@dataclass(frozen=True)
+class SoupScore(ModelScore):
+    """The soup of ``weights`` on all sets; ``seconds`` is wall time, ``floored_channels`` those of ``SoupFlags``."""
+
+    weights: tuple[float, ...]
+    floored_channels: int
+    seconds: float

@@ -1,9 +1,11 @@
 """Where each tensor of a model lies in one flat vector."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 ALIGNMENT = 16
@@ -14,14 +16,16 @@ RUNNING_VARIANCE = "running_var"
 
 @dataclass(frozen=True)
 class Slot:
-    """One floating-point tensor of the model: ``vector[offset : offset + size].view(shape)``.
+    """One floating-point tensor of the model, at ``vector[offset : offset + size]``.
 
-    ``names`` are the state dict's keys of this tensor, several when weights are tied.
+    ``names`` are the state dict's keys of this tensor, several when weights are tied. Kernels of two-dimensional
+    convolutions are stored with their input channels last, as the fastest convolutions on a CPU read them.
     """
 
     names: tuple[str, ...]
     shape: tuple[int, ...]
     offset: int
+    channels_last: bool = False
 
     @property
     def size(self) -> int:
@@ -32,6 +36,19 @@ class Slot:
     def end(self) -> int:
         """Index after the last float."""
         return self.offset + self.size
+
+    def read(self, vector: Tensor) -> Tensor:
+        """This tensor as a view of ``vector``, shape (P,); kernels have the strides of channels last."""
+        flat = vector[self.offset : self.end]
+        if not self.channels_last:
+            return flat.view(self.shape)
+        outputs, inputs, height, width = self.shape
+        return flat.view(outputs, height, width, inputs).permute(0, 3, 1, 2)
+
+    def write(self, vector: NDArray[np.float32], tensor: Tensor) -> None:
+        """Store ``tensor`` of this slot's shape and any floating-point type into ``vector``, shape (P,)."""
+        ordered = tensor.permute(0, 2, 3, 1) if self.channels_last else tensor
+        vector[self.offset : self.end] = ordered.reshape(-1).to(torch.float32).numpy()
 
     @property
     def is_running_variance(self) -> bool:
@@ -54,25 +71,22 @@ class Layout:
     @classmethod
     def of(cls, model: nn.Module) -> "Layout":
         """The layout of ``model``, which may be on the meta device, in the order of its state dict."""
-        groups: dict[int, list[str]] = {}
+        kernels = {id(module.weight) for module in model.modules() if isinstance(module, nn.Conv2d)}
+        tied: dict[int, list[str]] = {}
         tensors: dict[int, Tensor] = {}
         integer_names = []
         for name, tensor in model.state_dict(keep_vars=True).items():
             if not tensor.is_floating_point():
                 integer_names.append(name)
                 continue
-            groups.setdefault(id(tensor), []).append(name)
+            tied.setdefault(id(tensor), []).append(name)
             tensors[id(tensor)] = tensor
-        return cls._packed(((tuple(names), tuple(tensors[key].shape)) for key, names in groups.items()), integer_names)
-
-    @classmethod
-    def _packed(cls, tensors: Iterable[tuple[tuple[str, ...], tuple[int, ...]]], integers: list[str]) -> "Layout":
         slots = []
         end = 0
-        for names, shape in tensors:
-            slots.append(Slot(names, shape, end))
-            end += -(-prod(shape) // ALIGNMENT) * ALIGNMENT
-        return cls(tuple(slots), tuple(integers), end)
+        for key, tensor in tensors.items():
+            slots.append(Slot(tuple(tied[key]), tuple(tensor.shape), end, key in kernels))
+            end += -(-tensor.numel() // ALIGNMENT) * ALIGNMENT
+        return cls(tuple(slots), tuple(integer_names), end)
 
     @property
     def parameters(self) -> int:

@@ -25,8 +25,9 @@ def merge(stack: IngredientStack, weights: Sequence[float] | NDArray[np.floating
     """
     vector = merge_flat(stack, weights)
     VarianceFloor(stack).apply(vector)
+    flat = torch.from_numpy(vector)
     tensors = {
-        name: torch.from_numpy(vector[slot.offset : slot.end].reshape(slot.shape).copy())
+        name: slot.read(flat).clone(memory_format=torch.contiguous_format)
         for slot in stack.layout.slots
         for name in slot.names
     }

@@ -67,3 +67,8 @@ def build_model(config: TimmConfig, device: torch.device | str = "cpu") -> nn.Mo
     if not isinstance(model, nn.Module):
         raise IngredientError("model_not_buildable", f"timm built no model for {config['architecture']!r}")
     return model.eval()
+
+
+def count_classes(model: nn.Module) -> int:
+    """Number of logits of a model that timm built."""
+    return int(model.num_classes)  # type: ignore[arg-type]

@@ -85,4 +85,4 @@ def _set_integers(model: nn.Module, stack: IngredientStack) -> None:
 def _make_views(model: nn.Module, layout: Layout, flat: Tensor) -> None:
     state = model.state_dict(keep_vars=True)
     for slot in layout.slots:
-        state[slot.names[0]].data = flat[slot.offset : slot.end].view(slot.shape)
+        state[slot.names[0]].data = slot.read(flat)

@@ -1,7 +1,6 @@
 """The ingredients of a pantry as one matrix."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from workers.soups.errors import IngredientError
 from workers.soups.layout import Layout, Slot
@@ -41,7 +41,7 @@ class IngredientStack:
         """Read timm folders (``config.json`` and ``model.safetensors``) in the order given.
 
         ``names`` are the folders' own unless given. Raises IngredientError (``ingredient_count``, ``duplicate_name``,
-        and those of ``verify_folder``).
+        ``tied_weights_differ``, and those of ``verify_folder`` when a folder was never verified).
         """
         names = tuple(names) if names is not None else tuple(folder.name for folder in folders)
         _check_names(names, len(folders))
@@ -96,26 +96,28 @@ def _check_names(names: tuple[str, ...], folders: int) -> None:
 
 
 def _read_floats(folder: Path, layout: Layout, row: NDArray[np.float32]) -> None:
-    with ExitStack() as stack:
-        try:
-            file = stack.enter_context(safe_open(folder / WEIGHTS_FILE, framework="pt"))
-            stored = set(file.keys())
+    path = folder / WEIGHTS_FILE
+    try:
+        with safe_open(path, framework="pt") as file:
+            stored = frozenset(file.keys())
             for slot in layout.slots:
-                tensor = file.get_tensor(_stored_name(slot, stored, folder))
-                if tuple(tensor.shape) != slot.shape:
-                    message = f"{folder}: {slot.names[0]} has shape {tuple(tensor.shape)}, not {slot.shape}"
-                    raise IngredientError("shape_mismatch", message)
-                row[slot.offset : slot.end] = tensor.reshape(-1).to(torch.float32).numpy()
-        except (OSError, SafetensorError) as error:
-            message = f"{folder / WEIGHTS_FILE} cannot be read as safetensors: {error}"
-            raise IngredientError("weights_unreadable", message) from error
+                slot.write(row, _read_slot(file, slot, stored, path))
+    except (OSError, SafetensorError) as error:
+        raise IngredientError("weights_unreadable", f"{path} cannot be read as safetensors: {error}") from error
 
 
-def _stored_name(slot: Slot, stored: set[str], folder: Path) -> str:
-    for name in slot.names:
-        if name in stored:
-            return name
-    raise IngredientError("missing_keys", f"{folder / WEIGHTS_FILE} lacks {slot.names[0]}")
+def _read_slot(file: Any, slot: Slot, stored: frozenset[str], path: Path) -> Tensor:
+    names = [name for name in slot.names if name in stored]
+    if not names:
+        raise IngredientError("missing_keys", f"{path} lacks {slot.names[0]}")
+    tensors: list[Tensor] = [file.get_tensor(name) for name in names]
+    if tuple(tensors[0].shape) != slot.shape:
+        message = f"{path}: {names[0]} has shape {tuple(tensors[0].shape)}, not {slot.shape}"
+        raise IngredientError("shape_mismatch", message)
+    if not all(torch.equal(tensors[0], other) for other in tensors[1:]):
+        message = f"{path}: {' and '.join(names)} are one tensor in this architecture but differ here"
+        raise IngredientError("tied_weights_differ", f"{message}: save the model with its weights tied")
+    return tensors[0]
 
 
 def _read_integers(folder: Path, layout: Layout) -> dict[str, NDArray[Any]]:

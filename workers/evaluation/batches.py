@@ -1,0 +1,65 @@
+"""Labelled images on a device, batch by batch."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from workers.evaluation.labels import ImageScores, LabelSpace
+from workers.evaluation.preprocess import DataConfig, Normaliser
+from workers.evaluation.sets import EncodedSet
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images of the set ``set_index``: ``images`` uint8 (N, C, H, W), ``accepted`` bool (N, columns)."""
+
+    set_index: int
+    images: Tensor
+    accepted: Tensor
+    space: LabelSpace
+
+    def score(self, logits: Tensor) -> ImageScores:
+        """Score the logits, float32 (N, classes), of this batch."""
+        return self.space.score(logits, self.accepted)
+
+
+class ResidentImages:
+    """The images of ``sets`` on ``device`` as uint8, in order, in batches of ``batch_size`` that never span two sets.
+
+    Raises ValueError when a set's images have another size than the model's, or its labels other classes.
+    """
+
+    def __init__(
+        self, sets: Sequence[EncodedSet], config: DataConfig, device: torch.device, *, num_classes: int, batch_size: int
+    ) -> None:
+        for source in sets:
+            _check(source, config, num_classes)
+        self.sizes = tuple(len(source) for source in sets)
+        self.normalise = Normaliser(config, device)
+        self.batches = [
+            batch for index, source in enumerate(sets) for batch in _split(index, source, device, batch_size)
+        ]
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+def _check(source: EncodedSet, config: DataConfig, num_classes: int) -> None:
+    if source.images.shape[1:] != config.input_size:
+        message = f"images are {source.images.shape[1:]}, the model takes {config.input_size}"
+        raise ValueError(f"{message}: encode them with this model's data configuration")
+    if source.space.num_classes != num_classes:
+        raise ValueError(f"the labels are of {source.space.num_classes} classes, the model has {num_classes}")
+
+
+def _split(index: int, source: EncodedSet, device: torch.device, batch_size: int) -> Iterator[Batch]:
+    images = torch.from_numpy(np.require(source.images, requirements=["C", "W"])).to(device)
+    accepted = source.space.mask(source.accepted).to(device)
+    for rows, mask in zip(torch.split(images, batch_size), torch.split(accepted, batch_size), strict=True):
+        yield Batch(index, rows, mask, source.space)
