@@ -26,8 +26,8 @@ class Dispatcher:
 
     The strategy is told evaluations in the order in which it was asked for them, whichever evaluator is faster.
     Batches become smaller towards the end, so that evaluators finish together. What a failed batch left is tried again,
-    ``MAX_TRIES`` times in all; then ``failure`` holds the problem and no more batches are given. ``known`` points of the
-    strategy's total were told to it before. From one thread.
+    ``MAX_TRIES`` times in all; then ``failure`` holds the problem and no more batches are given. ``known`` points of
+    the strategy's total were told to it before. From one thread.
     """
 
     def __init__(self, strategy: Strategy, evaluators: Sequence[str], batch_size: int, known: int = 0) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import math
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
 from service.errors import Unavailable
 from service.settings import Settings
+from workers.evaluation.baselines import BaselineScores
 from workers.evaluation.errors import EvaluationMemoryError
 from workers.evaluation.scores import SoupScore
 from workers.ray_runtime.connection import NAMESPACE
@@ -27,21 +29,32 @@ Supplier = Callable[[str], Arrays]
 
 START_TIMEOUT = 180.0
 IDLE_BEFORE_RETIRED = 30.0
+RETIRE_INTERVAL = 10.0
 MAX_TRIES = 3
 _PREFIX = "evaluator-"
 _CPU_SHARE = 0.9
+_POLL = 0.25
+_CONTROL = "control"
+"""Concurrency group of the calls that are answered during a batch."""
+
+
+class Interrupted(Exception):
+    """The caller was asked not to wait any longer."""
 
 
 class EvaluatorPool:
     """All evaluators that ``settings`` ask for, by name.
 
     They are detached actors: they outlive the job that started them and stay warm for the next. Ray restarts one that
-    dies, on another node if need be; it then lacks its data until ``supply``. All calls are from one thread but
-    ``stop``. Raises Unavailable (``no_evaluators``) when the cluster has no room for them.
+    dies, on another node if need be; it then lacks its data until ``supply``. While ``interrupted`` is
+    set, calls that wait for an evaluator raise Interrupted.
+
+    Raises Unavailable (``no_evaluators``) when the cluster has no room for them.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, interrupted: threading.Event) -> None:
         self._settings = settings
+        self._interrupted = interrupted
         self._actors = self._start()
         self.infos = self._await_started()
 
@@ -63,48 +76,60 @@ class EvaluatorPool:
             self._persist(name, lambda actor: self._supply_one(actor, task, arrays_of, references))
 
     def score(
-        self,
-        token: str,
-        task: Task,
-        arrays_of: Supplier,
-        soups: Sequence[Sequence[float]],
-        *,
-        detail: bool = False,
-        logits: bool = False,
+        self, token: str, task: Task, arrays_of: Supplier, soups: Sequence[Sequence[float]], *, detail: bool = False
     ) -> list[SoupScore]:
-        """Score soups of a supplied task, spread over the evaluators; the results are in the order of ``soups``.
+        """Score soups of a task, spread over the evaluators; the results are in the order of ``soups``.
 
-        Raises EvaluationMemoryError, and Unavailable when an evaluator is lost again and again.
+        Raises EvaluationMemoryError, Unavailable when an evaluator is lost again and again, and Interrupted.
         """
         names = self.names
 
         def one(position: int) -> SoupScore:
-            name = names[position % len(names)]
-
             def call(actor: ActorHandle) -> SoupScore:
                 self._supply_one(actor, task, arrays_of, {})
-                reference = actor.score.remote(token, task.digest, soups[position], detail=detail, logits=logits)
-                score: SoupScore = ray.get(reference)
+                reference = actor.score.remote(token, task.digest, soups[position], detail=detail)
+                score: SoupScore = self._get(reference)
                 return score
 
-            return self._persist(name, call)
+            result: SoupScore = self._persist(names[position % len(names)], call)
+            return result
 
         with ThreadPoolExecutor(max_workers=len(names)) as threads:
             return list(threads.map(one, range(len(soups))))
 
+    def baselines(self, task: Task, arrays_of: Supplier) -> BaselineScores:
+        """Score what soups are compared with, on one evaluator. Raises as ``score`` does."""
+
+        def call(actor: ActorHandle) -> BaselineScores:
+            self._supply_one(actor, task, arrays_of, {})
+            scores: BaselineScores = self._get(actor.baselines.remote(task.digest))
+            return scores
+
+        result: BaselineScores = self._persist(self.names[0], call)
+        return result
+
     def stop(self, tokens: Sequence[str]) -> None:
         """Have all evaluators end their batches of these tokens; does not wait. From any thread."""
         for actor in self._actors.values():
-            actor.stop.remote(tokens)
+            _control(actor.stop).remote(tokens)
 
     def _supply_one(
         self, actor: ActorHandle, task: Task, arrays_of: Supplier, references: dict[str, ray.ObjectRef]
     ) -> None:
-        for key in ray.get(actor.missing.remote(task)):
+        for key in self._get(actor.missing.remote(task)):
             if key not in references:
                 references[key] = ray.put(arrays_of(key))
-            ray.get(actor.load.remote(key, references[key]))
-        ray.get(actor.prepare.remote(task))
+            self._get(actor.load.remote(key, references[key]))
+        self._get(actor.prepare.remote(task))
+
+    def _get(self, reference: ray.ObjectRef) -> Any:
+        while not ray.wait([reference], timeout=_POLL)[0]:
+            self._check_interrupted()
+        return ray.get(reference)
+
+    def _check_interrupted(self) -> None:
+        if self._interrupted.is_set():
+            raise Interrupted
 
     def _persist(self, name: str, call: Callable[[ActorHandle], Any]) -> Any:
         """Call again after the evaluator was lost: Ray restarts it meanwhile."""
@@ -126,7 +151,7 @@ class EvaluatorPool:
         deadline = time.monotonic() + START_TIMEOUT
         while time.monotonic() < deadline:
             try:
-                self.infos[name] = ray.get(self._actors[name].info.remote(), timeout=5)
+                self.infos[name] = ray.get(_control(self._actors[name].info).remote(), timeout=5)
             except (GetTimeoutError, RayActorError):
                 time.sleep(0.2)
             else:
@@ -139,7 +164,7 @@ class EvaluatorPool:
         threads = self._settings.evaluator_threads or _threads(count)
         arguments = (self._settings.evaluator_device, threads, self._settings.evaluator_cache_bytes)
         kind = hashlib.sha256(f"{evaluator_version()} {arguments} {count}".encode()).hexdigest()[:12]
-        actor_class = ray.remote(concurrency_groups={"control": 4})(EvaluatorHost)
+        actor_class = ray.remote(concurrency_groups={_CONTROL: 4})(EvaluatorHost)
         options: dict[str, Any] = {
             "namespace": NAMESPACE,
             "lifetime": "detached",
@@ -154,14 +179,17 @@ class EvaluatorPool:
         return {name: actor_class.options(name=name, **options).remote(*arguments) for name in names}
 
     def _await_started(self) -> dict[str, HostInfo]:
-        waiting = {actor.info.remote(): name for name, actor in self._actors.items()}
+        waiting = {_control(actor.info).remote(): name for name, actor in self._actors.items()}
         infos: dict[str, HostInfo] = {}
+        retire_after = time.monotonic() + RETIRE_INTERVAL
         deadline = time.monotonic() + START_TIMEOUT
         while waiting:
-            ready, _ = ray.wait(list(waiting), timeout=5)
+            ready, _ = ray.wait(list(waiting), timeout=_POLL)
+            self._check_interrupted()
             infos |= {waiting.pop(reference): ray.get(reference) for reference in ready}
-            if waiting and not ready:
+            if waiting and time.monotonic() > retire_after:
                 retire_idle(keep=self._actors)
+                retire_after = time.monotonic() + RETIRE_INTERVAL
             if waiting and time.monotonic() > deadline:
                 msg = f"the Ray cluster has no room for {len(self._actors)} evaluators: set SOUPSEARCH_EVALUATORS"
                 raise Unavailable(msg, code="no_evaluators")
@@ -176,7 +204,7 @@ def retire_idle(keep: Mapping[str, ActorHandle]) -> None:
             continue
         try:
             actor = ray.get_actor(name, namespace=NAMESPACE)
-            if ray.get(actor.idle_seconds.remote(), timeout=5) > IDLE_BEFORE_RETIRED:
+            if ray.get(_control(actor.idle_seconds).remote(), timeout=5) > IDLE_BEFORE_RETIRED:
                 ray.kill(actor)
         except (ValueError, GetTimeoutError, RayActorError):
             continue
@@ -186,3 +214,7 @@ def _threads(count: int) -> int:
     nodes = max(1, sum(1 for node in ray.nodes() if node["Alive"]))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // math.ceil(count / nodes))
+
+
+def _control(method: Any) -> Any:
+    return method.options(concurrency_group=_CONTROL)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import ray
 import torch
 
+from workers.evaluation.baselines import BaselineScores, score_baselines
 from workers.evaluation.errors import EvaluationMemoryError
 from workers.evaluation.evaluator import Evaluator
 from workers.evaluation.labels import LabelSpace
@@ -40,8 +40,8 @@ class HostInfo:
 class EvaluatorHost:
     """Keeps ingredients and images in memory and scores soups, one batch after the other.
 
-    Calls of the concurrency group ``control`` are answered during a batch. A batch belongs to a ``token``, that of one
-    attempt at a job; ``stop`` ends its batches, the present one at the next forward pass.
+    ``info``, ``stop`` and ``idle_seconds`` may be called during a batch, from other threads. A batch belongs to a
+    ``token``, that of one attempt at a job; ``stop`` ends its batches, the present one at the next forward pass.
     """
 
     def __init__(self, device: str, threads: int, cache_bytes: int) -> None:
@@ -52,13 +52,11 @@ class EvaluatorHost:
         self._last_use = time.monotonic()
         torch.set_num_threads(threads)
 
-    @ray.method(concurrency_group="control")
     def info(self) -> HostInfo:
         """Where this evaluator computes."""
         name = torch.cuda.get_device_name() if self._device == "cuda" else platform.machine()
         return HostInfo(os.getpid(), self._device, f"{self._device} {name}", self._threads)
 
-    @ray.method(concurrency_group="control")
     def stop(self, tokens: Sequence[str]) -> None:
         """End all batches of these tokens, present and future."""
         for token in tokens:
@@ -66,7 +64,6 @@ class EvaluatorHost:
         while len(self._stopped) > _STOPS_KEPT:
             self._stopped.popitem(last=False)
 
-    @ray.method(concurrency_group="control")
     def idle_seconds(self) -> float:
         """Seconds since the last forward pass began or data came."""
         return time.monotonic() - self._last_use
@@ -109,12 +106,17 @@ class EvaluatorHost:
         evaluator: Evaluator = self._cache.get(digest)
         return evaluator.evaluate(weights, stop=lambda: self._is_stopped(token), detail=detail, logits=logits)
 
+    def baselines(self, digest: str) -> BaselineScores:
+        """Score the ingredients, the uniform soup and the ensembles. Raises KeyError when the task is not prepared."""
+        self._last_use = time.monotonic()
+        return score_baselines(self._cache.get(digest))
+
     def _reports(self, evaluator: Evaluator, token: str, batch: Sequence[Sequence[float]]) -> Iterator[Report]:
         finished: list[SoupScore] = []
-        reported, count = time.monotonic(), 0
-        for score in evaluator.iter_evaluate(batch, stop=lambda: self._is_stopped(token)):
+        reported = time.monotonic()
+        scores = evaluator.iter_evaluate(batch, stop=lambda: self._is_stopped(token))
+        for count, score in enumerate(scores, start=1):
             finished.append(score)
-            count += 1
             if count < len(batch) and time.monotonic() - reported >= REPORT_INTERVAL:
                 yield Report(tuple(finished), last=False)
                 finished, reported = [], time.monotonic()

@@ -16,7 +16,7 @@ Sink = Callable[[Sequence[SoupScore]], None]
 """Receives each finished point once, as soon as it is known."""
 
 
-class BatchSearcher(Searcher):
+class BatchSearcher(Searcher):  # type: ignore[misc]
     """Suggests batches of a Dispatcher as trials; each finished point goes to ``sink`` before Tune goes on.
 
     ``revive`` is called with the name of an evaluator that lost its data or its life. What ``sink`` or ``revive``
@@ -67,6 +67,7 @@ class BatchSearcher(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Take the last points; what is missing goes to another batch."""
+        del error
         report: Report | None = (result or {}).get(REPORT)
         if report is not None:
             self.on_trial_result(trial_id, {REPORT: report})

@@ -13,7 +13,7 @@ REPORT = "report"
 _CPUS = 0.001
 
 
-class BatchTrainable(tune.Trainable):
+class BatchTrainable(tune.Trainable):  # type: ignore[misc]
     """Has an evaluator score a batch, and reports to Tune each time the evaluator does.
 
     The work is the evaluator's; a trial only waits, so that two of them for each evaluator keep it busy. What goes

@@ -47,7 +47,8 @@ class TuneSearch:
         """Run until the strategy ends, ``cancelled`` is set, or something fails for good.
 
         One call a process: two Tuners in one process disturb each other. ``sink`` is called from this thread. Raises
-        what ``sink`` raised; SoupsearchError with the evaluators' own code; Unavailable when evaluators were lost.
+        what ``sink`` raised; SoupsearchError with the evaluators' own code; Unavailable when evaluators were lost;
+        Interrupted when the pool was.
         """
         dispatcher = Dispatcher(self.strategy, self.pool.names, settings.points_per_trial, self.known)
         searcher = BatchSearcher(
@@ -74,10 +75,11 @@ def _fit(searcher: BatchSearcher, concurrent: int, cancelled: threading.Event) -
 
     from workers.ray_runtime.trainable import BatchTrainable
 
-    class Stop(tune.Stopper):
+    class Stop(tune.Stopper):  # type: ignore[misc]
         """Ends the experiment on cancellation and failure."""
 
         def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+            del trial_id, result
             return False
 
         def stop_all(self) -> bool:

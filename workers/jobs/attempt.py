@@ -1,0 +1,149 @@
+"""One attempt at a job, from claim to end."""
+
+import threading
+import time
+
+from service.artifacts.store import ArtifactStore
+from service.errors import FencedOut, SoupsearchError, Unavailable
+from service.jobs.documents import job_urls
+from service.jobs.keys import weights_key
+from service.jobs.queue import Claim
+from service.jobs.store import JobStore
+from service.schemas.job import JobError, JobStatus
+from service.settings import Settings
+from workers.evaluation.errors import EvaluationMemoryError
+from workers.jobs.finalize import Finalizer
+from workers.jobs.material import Material
+from workers.jobs.plan import Plan, plan_search
+from workers.jobs.preflight import Preflight, run_preflight
+from workers.jobs.progress import CancelWatch, Recorder
+from workers.jobs.scope import scope_of
+from workers.jobs.scoring import Scoring
+from workers.ray_runtime.connection import connected
+from workers.ray_runtime.evaluators import EvaluatorPool, Interrupted
+from workers.ray_runtime.tuning import TuneSearch
+from workers.soups.errors import IngredientError
+
+
+class Attempt:
+    """Runs a claimed job to its end and writes every state of it; the supervisor holds the lease meanwhile.
+
+    What the user can change ends the job as ``failed``; what another attempt may mend (Unavailable, lost
+    connections, anything unforeseen) is raised.
+    """
+
+    def __init__(self, claim: Claim, store: JobStore, settings: Settings) -> None:
+        self._claim = claim
+        self._store = store
+        self._settings = settings
+        self._token = f"{claim.job_id}:{claim.attempt}"
+        self._started = time.monotonic()
+        self._watch = CancelWatch(claim, settings)
+        self._interrupted = threading.Event()
+        self._lock = threading.Lock()
+        self._finalizing = False
+
+    def run(self) -> None:
+        """Run the job. Raises FencedOut when it is not this attempt's any more."""
+        try:
+            self._run()
+        except (Unavailable, FencedOut):
+            raise
+        except Interrupted:
+            self._check_held()
+            self._store.finish(self._claim.job_id, self._claim.attempt, JobStatus.CANCELLED)
+        except SoupsearchError as error:
+            self._fail(JobError(code=error.code, message=error.detail, param=error.param))
+        except IngredientError as error:
+            self._fail(JobError(code=error.code, message=str(error), param="pantry"))
+        except EvaluationMemoryError as error:
+            self._fail(JobError(code="evaluation_out_of_memory", message=str(error), param="pantry", retryable=True))
+
+    def _run(self) -> None:
+        material = Material(self._store.get(self._claim.job_id).request, self._settings)
+        plan = plan_search(material.request.search, len(material.names), self._settings)
+        scoring = Scoring(material.request.objective.over_sets, material.echo.adaptation_sets)
+        recorder = Recorder(self._store, self._claim, plan, scoring, material.names)
+        self._watch.on_cancel(self._interrupt)
+        with connected(self._settings):
+            pool = EvaluatorPool(self._settings, self._interrupted)
+            self._watch.on_cancel(lambda: pool.stop([self._token]))
+            pool.stop([f"{self._claim.job_id}:{attempt}" for attempt in range(1, self._claim.attempt)])
+            reused = recorder.start(scope_of(material, pool.hardware, self._settings.batch_size))
+            preflight = self._search(material, pool, plan, recorder, scoring)
+            self._check_held()
+            finalizer = Finalizer(material, scoring, pool, self._artifacts(), f"{self._token}:final")
+            self._finish(finalizer, recorder, preflight, reused)
+
+    def _search(
+        self, material: Material, pool: EvaluatorPool, plan: Plan, recorder: Recorder, scoring: Scoring
+    ) -> Preflight | None:
+        """Score everything; when the user cancels, return early, without the preflight if that was not done."""
+        preflight = None
+        try:
+            preflight = run_preflight(material, pool, self._token)
+            recorder.warn(preflight.warnings)
+            if material.request.precision == "float32":
+                self._take_baselines(preflight, plan, recorder)
+            plan.strategy.tell(recorder.evaluations())
+            task = material.selection(material.request.precision)
+            pool.supply(task, material.arrays_of)
+            search = TuneSearch(
+                pool,
+                task,
+                material.arrays_of,
+                plan.strategy,
+                scoring.evaluation,
+                self._token,
+                known=len(recorder.points),
+            )
+            search.run(self._settings, recorder.take, self._watch.cancelled)
+        except Interrupted:
+            if not recorder.points:
+                raise
+        return preflight
+
+    def _take_baselines(self, preflight: Preflight, plan: Plan, recorder: Recorder) -> None:
+        """Ingredients and uniform soup were scored as the search would: points of it that are done."""
+        scores = [*preflight.baselines.ingredients, preflight.baselines.uniform_soup]
+        keys = [weights_key(score.weights) for score in scores]
+        recorder.take(
+            score
+            for key, score in zip(keys, scores, strict=True)
+            if key in plan and plan.places[key] not in recorder.points
+        )
+
+    def _finish(self, finalizer: Finalizer, recorder: Recorder, preflight: Preflight | None, reused: int) -> None:
+        with self._lock:
+            self._finalizing = True
+            self._interrupted.clear()
+        job_id, attempt = self._claim.job_id, self._claim.attempt
+        if self._watch.cancelled.is_set() and not recorder.points:
+            raise Interrupted
+        self._store.set_phase(job_id, attempt, "finalizing")
+        result = finalizer.finish(
+            recorder.ranked(),
+            preflight,
+            progress=self._store.get(job_id).progress,
+            reused=reused,
+            seconds=lambda: time.monotonic() - self._started,
+            is_cancelled=self._watch.cancelled.is_set,
+            url=job_urls(job_id, self._settings).model,
+        )
+        status = JobStatus.CANCELLED if self._watch.cancelled.is_set() else JobStatus.SUCCEEDED
+        self._store.finish(job_id, attempt, status, result)
+
+    def _fail(self, error: JobError) -> None:
+        self._store.finish(self._claim.job_id, self._claim.attempt, JobStatus.FAILED, error)
+
+    def _interrupt(self) -> None:
+        with self._lock:
+            if not self._finalizing:
+                self._interrupted.set()
+
+    def _check_held(self) -> None:
+        if self._watch.lost.is_set():
+            raise FencedOut(f"attempt {self._claim.attempt} of job {self._claim.job_id} no longer holds it")
+
+    def _artifacts(self) -> ArtifactStore:
+        return ArtifactStore(self._settings.data_dir, self._settings)

@@ -1,0 +1,115 @@
+"""What a job works on: the pantry's ingredients, the sets' images, and how they are scored."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from service.adaptation_sets.labels import Labels, resolve
+from service.adaptation_sets.registry import SetRegistry
+from service.adaptation_sets.stored import StoredSet
+from service.artifacts.store import ArtifactStore
+from service.errors import InvalidRequest
+from service.pantries.registry import PantryRegistry
+from service.schemas.job import RequestEcho
+from service.settings import Settings
+from workers.evaluation.preprocess import DataConfig, encode_images
+from workers.jobs.selection import Rows, Split, split_images
+from workers.ray_runtime.task import SetPart, Task
+from workers.soups.model import read_config
+from workers.soups.resident import Precision
+from workers.soups.stack import IngredientStack
+
+
+@dataclass(frozen=True)
+class SetMaterial:
+    """One adaptation set: its images, labels for this pantry, and split."""
+
+    stored: StoredSet
+    labels: Labels
+    split: Split
+
+
+class Material:
+    """Everything a request names, read from the artifact store; images are decoded only if an evaluator lacks them.
+
+    Raises PantryNotFound, SetNotFound, InvalidSet (classes that the pantry does not know), InvalidRequest.
+    """
+
+    def __init__(self, echo: RequestEcho, settings: Settings) -> None:
+        self.echo = echo
+        self.request = echo.request
+        self._settings = settings
+        store = ArtifactStore(settings.data_dir, settings)
+        self._pantries = PantryRegistry(store, settings)
+        self.pantry = self._pantries.get(self.request.pantry)
+        if self.pantry.digest != echo.pantry_digest:
+            msg = f"the pantry {self.pantry.name!r} was replaced after this request: send the request again"
+            raise InvalidRequest(msg, param="pantry", code="pantry_changed")
+        registry = SetRegistry(store, settings)
+        self.sets = [self._open(registry, digest) for digest in echo.adaptation_sets]
+
+    @cached_property
+    def stack(self) -> IngredientStack:
+        """The ingredients in memory."""
+        return IngredientStack.from_folders(self._pantries.ingredient_folders(self.pantry.name), self.names)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the ingredients in order."""
+        return [ingredient.name for ingredient in self.pantry.ingredients]
+
+    @cached_property
+    def data_config(self) -> DataConfig:
+        """The pantry's preprocessing."""
+        return DataConfig.of(read_config(self._pantries.ingredient_folders(self.pantry.name)[0]))
+
+    @property
+    def image_count(self) -> int:
+        """Selection images of all sets."""
+        return sum(len(each.split.selection) for each in self.sets)
+
+    def task(self, precision: Precision, rows_of: Callable[[SetMaterial], Rows], stack: str | None = None) -> Task:
+        """Soups of the pantry, or of another stack, on some images of each set."""
+        parts = tuple(self._part(each, rows_of(each)) for each in self.sets)
+        return Task(stack or self._stack_key, parts, precision, self._settings.batch_size)
+
+    def selection(self, precision: Precision, stack: str | None = None) -> Task:
+        """Soups on the selection images."""
+        return self.task(precision, lambda each: each.split.selection, stack)
+
+    def held_out(self, stack: str | None = None) -> Task:
+        """Soups on the images held out, in float32."""
+        return self.task("float32", lambda each: each.split.held_out, stack)
+
+    def arrays_of(self, key: str) -> dict[str, Any]:
+        """The arrays of one key of a task, for the object store."""
+        if key == self._stack_key:
+            return self.stack.arrays()
+        each = next(each for each in self.sets if self._images_key(each) == key)
+        return {"images": encode_images(each.stored.images(), self.data_config)}
+
+    @property
+    def _stack_key(self) -> str:
+        return f"pantry {self.pantry.digest}"
+
+    def _images_key(self, each: SetMaterial) -> str:
+        return f"set {each.stored.digest} {self.preprocessing}"
+
+    @cached_property
+    def preprocessing(self) -> str:
+        """The preprocessing of images up to uint8, as text."""
+        config = self.data_config
+        return json.dumps([config.input_size, config.interpolation, config.crop_pct, config.crop_mode])
+
+    def _part(self, each: SetMaterial, rows: Rows) -> SetPart:
+        accepted = tuple(each.labels.accepted[row] for row in rows)
+        return SetPart(self._images_key(each), rows, accepted, each.labels.columns, self.pantry.num_classes)
+
+    def _open(self, registry: SetRegistry, digest: str) -> SetMaterial:
+        stored = registry.open(digest)
+        stored.check_channels(self.pantry.input_size[0])
+        labels = resolve(stored, self.pantry.label_names, self.pantry.num_classes)
+        split = split_images(labels.accepted, self.request.held_out_fraction, self.request.seed)
+        return SetMaterial(stored, labels, split)

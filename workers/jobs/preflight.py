@@ -1,0 +1,110 @@
+"""Scores of ingredients and midpoints before the search, and what they warn of."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from scipy.stats import binomtest
+
+from service.schemas.job import JobWarning
+from workers.evaluation.baselines import BaselineScores
+from workers.evaluation.scores import ModelScore, SetScore
+from workers.jobs.material import Material
+from workers.jobs.selection import spread
+from workers.ray_runtime.evaluators import EvaluatorPool
+
+MIDPOINT_IMAGES = 256
+FEW_IMAGES = 50
+CHANCE_P_VALUE = 0.01
+COLLAPSE = 0.5
+"""A midpoint with less than this share of its weaker end's accuracy has collapsed."""
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """Scores of the baselines on the selection images, and warnings."""
+
+    baselines: BaselineScores
+    warnings: list[JobWarning]
+
+
+def run_preflight(material: Material, pool: EvaluatorPool, token: str) -> Preflight:
+    """Score every ingredient, the uniform soup and the ensembles, and all midpoints on at most 256 images of each set.
+
+    Warns of few images, ingredients at chance level, and midpoints that collapse: such ingredients share no start.
+    All is in float32, whatever the search's precision. Raises what the pool raises.
+    """
+    baselines = pool.baselines(material.selection("float32"), material.arrays_of)
+    small = material.task("float32", lambda each: spread(each.split.selection, MIDPOINT_IMAGES))
+    size = len(material.names)
+    pairs = list(combinations(range(size), 2))
+    soups = [*np.eye(size).tolist(), *(_midpoint(pair, size) for pair in pairs)]
+    scores = pool.score(token, small, material.arrays_of, soups)
+    warnings = [
+        *warn_of_images(material),
+        *warn_of_chance(material, baselines.ingredients),
+        *warn_of_collapse(material.names, pairs, scores[:size], scores[size:]),
+    ]
+    return Preflight(baselines, warnings)
+
+
+def _midpoint(pair: tuple[int, int], size: int) -> list[float]:
+    return [0.5 if index in pair else 0.0 for index in range(size)]
+
+
+def warn_of_images(material: Material) -> list[JobWarning]:
+    """Too few images, for the classes or at all."""
+    warnings = []
+    for each in material.sets:
+        images, columns = len(each.split.selection), len(each.labels.columns)
+        if images < columns:
+            message = f"{images} images select among soups of {columns} classes: some classes have no image"
+            warnings.append(JobWarning(code="fewer_images_than_classes", message=message))
+        if images < FEW_IMAGES:
+            message = f"{images} images select the soup: the score is uncertain, see its interval; 100 usually suffice"
+            warnings.append(JobWarning(code="few_images", message=message))
+    return warnings
+
+
+def warn_of_chance(material: Material, ingredients: Sequence[ModelScore]) -> list[JobWarning]:
+    """Ingredients that are no better than always the same answer: perhaps their classes are in another order."""
+    warnings = []
+    for name, score in zip(material.names, ingredients, strict=True):
+        for each, part in zip(material.sets, score.sets, strict=True):
+            chance = _constant_accuracy(each.labels.accepted, each.split.selection, len(each.labels.columns))
+            if binomtest(part.correct, part.total, chance, alternative="greater").pvalue > CHANCE_P_VALUE:
+                message = (
+                    f"ingredient {name!r} is right on {part.accuracy:.1%} of set {each.stored.digest[:12]}, "
+                    f"no better than one constant answer ({chance:.1%}): is the order of its classes the pantry's?"
+                )
+                warnings.append(JobWarning(code="chance_level_ingredient", message=message))
+    return warnings
+
+
+def _constant_accuracy(accepted: Sequence[Sequence[int]], rows: Sequence[int], columns: int) -> float:
+    counts = np.bincount([label for row in rows for label in accepted[row]], minlength=columns)
+    return max(float(counts.max()) / max(len(rows), 1), 1 / columns)
+
+
+def warn_of_collapse(
+    names: Sequence[str],
+    pairs: Sequence[tuple[int, int]],
+    ends: Sequence[ModelScore],
+    midpoints: Sequence[ModelScore],
+) -> list[JobWarning]:
+    """Midpoints much worse than both ends: ingredients that were not fine-tuned from a common start."""
+    warnings = []
+    for (first, second), middle in zip(pairs, midpoints, strict=True):
+        weaker = min(_right(ends[first].sets), _right(ends[second].sets))
+        if _right(middle.sets) < COLLAPSE * weaker:
+            message = (
+                f"halfway between {names[first]!r} and {names[second]!r} accuracy falls to {_right(middle.sets):.1%}, "
+                f"from {weaker:.1%}: were they fine-tuned from a common start?"
+            )
+            warnings.append(JobWarning(code="collapsed_midpoint", message=message))
+    return warnings
+
+
+def _right(sets: Sequence[SetScore]) -> float:
+    return sum(part.accuracy for part in sets) / len(sets)

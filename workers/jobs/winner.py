@@ -1,0 +1,74 @@
+"""The winner as a file."""
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from service.artifacts.store import ArtifactStore
+from service.schemas.job import Point
+from service.schemas.result import MergedModel
+from workers.jobs.manifest import Manifest, ManifestIngredient
+from workers.jobs.material import Material
+from workers.jobs.reproduce import file_digest
+from workers.ray_runtime.version import scoring_version
+from workers.soups.files import save_model, soup_config
+from workers.soups.merge import merge
+from workers.soups.model import CONFIG_FILE
+from workers.soups.stack import IngredientStack
+
+
+@dataclass(frozen=True)
+class MergedFile:
+    """A merged model in a staging folder, not yet in its place."""
+
+    weights: Path
+    config: Path
+    sha256: str
+
+    @property
+    def stack_key(self) -> str:
+        """The key of the model as the only ingredient of a stack."""
+        return f"model {self.sha256}"
+
+    def arrays(self) -> dict[str, Any]:
+        """The model as a stack of one ingredient, read from the file: its soup of weight 1 is the model itself."""
+        folder = self.weights.parent
+        twice = IngredientStack.from_folders([folder, folder], ["model", "same"])
+        return {**twice.arrays(), "names": ("model",), "weights": twice.weights[:1].copy()}
+
+    def commit(self, store: ArtifactStore, url: str) -> MergedModel:
+        """Put it into the artifact store, the configuration first: whoever sees the weights sees both."""
+        size = self.weights.stat().st_size
+        store.commit_file(self.config, "models", self.sha256, ".config.json")
+        store.commit_file(self.weights, "models", self.sha256, ".safetensors")
+        return MergedModel(sha256=self.sha256, bytes=size, url=url)
+
+
+def write_winner(material: Material, point: Point, folder: Path) -> MergedFile:
+    """Merge the soup of ``point`` in float32 and write it with its manifest as a timm folder inside ``folder``.
+
+    Equal requests on equal pantries and sets give equal bytes. Raises OSError as the disk does.
+    """
+    manifest = manifest_of(material, point)
+    config = soup_config(material.stack.config)
+    weights = save_model(folder / "model", merge(material.stack, point.weights), config, manifest.metadata())
+    return MergedFile(weights, weights.with_name(CONFIG_FILE), file_digest(weights))
+
+
+def manifest_of(material: Material, point: Point) -> Manifest:
+    """How the soup of ``point`` came about."""
+    ingredients = material.pantry.ingredients
+    return Manifest(
+        version=version("soupsearch"),
+        code=scoring_version(),
+        pantry=material.pantry.name,
+        pantry_digest=material.pantry.digest,
+        ingredients=[ManifestIngredient(name=each.name, sha256=each.sha256) for each in ingredients],
+        adaptation_sets=material.echo.adaptation_sets,
+        request=material.request,
+        seed=material.request.seed,
+        weights=dict(zip(material.names, point.weights, strict=True)),
+        score=point.score or 0.0,
+        nll=None if point.nll is None else round(point.nll, 6),
+    )
