@@ -7,14 +7,14 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from service.errors import InvalidSet, TooLarge
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV", "La", "RGBa"})
+_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
 
 
 def decode(stream: IO[bytes], name: str, max_pixels: int) -> Image.Image:
     """The whole image in ``stream``, turned upright by its EXIF orientation, in the mode of its file.
 
     Its size is checked before its pixels are decoded; of an animation the first frame is taken. Raises InvalidSet
-    (``not_an_image``, ``image_damaged``, ``image_depth``) or TooLarge (``image_too_large``), all naming ``name``.
+    (``not_an_image``, ``image_damaged``, ``image_mode``) or TooLarge (``image_too_large``), all naming ``name``.
     """
     image = _open(stream, name)
     width, height = image.size
@@ -22,8 +22,9 @@ def decode(stream: IO[bytes], name: str, max_pixels: int) -> Image.Image:
         raise _too_large(name, f"{width} x {height} pixels, more than {max_pixels}")
     if image.mode not in _MODES:
         raise InvalidSet(
-            f"the image {name!r} has more than 8 bits a channel (mode {image.mode}): save it with 8 bits",
-            code="image_depth",
+            f"the image {name!r} has more than 8 bits a channel or unusual colours (mode {image.mode}): "
+            "save it as RGB or grey with 8 bits",
+            code="image_mode",
         )
     return _upright(image, name)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from service.adaptation_sets.archive import read_class_folders, set_limits
@@ -62,7 +63,10 @@ class SetRegistry:
 
     def list(self) -> Sequence[AdaptationSet]:
         """All sets, newest first."""
-        documents = [self.get(folder.name) for folder in self._store.adaptation_sets()]
+        documents = []
+        for folder in self._store.adaptation_sets():
+            with suppress(SetNotFound):  # removed since the folder was listed
+                documents.append(self.get(folder.name))
         return sorted(documents, key=lambda document: (document.created_at, document.id), reverse=True)
 
     def open(self, set_id: str) -> StoredSet:

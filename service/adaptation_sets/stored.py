@@ -20,6 +20,8 @@ from service.schemas.adaptation_set import AdaptationSet, LabelMap, ModelClass
 CONTENTS_FILE = "contents.json"
 DOCUMENT_FILE = "set.json"
 
+_CONVERTED = frozenset({1, 3, 4})
+
 
 class StoredSet:
     """The images and classes of one stored set, in an order that follows from its contents alone."""
@@ -60,13 +62,15 @@ class StoredSet:
     def check_channels(self, channels: int) -> None:
         """Raise InvalidSet (``channels_mismatch``) when the images cannot be shown to a model of ``channels``.
 
-        Grey and colour images are turned into each other; an array of other channels must have exactly the model's.
+        Grey, colour and alpha are turned into each other; a model of other channels needs arrays of exactly those.
         """
         shape = self.contents.shape
-        of_array = shape[3] if len(shape) == 4 else 1
-        if of_array not in {1, 3, 4, channels} or (channels not in {1, 3} and shape and of_array != channels):
+        has = shape[3] if len(shape) == 4 else 1
+        fits = has in _CONVERTED if channels in _CONVERTED else len(shape) == 4 and has == channels
+        if not fits:
             raise InvalidSet(
-                f"the images have {of_array} channels and the pantry's models take {channels}: convert the images",
+                f"the images do not have the {channels} channels of the pantry's models: send them as an npz of shape "
+                f"(N, H, W, {channels})",
                 param="adaptation_set",
                 code="channels_mismatch",
             )

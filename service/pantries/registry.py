@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from service.artifacts.store import ArtifactStore
@@ -77,7 +78,11 @@ class PantryRegistry:
 
     def list(self) -> Sequence[Pantry]:
         """All pantries, by name."""
-        return [self.get(folder.name) for folder in self._store.pantries()]
+        pantries = []
+        for folder in self._store.pantries():
+            with suppress(PantryNotFound):  # removed since the folder was listed
+                pantries.append(self.get(folder.name))
+        return pantries
 
     def folder(self, name: str) -> Path:
         """Where the pantry of this name is or would be. Raises PantryNotFound when it cannot be a name."""

@@ -12,12 +12,16 @@ from service.errors import InvalidSet, SoupsearchError
 from tests.service.adaptation_sets.pictures import files_below, picture, two_classes
 from tests.service.archives.packing import FORMATS, pack, zip_with
 
-SIXTEEN_BIT = Image.new("I;16", (8, 6))
-
 
 def sixteen_bit() -> bytes:
     buffer = io.BytesIO()
-    SIXTEEN_BIT.save(buffer, "PNG")
+    Image.new("I;16", (8, 6)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def lab() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("LAB", (8, 6)).save(buffer, "TIFF")
     return buffer.getvalue()
 
 
@@ -93,6 +97,15 @@ def test_modes_of_eight_bits_or_fewer_are_kept(registry: SetRegistry, tmp_path: 
     assert [image.mode for image in registry.open(document.id).images()] == [mode, mode]  # type: ignore[union-attr]
 
 
+def test_file_images_fit_models_of_usual_channels_alone(registry: SetRegistry, tmp_path: Path) -> None:
+    stored = registry.open(registry.add(pack(tmp_path / "a", two_classes())).id)
+    for channels in (1, 3, 4):
+        stored.check_channels(channels)
+    with pytest.raises(InvalidSet) as caught:
+        stored.check_channels(2)
+    assert caught.value.code == "channels_mismatch"
+
+
 def test_images_are_turned_upright(registry: SetRegistry, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -149,7 +162,8 @@ REFUSALS: dict[str, tuple[dict[str, bytes], str, str]] = {
     "stray_document": (two_classes() | {"cat/labels.json": b"{}"}, "not_an_image", "cat/labels.json"),
     "cut_png": (two_classes() | {"cat/2.png": picture(9)[:-40]}, "image_damaged", "cat/2.png"),
     "cut_jpeg": (two_classes() | {"cat/2.jpg": picture(9, "JPEG")[:-20]}, "image_damaged", "cat/2.jpg"),
-    "sixteen_bits": (two_classes() | {"cat/2.png": sixteen_bit()}, "image_depth", "cat/2.png"),
+    "sixteen_bits": (two_classes() | {"cat/2.png": sixteen_bit()}, "image_mode", "cat/2.png"),
+    "lab": (two_classes() | {"cat/2.tif": lab()}, "image_mode", "cat/2.tif"),
     "pixels": (two_classes() | {"cat/2.png": picture(9, size=(65, 64))}, "image_too_large", "65 x 64"),
     "many": ({f"c{i % 2}/{i}.png": picture(0) for i in range(121)}, "too_many_images", "120"),
     "empty_folder": (two_classes() | {"bird/": b""}, "empty_folder", "bird"),

@@ -18,7 +18,7 @@ from tests.service.adaptation_sets.pictures import picture, two_classes
 from tests.service.archives.packing import FORMATS, pack
 
 QUICK = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-THOROUGH = settings(QUICK, max_examples=300)
+THOROUGH = settings(QUICK, max_examples=100)
 LIMITS = {"max_upload_bytes": 2**20, "max_unpacked_bytes": 2**20, "max_images": 50, "max_image_pixels": 2**16}
 
 

@@ -132,7 +132,7 @@ def test_arrays_in_a_tar_are_no_set(registry: SetRegistry, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("channels", "model", "fits"),
-    [(1, 3, True), (3, 1, True), (4, 3, True), (5, 3, False), (5, 5, True), (3, 5, False)],
+    [(1, 3, True), (3, 1, True), (4, 3, True), (3, 4, True), (5, 3, False), (2, 2, True), (5, 5, True), (1, 2, False)],
 )
 def test_channels_are_compared_with_the_models(
     registry: SetRegistry, tmp_path: Path, channels: int, model: int, fits: bool

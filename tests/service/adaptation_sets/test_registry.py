@@ -41,6 +41,12 @@ def test_sets_are_listed_newest_first(registry: SetRegistry, tmp_path: Path) -> 
     assert [document.id for document in registry.list()] == ids[::-1]
 
 
+def test_half_removed_sets_are_not_listed(registry: SetRegistry, store: ArtifactStore, tmp_path: Path) -> None:
+    set_id = registry.add(pack(tmp_path / "a", two_classes())).id
+    store.adaptation_set("a" * 64).mkdir()
+    assert [document.id for document in registry.list()] == [set_id]
+
+
 def test_a_set_in_use_stays(registry: SetRegistry, store: ArtifactStore, tmp_path: Path) -> None:
     set_id = registry.add(pack(tmp_path / "a", two_classes())).id
     with pytest.raises(InUse):

@@ -89,6 +89,12 @@ def test_pantries_are_listed_by_name(registry: PantryRegistry, tmp_path: Path) -
     assert [pantry.name for pantry in registry.list()] == ["C", "a", "b"]
 
 
+def test_half_removed_pantries_are_not_listed(registry: PantryRegistry, store: ArtifactStore, tmp_path: Path) -> None:
+    registry.add("tiny", pair(tmp_path), accept)
+    (store.root / "pantries" / "going").mkdir()
+    assert [pantry.name for pantry in registry.list()] == ["tiny"]
+
+
 def test_a_pantry_in_use_stays(registry: PantryRegistry, store: ArtifactStore, tmp_path: Path) -> None:
     registry.add("tiny", pair(tmp_path), accept)
     with pytest.raises(InUse):
