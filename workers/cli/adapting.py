@@ -1,6 +1,5 @@
 """Commands about jobs: ``adapt``, ``jobs``, ``cancel``."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,7 +53,7 @@ def adapt(
     Example: `soupsearch adapt shifted.zip --pantry fashion --out model`
     """
     from service.client import Client
-    from workers.cli.sets import set_archives
+    from workers.cli.sets import read_label_map, set_archives
     from workers.cli.tables import follow, result_tables, show
 
     grid = {"lower": lower, "upper": upper, "step": step, "convex": convex}
@@ -66,7 +65,7 @@ def adapt(
         "held_out_fraction": held_out,
         "seed": seed,
     }
-    mapping = _read_label_map(label_map)
+    mapping = read_label_map(label_map)
     with Client(url) as client:
         with set_archives(adaptation_set) as (archives, ids):
             job = _submitted(client, request, archives, ids, mapping)
@@ -92,15 +91,6 @@ def _submitted(client: Any, request: dict[str, Any], archives: list[Path], ids: 
         return client.adapt(request | ({"label_map": mapping} if mapping else {}), archives[0])
     stored = [client.add_set(archive, mapping).id for archive in archives]
     return client.adapt(request | {"adaptation_sets": stored + ids})
-
-
-def _read_label_map(path: Path | None) -> Any:
-    if path is None:
-        return None
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise CommandError(f"{path} is not a readable JSON file: {error}") from error
 
 
 def fetch_model(client: Any, job_id: str, out: Path) -> None:

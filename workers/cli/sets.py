@@ -1,11 +1,13 @@
 """Adaptation sets named on the command line."""
 
+import json
 import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from workers.cli.exits import CommandError
 
@@ -39,3 +41,16 @@ def _zipped(folder: Path, target: Path) -> Path:
         for file in files:
             archive.write(file, file.relative_to(folder))
     return target
+
+
+def read_label_map(path: Path | None) -> dict[str, Any] | None:
+    """A label map from a JSON file. Raises CommandError when there is no JSON object in it."""
+    if path is None:
+        return None
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise CommandError(f"{path} is not a readable JSON file: {error}") from error
+    if not isinstance(content, dict):
+        raise CommandError(f"{path} must hold a JSON object of classes of the set to classes of the model")
+    return content

@@ -1,0 +1,96 @@
+"""Scores of model folders on adaptation sets that lie on this machine."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from service.adaptation_sets.labels import resolve
+from service.adaptation_sets.registry import SetRegistry
+from service.adaptation_sets.stored import StoredSet
+from service.artifacts.store import ArtifactStore
+from service.schemas.adaptation_set import LabelMap
+from service.settings import Settings
+from workers.cli.exits import CommandError
+
+if TYPE_CHECKING:
+    from workers.evaluation.sets import EncodedSet
+
+
+@dataclass(frozen=True)
+class FolderScore:
+    """One model on one set."""
+
+    images: int
+    correct: int
+    nll: float
+    interval: tuple[float, float]
+
+    @property
+    def accuracy(self) -> float:
+        """Fraction of the images that are right."""
+        return self.correct / self.images
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "accuracy": self.accuracy,
+            "interval": list(self.interval),
+            "nll": self.nll,
+            "correct": self.correct,
+            "images": self.images,
+        }
+
+
+@contextmanager
+def local_set(archive: Path, label_map: LabelMap | None = None) -> Iterator[StoredSet]:
+    """Check an archive as the service would and open it; nothing stays behind."""
+    with TemporaryDirectory(prefix="soupsearch-") as scratch:
+        settings = Settings(data_dir=Path(scratch), min_free_bytes=0)
+        registry = SetRegistry(ArtifactStore(settings.data_dir, settings), settings)
+        yield registry.open(registry.add(archive, label_map).id)
+
+
+def encoded_set(folder: Path, archive: Path, label_map: LabelMap | None = None) -> "EncodedSet":
+    """The images of an archive as the model in ``folder`` takes them, with its labels."""
+    from workers.evaluation.labels import LabelSpace
+    from workers.evaluation.preprocess import DataConfig, encode_images
+    from workers.evaluation.sets import EncodedSet
+    from workers.soups.model import read_config
+
+    config = read_config(folder)
+    num_classes = int(config["num_classes"])
+    with local_set(archive, label_map) as stored:
+        labels = resolve(stored, config.get("label_names"), num_classes)
+        images = encode_images(stored.images(), DataConfig.of(config))
+    return EncodedSet(images, labels.accepted, LabelSpace(labels.columns, num_classes))
+
+
+def score_folder(
+    folder: Path, archive: Path, label_map: LabelMap | None = None, *, threads: int = 0, quiet: bool = True
+) -> FolderScore:
+    """Load a model folder by timm and score it on the images of an archive, with a progress bar unless ``quiet``.
+
+    Raises CommandError when timm cannot load the folder, InvalidSet or TooLarge when the archive is refused.
+    """
+    import torch
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from search.statistics import bootstrap_interval
+    from workers.evaluation.folder import load_folder, score_model
+
+    if threads:
+        torch.set_num_threads(threads)
+    try:
+        model = load_folder(folder)
+        images = encoded_set(folder, archive, label_map)
+    except (RuntimeError, OSError, ValueError) as error:
+        raise CommandError(f"timm cannot load {folder}: {error}") from error
+    with Progress(console=Console(stderr=True), disable=quiet) as progress:
+        bar = progress.add_task("scoring", total=len(images))
+        detail = score_model(model, images, on_batch=lambda done: progress.update(bar, completed=done))
+    interval = bootstrap_interval([detail.correct.astype(float)])
+    return FolderScore(len(images), int(detail.correct.sum()), float(detail.nll.mean()), interval)
