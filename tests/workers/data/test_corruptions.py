@@ -119,7 +119,7 @@ def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
 
 def test_other_dtypes_are_refused() -> None:
     with pytest.raises(ValueError, match="must be uint8"):
-        corrupt(np.zeros((8, 8), np.float32), "fog", 1, np.random.default_rng(0))  # type: ignore[arg-type]
+        corrupt(np.zeros((8, 8), np.float32), "fog", 1, np.random.default_rng(0))
 
 
 def test_rotation_turns_to_both_sides(garments: NDArray[np.uint8]) -> None:
