@@ -73,6 +73,15 @@ class EmbeddedRedis:
         self._socket: Path | None = None
         self._lock: int | None = None
 
+    @staticmethod
+    def is_locked(data_dir: Path) -> bool:
+        """Whether a server of this or another process uses the folder."""
+        path = data_dir / "redis" / "lock"
+        if not path.exists():
+            return False
+        with path.open("rb") as file:
+            return not _try_lock(file.fileno())
+
     @property
     def url(self) -> str:
         """URL for ``redis.Redis.from_url``; Unavailable before ``start``."""

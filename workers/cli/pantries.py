@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from workers.cli.exits import CommandError
 from workers.cli.options import AsJson
 
 app = typer.Typer(no_args_is_help=True, help="Add, list, show and remove pantries.")
@@ -24,6 +25,15 @@ def _registry() -> Any:
 
     settings = get_settings()
     return PantryRegistry(ArtifactStore(settings.data_dir, settings), settings)
+
+
+def _refuse_beside_a_service() -> None:
+    """A running service knows which jobs need a pantry; the files alone do not."""
+    from service.embedded.redis import EmbeddedRedis
+    from service.settings import get_settings
+
+    if EmbeddedRedis.is_locked(get_settings().data_dir):
+        raise CommandError("a service runs on this data folder and its jobs may need the pantry: pass --url")
 
 
 @app.command()
@@ -50,7 +60,7 @@ def add(
         if url is None:
             from workers.soups.verify import verify_folder
 
-            pantry = _registry().add(name, ingredients, verify=verify_folder)
+            pantry = _registry().add(name, ingredients, verify_folder)
         else:
             from service.client import Client
 
@@ -94,7 +104,8 @@ def show_(name: PantryName, url: Url = None) -> None:
 def remove(name: PantryName, url: Url = None) -> None:
     """Remove a pantry. Jobs that have ended keep their results and models."""
     if url is None:
-        _registry().delete(name)
+        _refuse_beside_a_service()
+        _registry().delete(name, in_use=lambda _: False)
     else:
         from service.client import Client
 
