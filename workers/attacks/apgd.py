@@ -126,17 +126,18 @@ class _Attack:
         for rank in range(min(settings.targets, self.wrong_classes.shape[1]) if settings.targeted else 1):
             for restart in range(settings.restarts):
                 draw = rank * settings.restarts + restart
-                for rows in torch.split(self.open_rows(), self.batch_size):
+                for rows in self.open_batches():
                     self.take(rows, self.run(rows, rank, draw))
         if settings.goal == "best_loss":
             self.robust = self.clean & correct(self.logits(self.points), self.labels)
         return Attacked(self.points, self.clean, self.robust)
 
-    def open_rows(self) -> Tensor:
+    def open_batches(self) -> tuple[Tensor, ...]:
         """The rows to attack next: those still right, or all of them where the loss counts."""
-        if self.settings.goal == "best_loss":
-            return torch.arange(len(self.images), device=self.images.device)
-        return self.robust.nonzero().squeeze(1)
+        best_loss = self.settings.goal == "best_loss"
+        rows = (self.robust | best_loss).nonzero().squeeze(1)
+        batches: tuple[Tensor, ...] = torch.split(rows, self.batch_size) if len(rows) else ()
+        return batches
 
     def run(self, rows: Tensor, rank: int, draw: int) -> Ascent:
         """One run on a batch, towards the wrong class of ``rank`` if the loss is targeted."""

@@ -134,11 +134,12 @@ class _Climb:
 
     def step(self, control: StepControl, momentum: float) -> None:
         live, threat = self.live, self._problem.threat
-        size = per_image(control.size, live.points)
-        points = live.points + size * ascent_direction(live.gradient, threat, control.density)
+        direction = ascent_direction(live.gradient, threat, control.density)
+        points = torch.addcmul(live.points, per_image(control.size, direction), direction)
         points = project(points, live.images, threat)
         if threat.norm != "L1":
-            points = live.points + momentum * (points - live.points) + (1 - momentum) * (live.points - live.previous)
+            points = torch.lerp(live.points, points, momentum)
+            points.add_(live.points - live.previous, alpha=1 - momentum)
             points = project(points, live.images, threat)
         live.previous, live.points = live.points, points
 

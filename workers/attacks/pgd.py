@@ -51,8 +51,7 @@ def _higher(points: Tensor, losses: Tensor, best: Tensor, highest: Tensor) -> tu
 
 
 def _random_point(images: Tensor, threat: Threat, generator: torch.Generator | None) -> Tensor:
+    noise = torch.empty_like(images)
     if threat.norm == "Linf":
-        noise = torch.rand(images.shape, generator=generator, device=images.device, dtype=images.dtype)
-        return project(images + threat.eps * (2 * noise - 1), images, threat)
-    noise = torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
-    return project(images + threat.eps * noise, images, threat)
+        return (images + noise.uniform_(-threat.eps, threat.eps, generator=generator)).clamp_(0, 1)
+    return project(images + noise.normal_(generator=generator), images, threat)

@@ -43,7 +43,7 @@ def project(points: Tensor, images: Tensor, threat: Threat) -> Tensor:
     feasible, but not in general the closest.
     """
     if threat.norm == "Linf":
-        nearest = torch.minimum(torch.maximum(points, images - threat.eps), images + threat.eps)
+        nearest = points.clamp(images - threat.eps, images + threat.eps)
     elif threat.norm == "L2":
         nearest = images + project_ball(points - images, threat)
     else:

@@ -36,15 +36,17 @@ def l1_box_reference(move: NDArray[np.float64], room: NDArray[np.float64], eps: 
     """Closest vector of l_1 norm at most eps with entries at most ``room`` in size, by bisection on the multiplier."""
 
     def cut_by(multiplier: float) -> NDArray[np.float64]:
-        return np.minimum(np.maximum(np.abs(move) - multiplier, 0), room)
+        rest: NDArray[np.float64] = np.minimum(np.maximum(np.abs(move) - multiplier, 0), room)
+        return rest
 
     low, high = 0.0, float(np.abs(move).max())
     if cut_by(0.0).sum() <= eps:
-        return np.sign(move) * cut_by(0.0)
+        return np.asarray(np.sign(move) * cut_by(0.0))
     for _ in range(200):
         middle = (low + high) / 2
         low, high = (middle, high) if cut_by(middle).sum() > eps else (low, middle)
-    return np.sign(move) * cut_by(high)
+    found: NDArray[np.float64] = np.sign(move) * cut_by(high)
+    return found
 
 
 def l1_ball_reference(move: NDArray[np.float64], eps: float) -> NDArray[np.float64]:
@@ -54,7 +56,7 @@ def l1_ball_reference(move: NDArray[np.float64], eps: float) -> NDArray[np.float
         return move
     cuts = (np.cumsum(size) - eps) / np.arange(1, len(size) + 1)
     cut = cuts[np.nonzero(size > cuts)[0][-1]]
-    return np.sign(move) * np.maximum(np.abs(move) - cut, 0)
+    return np.asarray(np.sign(move) * np.maximum(np.abs(move) - cut, 0))
 
 
 @given(displaced_images(), threats)
@@ -110,7 +112,7 @@ def test_ball_projections_match_closed_forms(displaced: tuple[Tensor, Tensor], e
     ):
         flat = move.flatten().numpy()
         np.testing.assert_allclose(l1.flatten().numpy(), l1_ball_reference(flat, eps), atol=3e-6)
-        length = np.linalg.norm(flat)
+        length = float(np.linalg.norm(flat))
         np.testing.assert_allclose(l2.flatten().numpy(), flat * min(1, eps / max(length, 1e-30)), atol=3e-6)
         np.testing.assert_allclose(linf.flatten().numpy(), np.clip(flat, -eps, eps), atol=1e-6)
 

@@ -1,0 +1,61 @@
+"""Our APGD against the authors' code, on the same models and images."""
+
+import numpy as np
+import pytest
+import torch
+from pyautoattack.autopgd_base import L1_projection
+from torch import Tensor, nn
+
+from benchmarks.attack_parity.classifiers import fashion_mnist
+from benchmarks.attack_parity.reference import reference_robust
+from workers.attacks.apgd import Settings, apgd
+from workers.attacks.losses import LossName
+from workers.attacks.projection import project
+from workers.attacks.threat import Threat
+
+STANDARD = [Threat("Linf", 0.05), Threat("L2", 0.75), Threat("L1", 5.0)]
+ROBUST = [Threat("Linf", 0.1), Threat("L2", 1.5), Threat("L1", 12.0)]
+
+
+def robust_images(
+    model: nn.Module, images: Tensor, labels: Tensor, threat: Threat, settings: Settings, *, seeds: int
+) -> tuple[Tensor, Tensor]:
+    """Robust accuracies (S,), ours and the authors'."""
+    ours = [apgd(model, images, labels, threat, settings, seed=seed).robust for seed in range(seeds)]
+    theirs = [reference_robust(model, images, labels, threat, settings, seed=seed) for seed in range(seeds)]
+    return torch.stack(ours).double().mean(1), torch.stack(theirs).double().mean(1)
+
+
+def test_l1_projections_agree() -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand((50, 1, 28, 28), generator=generator)
+    for scale in (0.01, 0.1, 1.0):
+        moves = scale * torch.randn(images.shape, generator=generator)
+        theirs = images + moves + L1_projection(images, moves, 12.0)
+        ours = project(images + moves, images, Threat("L1", 12.0))
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("threat", STANDARD, ids=str)
+@pytest.mark.parametrize("loss", ["ce", "dlr", "targeted-dlr"])
+def test_robust_accuracy_agrees_on_a_few_images(
+    standard: nn.Module, images: Tensor, labels: Tensor, threat: Threat, loss: LossName
+) -> None:
+    settings = Settings(steps=20, loss=loss, targets=2, larger_radii=threat.norm == "L1")
+    ours, theirs = robust_images(standard, images, labels, threat, settings, seeds=1)
+    assert abs(float(ours - theirs)) <= 2.5 / len(images)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", ["ce", "dlr"])
+@pytest.mark.parametrize("kind", ["standard", "robust"])
+@pytest.mark.parametrize("number", range(3))
+def test_robust_accuracy_agrees(request: pytest.FixtureRequest, loss: LossName, kind: str, number: int) -> None:
+    model: nn.Module = request.getfixturevalue(kind)
+    threat = (STANDARD if kind == "standard" else ROBUST)[number]
+    images, labels = fashion_mnist("test", 500)
+    ours, theirs = (
+        accuracies.numpy() for accuracies in robust_images(model, images, labels, threat, Settings(loss=loss), seeds=3)
+    )
+    noise = float(np.hypot(ours.std(), theirs.std()))
+    assert abs(ours.mean() - theirs.mean()) <= 0.01 + noise
