@@ -11,6 +11,18 @@ from torch import nn
 
 from workers.training.recipe import ModelRecipe
 
+_OTHER_WEIGHTS = (
+    "tag",
+    "license",
+    "origin_url",
+    "paper_ids",
+    "paper_name",
+    "notes",
+    "test_input_size",
+    "test_crop_pct",
+)
+"""What timm's configuration of an architecture says of published weights, which these are not."""
+
 
 def create_network(recipe: ModelRecipe, seed: int) -> nn.Module:
     """A freshly initialised network; equal seeds give equal parameters."""
@@ -18,6 +30,8 @@ def create_network(recipe: ModelRecipe, seed: int) -> nn.Module:
         torch.manual_seed(seed)
         arguments = {"in_chans": len(recipe.mean), "num_classes": len(recipe.label_names), **recipe.arguments}
         network: nn.Module = timm.create_model(recipe.architecture, **arguments)
+    for key in _OTHER_WEIGHTS:
+        network.pretrained_cfg.pop(key, None)
     if recipe.channels_last:
         network = network.to(memory_format=torch.channels_last)
     return network

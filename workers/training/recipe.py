@@ -111,7 +111,7 @@ class TrainingRecipe(_Section):
 class EvaluationRecipe(_Section):
     """What is measured of a finished ingredient, on the first ``images`` test images."""
 
-    threats: tuple[ThreatText, ...] = ()
+    threats: Annotated[tuple[ThreatText, ...], Field(min_length=1)] = (Threat("Linf", 8 / 255),)
     steps: Annotated[int, Field(ge=1)] = 40
     images: Annotated[int, Field(gt=0)] = 1000
 

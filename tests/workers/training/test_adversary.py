@@ -22,7 +22,8 @@ def problem() -> tuple[nn.Module, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     with torch.no_grad():
-        model[1].weight.copy_(torch.randn(10, 64, generator=generator))
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
     return model, torch.rand(20, 1, 8, 8, generator=generator), torch.arange(20) % 10
 
 
@@ -52,17 +53,11 @@ def test_max_keeps_the_highest_loss_of_each_image() -> None:
     assert torch.allclose(losses(attack(adversary(mode="max"))), singles.amax(0))
 
 
-def test_sat_draws_all_threats_equally_often() -> None:
+def test_sat_draws_one_threat_for_a_batch_each_equally_often() -> None:
     attacker = adversary(mode="sat")
+    drawn = {round(size(attack(attacker, seed=seed), "L1:12"), 1) for seed in range(20)}
     assert attacker.probabilities().tolist() == pytest.approx([1 / 3] * 3)
-    drawn = {
-        min(
-            range(3),
-            key=lambda i: abs(size(attack(attacker, seed=seed), THREATS[i]) / Threat.parse(THREATS[i]).eps - 1),
-        )
-        for seed in range(20)
-    }
-    assert drawn == {0, 1, 2}
+    assert len(drawn) == len(THREATS)
 
 
 def test_eat_prefers_the_threat_it_is_weakest_in() -> None:

@@ -36,7 +36,7 @@ def test_timm_loads_what_is_saved(tmp_path: Path, content: dict[str, Any]) -> No
     assert torch.equal(loaded(images), network.to(memory_format=torch.contiguous_format)(images))
     config = timm.data.resolve_model_data_config(loaded)
     assert config["input_size"] == (len(recipe.mean), 28, 28)
-    assert (config["mean"], config["std"]) == (recipe.mean, recipe.std)
+    assert (tuple(config["mean"]), tuple(config["std"])) == (recipe.mean, recipe.std)
     assert config["crop_pct"] == 1.0
 
 

@@ -37,7 +37,7 @@ def on_progress(progress):
     if progress.step == stop_at:
         (folder / "reached").touch()
         time.sleep(600)
-trainer = Trainer(create_network(tiny_model(), 0), tiny_model(), fashion(640), recipe,
+trainer = Trainer(create_network(tiny_model(), 0), tiny_model(), fashion(320), recipe,
                   checkpoint=folder / "checkpoint", checkpoint_seconds=0)
 torch.save(trainer.run(on_progress).state_dict(), folder / "result")
 """
@@ -94,11 +94,12 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
     assert equal(train(recipe, checkpoint=checkpoint), train(recipe))
 
 
+@pytest.mark.slow
 def test_a_killed_process_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
     killed, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
     for folder in (killed, undisturbed):
         folder.mkdir()
-    with _start(killed, stop_at=9) as process:
+    with _start(killed, stop_at=6) as process:
         wait_until((killed / "reached").is_file, timeout=60)
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
