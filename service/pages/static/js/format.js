@@ -1,0 +1,37 @@
+/** Numbers and times as people read them. */
+
+export function percent(value, digits = 1) {
+  return value == null ? "–" : `${(100 * value).toFixed(digits)} %`;
+}
+
+export function interval(range) {
+  return range ? `${(100 * range[0]).toFixed(1)} to ${percent(range[1])}` : "–";
+}
+
+export function weight(value) {
+  return (Math.abs(value) < 1e-9 ? 0 : value).toFixed(2).replace("-", "−");
+}
+
+export function soup(weights) {
+  return Object.entries(weights).map(([name, value]) => `${name} ${weight(value)}`).join(" · ");
+}
+
+export function count(value) {
+  return new Intl.NumberFormat("en").format(value);
+}
+
+export function bytes(value) {
+  const units = ["bytes", "kB", "MB", "GB"];
+  const power = Math.min(3, Math.floor(Math.log10(Math.max(value, 1)) / 3));
+  return power ? `${(value / 1000 ** power).toFixed(1)} ${units[power]}` : `${value} bytes`;
+}
+
+export function time(text) {
+  return new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" }).format(new Date(text));
+}
+
+export function seconds(value) {
+  if (value < 1) return "less than a second";
+  if (value < 90) return `${Math.round(value)} s`;
+  return value < 5400 ? `${Math.round(value / 60)} min` : `${(value / 3600).toFixed(1)} h`;
+}

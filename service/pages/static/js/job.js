@@ -1,0 +1,130 @@
+/** The page of a job: follows it to its download. */
+
+import { get, post } from "./api.js";
+import { byId, element, tell } from "./dom.js";
+import { count, percent, seconds, soup, time } from "./format.js";
+import { Live, follow } from "./live.js";
+import { plotSearch, plotTop } from "./plots.js";
+import { showResult, tabulateTop } from "./result.js";
+
+const DRAW = 400;
+const PAGE = 10000;
+const root = byId("job");
+let job = null;
+let live = null;
+let drawing = null;
+
+function showStatus(status) {
+  const badge = byId("status");
+  if (badge.textContent !== status) badge.textContent = status;
+  badge.className = `badge ${status}`;
+  byId("cancel").hidden = !["queued", "running"].includes(status);
+}
+
+function showProgress(progress, status) {
+  if (!progress?.total) return;
+  const bar = byId("bar");
+  bar.max = progress.total;
+  bar.value = progress.done;
+  const parts = [`${count(progress.done)} of ${count(progress.total)} soups`];
+  if (progress.rate) parts.push(`${progress.rate.toFixed(1)} a second`);
+  const left = progress.estimated_finish ? (new Date(progress.estimated_finish) - Date.now()) / 1000 : 0;
+  if (status === "running" && left > 0) parts.push(`about ${seconds(left)} left`);
+  byId("pace").textContent = parts.join(" · ");
+}
+
+function showQueue() {
+  if (job.status !== "queued") return;
+  byId("pace").textContent = job.queue_position ? `Waiting: ${job.queue_position} jobs go first.` : "Waiting: next to run.";
+}
+
+function showWarnings(warnings) {
+  byId("warnings").replaceChildren(...warnings.map((each) => element("li", { className: "notice" }, each.message)));
+}
+
+function showTop(soups, isFinal) {
+  if (!soups.length) return;
+  byId("top-count").textContent = soups.length === 5 ? "five" : String(soups.length);
+  byId("so-far").hidden = isFinal;
+  plotTop(byId("top-plot"), soups, job.request.ingredients);
+  tabulateTop(soups, job.request.ingredients);
+}
+
+function draw() {
+  drawing = null;
+  const status = live.status ?? job.status;
+  showStatus(status);
+  showProgress(live.progress, status);
+  showWarnings([...live.warnings.values()]);
+  if (live.best) byId("best").textContent = `Best so far ${percent(live.best.score)}: ${soup(live.best.weights)}`;
+  if (job.result) return;
+  showTop(live.topSoups(), false);
+  if (live.points.size) plotSearch(byId("search-plot"), live.points);
+}
+
+function drawSoon() {
+  drawing ??= setTimeout(draw, DRAW);
+}
+
+async function allPoints() {
+  const scores = new Map();
+  let after = "";
+  do {
+    const page = await get(`${root.dataset.url}/points?limit=${PAGE}${after}`);
+    for (const point of page.items) if (point.score != null) scores.set(point.index, point.score);
+    after = page.next == null ? null : `&after=${page.next}`;
+  } while (after);
+  return scores;
+}
+
+function showEnd() {
+  clearTimeout(drawing);
+  showStatus(job.status);
+  showProgress(job.progress, job.status);
+  showWarnings(job.warnings);
+  byId("best").textContent = "";
+  tell("error", job.error ? [job.error.message, ...job.error.attempts].join(" · ") : null);
+  if (!job.progress.total) byId("pace").textContent = "The job ended before its search began.";
+  byId("when").textContent = `created ${time(job.created_at)} · ended ${time(job.finished_at)}`;
+}
+
+async function finish() {
+  job = await get(root.dataset.url);
+  showEnd();
+  if (job.result) {
+    showResult(job.result);
+    showTop(job.result.top.slice(0, 5), true);
+  }
+  const points = await allPoints();
+  if (points.size) plotSearch(byId("search-plot"), points);
+}
+
+async function cancel() {
+  byId("cancel").disabled = true;
+  try {
+    job = await post(`${root.dataset.url}/cancel`);
+    showStatus(job.status);
+  } catch (error) {
+    tell("error", error.message);
+    byId("cancel").disabled = false;
+  }
+}
+
+async function redraw() {
+  if (job?.is_terminal) await finish();
+  else draw();
+}
+
+async function begin() {
+  job = await get(root.dataset.url);
+  live = new Live(job.request.ingredients);
+  byId("when").textContent = `created ${time(job.created_at)}`;
+  byId("cancel").addEventListener("click", cancel);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+  if (job.is_terminal) return finish();
+  showStatus(job.status);
+  showQueue();
+  follow(root.dataset.events, live, drawSoon, finish);
+}
+
+begin().catch((error) => tell("error", error.message));

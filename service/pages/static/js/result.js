@@ -1,0 +1,75 @@
+/** Says what a job found. */
+
+import { byId, element, fillTable } from "./dom.js";
+import { bytes, count, interval, percent, seconds, soup, weight } from "./format.js";
+import { plotAgainst } from "./plots.js";
+
+/** The soup and its baselines, as rows of name, score, nll and interval; best ingredients first. */
+function comparison(result) {
+  const { ingredients, uniform_soup, logit_ensemble, softmax_ensemble } = result.baselines;
+  const singles = Object.entries(ingredients).map(([name, score]) => ({ ...score, name }));
+  singles.sort((first, second) => second.score - first.score);
+  return [
+    { name: "the soup", isSoup: true, score: result.score, nll: result.nll, interval: result.interval },
+    ...singles,
+    { ...uniform_soup, name: "uniform soup" },
+    { ...logit_ensemble, name: "logit ensemble" },
+    { ...softmax_ensemble, name: "softmax ensemble" },
+  ];
+}
+
+function heldOutRows(result) {
+  if (!result.held_out) return [];
+  const { soup: found, ingredients } = result.held_out;
+  return [{ ...found, name: "the soup" }, ...Object.entries(ingredients).map(([name, score]) => ({ ...score, name }))];
+}
+
+function verdict(result) {
+  const score = `The soup scores ${percent(result.score)} (95 % interval ${interval(result.interval)})`;
+  const partial = result.partial ? " It is the best of what was tried before the job was cancelled." : "";
+  const test = result.paired_test;
+  if (!test) return `${score}.${partial}`;
+  const difference = `${(100 * test.difference).toFixed(1)} points ${test.difference < 0 ? "from" : "more than"} ${test.against}, the best ingredient`;
+  return `${score}: ${difference} (${interval(test.interval).replace(" %", "")}; p = ${test.p_value.toPrecision(2)}).${partial}`;
+}
+
+function facts(result) {
+  const { cost, model } = result;
+  const known = {
+    Soup: soup(result.weights),
+    Model: `${bytes(model.bytes)}, sha256 ${model.sha256.slice(0, 12)}…`,
+    Search: `${count(cost.points)} soups on ${count(cost.images)} images in ${seconds(cost.seconds)}`,
+    "Forward passes": `${count(cost.forward_passes)} of ${count(cost.grid_forward_passes)} in a plain grid`,
+  };
+  if (result.held_out) known["On held-out images"] = `${percent(result.held_out.soup.score)} (${interval(result.held_out.soup.interval)})`;
+  if (result.floored_channels) known["BatchNorm channels floored"] = count(result.floored_channels);
+  return Object.entries(known).map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value)));
+}
+
+/** Fill the table of the best soups. */
+export function tabulateTop(soups, ingredients) {
+  const rows = soups.map((each, index) => [`#${index + 1}`, percent(each.score), each.nll?.toFixed(3) ?? "–", ...ingredients.map((name) => weight(each.weights[name]))]);
+  fillTable(byId("top-table"), ["Rank", "Score", "NLL", ...ingredients], rows);
+}
+
+function showAgainst(result) {
+  byId("against").hidden = !result.baselines;
+  if (!result.baselines) return;
+  const rows = comparison(result);
+  const heldOut = heldOutRows(result);
+  byId("held-out-note").textContent = heldOut.length ? `, and on ${count(result.held_out.images)} held-out images` : "";
+  plotAgainst(byId("against-plot"), rows, heldOut);
+  fillTable(
+    byId("against-table"),
+    ["Model", "Score", "95 % interval", "NLL"],
+    rows.map((row) => [row.name, percent(row.score), interval(row.interval), row.nll?.toFixed(3) ?? "–"]),
+  );
+}
+
+/** Show the result of a job that has one. */
+export function showResult(result) {
+  byId("result").hidden = false;
+  byId("verdict").textContent = verdict(result);
+  byId("facts").replaceChildren(...facts(result));
+  showAgainst(result);
+}

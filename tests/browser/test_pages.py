@@ -1,0 +1,155 @@
+"""The pages as a user sees them."""
+
+import hashlib
+import zipfile
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from service.jobs.store import JobStore
+from tests.browser.conftest import TIMEOUT_MS
+from tests.driving import Driver
+from tests.inputs import image_zip
+
+pytestmark = pytest.mark.slow
+expect.set_options(timeout=TIMEOUT_MS)
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    path = tmp_path / "shifted.zip"
+    path.write_bytes(image_zip())
+    return path
+
+
+def start_job(page: Page, archive: Path) -> None:
+    """Start a job by the form; ends on the job's page."""
+    page.goto("/")
+    expect(page.locator("#pantry")).to_have_value("fashion")
+    page.set_input_files("#file", archive)
+    expect(page.locator("#chosen")).to_contain_text(archive.name)
+    page.click("#start")
+    page.wait_for_url("**/view")
+
+
+def test_a_job_is_followed_from_the_form_to_its_download(
+    page: Page, archive: Path, driver: Driver, tmp_path: Path
+) -> None:
+    start_job(page, archive)
+    expect(page.locator("#status")).to_have_text("queued")
+    expect(page.locator("#pace")).to_contain_text("next to run")
+
+    driver.start()
+    driver.warn("chance_level", "ingredient nominal scores 11 %: check its label names")
+    driver.record(96)
+    expect(page.locator("#status")).to_have_text("running")
+    expect(page.locator("#pace")).to_contain_text("96 of 480 soups")
+    expect(page.locator("#warnings li")).to_have_text("ingredient nominal scores 11 %: check its label names")
+    expect(page.locator("#best")).to_contain_text(f"{100 * driver.best().score:.1f} %")
+    expect(page.locator("#top-plot .barlayer .trace")).to_have_count(4)
+    expect(page.locator("#result")).to_be_hidden()
+
+    driver.record()
+    result = driver.succeed()
+    expect(page.locator("#status")).to_have_text("succeeded")
+    expect(page.locator("#verdict")).to_contain_text(f"The soup scores {100 * result.score:.1f} %")
+    expect(page.locator("#top-table tbody tr")).to_have_count(5)
+    expect(page.locator("#against-table tbody tr")).to_have_count(8)
+    expect(page.locator("#against-plot .scatterlayer .trace")).to_have_count(2)
+    expect(page.locator("#search-plot .scatterlayer .trace")).to_have_count(2)
+    expect(page.locator("#cancel")).to_be_hidden()
+
+    with page.expect_download() as downloading:
+        page.click("#download")
+    saved = downloading.value.path()
+    assert downloading.value.suggested_filename.endswith(".safetensors")
+    assert hashlib.sha256(saved.read_bytes()).hexdigest() == result.model.sha256
+
+    with page.expect_download() as downloading:
+        page.click("#download-timm")
+    with zipfile.ZipFile(downloading.value.path()) as packed:
+        assert sorted(packed.namelist()) == ["config.json", "model.safetensors"]
+
+
+def test_a_job_is_cancelled_and_keeps_its_best(page: Page, archive: Path, driver: Driver) -> None:
+    start_job(page, archive)
+    driver.start()
+    driver.record(48)
+    page.click("#cancel")
+    expect(page.locator("#status")).to_have_text("cancelling")
+    driver.cancel()
+    expect(page.locator("#status")).to_have_text("cancelled")
+    expect(page.locator("#verdict")).to_contain_text("before the job was cancelled")
+    expect(page.locator("#download")).to_be_visible()
+
+
+def test_a_failure_is_told(page: Page, archive: Path, driver: Driver) -> None:
+    start_job(page, archive)
+    driver.start()
+    driver.fail(message="the images do not fit into memory: use smaller ones")
+    expect(page.locator("#error")).to_contain_text("the images do not fit into memory")
+    expect(page.locator("#status")).to_have_text("failed")
+    expect(page.locator("#download")).to_be_hidden()
+
+
+def test_a_refusal_is_told_beside_the_form(page: Page, tmp_path: Path) -> None:
+    bad = tmp_path / "notes.zip"
+    bad.write_bytes(b"no archive")
+    page.goto("/")
+    expect(page.locator("#pantry")).to_have_value("fashion")
+    page.set_input_files("#file", bad)
+    page.click("#start")
+    expect(page.locator("#refusal")).to_contain_text("none of zip, tar and tar.gz")
+    expect(page.locator("#start")).to_be_enabled()
+
+
+def test_the_list_follows_the_jobs(page: Page, archive: Path, driver: Driver, browser: Browser, site: str) -> None:
+    page.goto("/")
+    expect(page.locator("#jobs tbody")).to_contain_text("No jobs yet")
+    with browser.new_context(base_url=site) as other:
+        start_job(other.new_page(), archive)
+    row = page.locator("#jobs tbody tr")
+    expect(row.locator(".badge")).to_have_text("queued")
+    driver.start()
+    driver.record(32)
+    expect(row).to_contain_text("32 of 480")
+    driver.succeed()
+    expect(row.locator(".badge")).to_have_text("succeeded")
+    row.locator("a").click()
+    expect(page.locator("#verdict")).to_contain_text("The soup scores")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_pages_are_accessible(page: Page, archive: Path, driver: Driver, job_store: JobStore, scheme: str) -> None:
+    page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    start_job(page, archive)
+    driver.start()
+    driver.warn("few_images", "fewer images than classes")
+    driver.record(64)
+    driver.succeed()
+    expect(page.locator("#against-table tbody tr")).to_have_count(8)
+    reports = {"job": Axe().run(page)}
+    page.goto("/")
+    expect(page.locator("#jobs .badge")).to_have_text("succeeded")
+    reports["index"] = Axe().run(page)
+    assert {name: report.generate_report() for name, report in reports.items() if report.violations_count} == {}
+
+
+def test_the_pages_fit_a_phone(page: Page, archive: Path, driver: Driver) -> None:
+    page.set_viewport_size({"width": 360, "height": 740})
+    start_job(page, archive)
+    driver.start()
+    driver.record(64)
+    driver.succeed()
+    expect(page.locator("#against-table tbody tr")).to_have_count(8)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.goto("/")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_the_calls_are_documented_offline(page: Page) -> None:
+    page.goto("/docs")
+    expect(page.locator(".opblock")).to_have_count(24)
+    expect(page.locator("#swagger")).to_contain_text("Find the best soup for an adaptation set")
