@@ -2,6 +2,7 @@
 
 import threading
 import time
+from pathlib import Path
 
 from service.artifacts.store import ArtifactStore
 from service.errors import FencedOut, SoupsearchError, Unavailable
@@ -19,7 +20,7 @@ from workers.jobs.preflight import Preflight, run_preflight
 from workers.jobs.progress import CancelWatch, Recorder
 from workers.jobs.scope import scope_of
 from workers.jobs.scoring import Scoring
-from workers.ray_runtime.connection import connected
+from workers.ray_runtime.connection import connect
 from workers.ray_runtime.evaluators import EvaluatorPool, Interrupted
 from workers.ray_runtime.tuning import TuneSearch
 from workers.soups.errors import IngredientError
@@ -29,13 +30,15 @@ class Attempt:
     """Runs a claimed job to its end and writes every state of it; the supervisor holds the lease meanwhile.
 
     What the user can change ends the job as ``failed``; what another attempt may mend (Unavailable, lost
-    connections, anything unforeseen) is raised.
+    connections, anything unforeseen) is raised. ``folder`` is for temporary files. The process is connected to Ray
+    from then on, and Tune may still run: end it.
     """
 
-    def __init__(self, claim: Claim, store: JobStore, settings: Settings) -> None:
+    def __init__(self, claim: Claim, store: JobStore, settings: Settings, folder: Path) -> None:
         self._claim = claim
         self._store = store
         self._settings = settings
+        self._folder = folder
         self._token = f"{claim.job_id}:{claim.attempt}"
         self._started = time.monotonic()
         self._watch = CancelWatch(claim, settings)
@@ -65,15 +68,15 @@ class Attempt:
         scoring = Scoring(material.request.objective.over_sets, material.echo.adaptation_sets)
         recorder = Recorder(self._store, self._claim, plan, scoring, material.names)
         self._watch.on_cancel(self._interrupt)
-        with connected(self._settings):
-            pool = EvaluatorPool(self._settings, self._interrupted)
-            self._watch.on_cancel(lambda: pool.stop([self._token]))
-            pool.stop([f"{self._claim.job_id}:{attempt}" for attempt in range(1, self._claim.attempt)])
-            reused = recorder.start(scope_of(material, pool.hardware, self._settings.batch_size))
-            preflight = self._search(material, pool, plan, recorder, scoring)
-            self._check_held()
-            finalizer = Finalizer(material, scoring, pool, self._artifacts(), f"{self._token}:final")
-            self._finish(finalizer, recorder, preflight, reused)
+        connect(self._settings)
+        pool = EvaluatorPool(self._settings, self._interrupted)
+        self._watch.on_cancel(lambda: pool.stop([self._token]))
+        pool.stop([f"{self._claim.job_id}:{attempt}" for attempt in range(1, self._claim.attempt)])
+        reused = recorder.start(scope_of(material, pool.hardware, self._settings.batch_size))
+        preflight = self._search(material, pool, plan, recorder, scoring)
+        self._check_held()
+        finalizer = Finalizer(material, scoring, pool, self._artifacts(), f"{self._token}:final")
+        self._finish(finalizer, recorder, preflight, reused)
 
     def _search(
         self, material: Material, pool: EvaluatorPool, plan: Plan, recorder: Recorder, scoring: Scoring
@@ -95,9 +98,11 @@ class Attempt:
                 plan.strategy,
                 scoring.evaluation,
                 self._token,
+                self._settings.points_per_trial,
+                self._folder,
                 known=len(recorder.points),
             )
-            search.run(self._settings, recorder.take, self._watch.cancelled)
+            search.run(recorder.take, self._watch.cancelled)
         except Interrupted:
             if not recorder.points:
                 raise

@@ -6,11 +6,16 @@ and the supervisor decides what becomes of the job.
 
 import argparse
 import logging
+import os
 import signal
 import sys
+import tempfile
+from pathlib import Path
+from typing import NoReturn
 
 from workers.parent_death import die_with_parent
 
+_log = logging.getLogger(__name__)
 SUPERSEDED = 3
 """Exit code when the job was given to another attempt."""
 
@@ -29,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run_attempt(job_id: str, attempt: int) -> int:
-    """Run one attempt and return the exit code; what it raises is for the log."""
+    """Run one attempt and return the exit code; failures are logged."""
     from service.connection import connect
     from service.errors import FencedOut
     from service.jobs.queue import Claim
@@ -39,14 +44,26 @@ def run_attempt(job_id: str, attempt: int) -> int:
 
     settings = get_settings()
     logging.basicConfig(stream=sys.stderr, level=settings.log_level.upper())
-    with connect(settings) as client:
-        try:
-            Attempt(Claim(job_id, attempt), JobStore(client, settings), settings).run()
-        except FencedOut as error:
-            logging.getLogger(__name__).warning("%s", error)
-            return SUPERSEDED
+    try:
+        scratch = tempfile.TemporaryDirectory(prefix="soupsearch-job-", ignore_cleanup_errors=True)
+        with connect(settings) as client, scratch as folder:
+            Attempt(Claim(job_id, attempt), JobStore(client, settings), settings, Path(folder)).run()
+    except FencedOut as error:
+        _log.warning("%s", error)
+        return SUPERSEDED
+    except Exception:  # noqa: BLE001 - the supervisor reads the log
+        _log.exception("attempt %d at job %s failed", attempt, job_id)
+        return 1
     return 0
 
 
+def end(exit_code: int) -> NoReturn:
+    """End the process at once: Tune would take seconds to end its trials, and Ray ends them with their driver."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exit_code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main())

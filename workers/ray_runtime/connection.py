@@ -1,8 +1,6 @@
 """This process as a driver of a Ray cluster."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import ray
 
@@ -12,9 +10,8 @@ from service.settings import Settings
 NAMESPACE = "soupsearch"
 
 
-@contextmanager
-def connected(settings: Settings) -> Iterator[None]:
-    """Be connected to the cluster at ``settings.ray_address`` within the block.
+def connect(settings: Settings) -> None:
+    """Connect this process to the cluster at ``settings.ray_address``, until it ends or calls ``ray.shutdown``.
 
     The address is always given: a bare ``ray.init()`` may follow the stale address of a cluster that was killed.
     Raises Unavailable when no cluster answers.
@@ -30,7 +27,3 @@ def connected(settings: Settings) -> Iterator[None]:
     except (ConnectionError, RuntimeError, ValueError) as error:
         msg = f"no Ray cluster answers at {settings.ray_address}: start one, or set SOUPSEARCH_RAY_ADDRESS ({error})"
         raise Unavailable(msg, code="ray_unavailable") from error
-    try:
-        yield
-    finally:
-        ray.shutdown()

@@ -1,5 +1,6 @@
 """A strategy of ours as a searcher of Tune."""
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from workers.ray_runtime.dispatcher import Dispatcher
 from workers.ray_runtime.task import Report
 from workers.ray_runtime.trainable import REPORT
 
+_FINISHED: str = Searcher.FINISHED
 Evaluate = Callable[[SoupScore], Evaluation]
 Sink = Callable[[Sequence[SoupScore]], None]
 """Receives each finished point once, as soon as it is known."""
@@ -20,7 +22,8 @@ class BatchSearcher(Searcher):  # type: ignore[misc]
     """Suggests batches of a Dispatcher as trials; each finished point goes to ``sink`` before Tune goes on.
 
     ``revive`` is called with the name of an evaluator that lost its data or its life. What ``sink`` or ``revive``
-    raises is kept in ``error`` and ends the search.
+    raises is kept in ``error`` and ends the search. ``ended`` is set once there is nothing left to suggest or wait for;
+    after ``close``, which any thread may call, ``sink`` is not called any more.
     """
 
     def __init__(
@@ -38,7 +41,15 @@ class BatchSearcher(Searcher):  # type: ignore[misc]
         self._sink = sink
         self._revive = revive
         self._evaluators: dict[str, str] = {}
+        self._open = True
+        self._lock = threading.Lock()
+        self.ended = threading.Event()
         self.error: Exception | None = None
+
+    def close(self) -> None:
+        """Take no more points; waits for a ``sink`` under way."""
+        with self._lock:
+            self._open = False
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "BatchSearcher":
         """Tune copies its configuration; there is one search, and it stays in this process."""
@@ -56,7 +67,10 @@ class BatchSearcher(Searcher):  # type: ignore[misc]
         """The next batch as a trial's configuration."""
         batch = None if self.has_failed else self._dispatcher.next_batch(trial_id)
         if batch is None:
-            return Searcher.FINISHED if self.has_failed or self._dispatcher.is_finished else None
+            if not (self.has_failed or self._dispatcher.is_finished):
+                return None
+            self.ended.set()
+            return _FINISHED
         self._evaluators[trial_id] = batch.evaluator
         return {**self._common, "evaluator": batch.evaluator, "weights": [list(each) for each in batch.weights]}
 
@@ -90,9 +104,10 @@ class BatchSearcher(Searcher):  # type: ignore[misc]
             self._sink([scores[evaluation.weights] for evaluation in new])
 
     def _guard(self, action: Callable[[], None]) -> None:
-        if self.error is not None:
-            return
-        try:
-            action()
-        except Exception as error:  # noqa: BLE001 - raised again by whoever runs the search
-            self.error = error
+        with self._lock:
+            if not self._open or self.error is not None:
+                return
+            try:
+                action()
+            except Exception as error:  # noqa: BLE001 - raised again by whoever runs the search
+                self.error = error

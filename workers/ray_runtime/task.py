@@ -1,13 +1,16 @@
-"""What evaluators are asked to do, and what they answer."""
+"""What evaluators are asked to do, and what they answer. Without torch: trials import it too, and start sooner."""
 
 import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from workers.evaluation.scores import SoupScore
-from workers.soups.resident import Precision
+
+if TYPE_CHECKING:
+    from workers.soups.resident import Precision
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Task:
 
     stack: str
     sets: tuple[SetPart, ...]
-    precision: Precision
+    precision: "Precision"
     batch_size: int
 
     @cached_property

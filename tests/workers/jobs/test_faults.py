@@ -1,0 +1,119 @@
+"""What happens to a job when something dies, or its user changes their mind."""
+
+import time
+
+import psutil
+import pytest
+
+from service.jobs.keys import weights_key
+from service.schemas.job import JobStatus
+from tests.waiting import wait_until
+from tests.workers.jobs.conftest import PATIENCE, Bench, Reference
+from tests.workers.jobs.test_grid_job import comparable, result_of
+from workers.ray_runtime.cluster import LocalCluster
+
+pytestmark = pytest.mark.slow
+
+LARGE_GRID = {"strategy": "grid", "lower": -0.5, "upper": 1.5, "step": 0.0625}
+ONE_BY_ONE = {"points_per_trial": 4}
+
+
+def test_a_second_attempt_evaluates_only_what_the_journal_lacks(reference: Reference, bench: Bench) -> None:
+    whole = reference.job
+    bench.add_pantry()
+    job_id = bench.submit()
+    child = bench.start(job_id, **ONE_BY_ONE)
+    bench.await_points(job_id, 8)
+    child.kill()
+    child.wait()
+    before = {weights_key(point.weights): point for point in bench.store.iter_points(job_id)}
+    assert 8 <= len(before) < whole.progress.total
+    assert bench.store.fail_attempt(job_id, 1, "killed")
+
+    job = bench.run(job_id)
+
+    assert job.attempt == 2
+    assert comparable(job) == comparable(whole)
+    assert result_of(job).cost.reused_points == len(before)
+    assert job.progress.images == whole.progress.images
+    after = {weights_key(point.weights): point for point in bench.store.iter_points(job_id)}
+    assert {key: after[key] for key in before} == before
+
+
+def test_cancelling_keeps_the_best_within_seconds(bench: Bench) -> None:
+    bench.add_pantry()
+    job_id = bench.submit(search=LARGE_GRID)
+    child = bench.start(job_id)
+    bench.await_points(job_id, 20)
+
+    asked = time.monotonic()
+    bench.store.cancel(job_id)
+    job = wait_until(lambda: job if (job := bench.store.get(job_id)).is_terminal else None, timeout=PATIENCE)
+    took = time.monotonic() - asked
+
+    bench.end(child, job_id)
+    assert job.status is JobStatus.CANCELLED
+    result = result_of(job)
+    assert result.partial
+    assert result.score == max(point.score or 0 for point in bench.store.iter_points(job_id))
+    assert bench.artifacts.model(result.model.sha256).is_file()
+    assert took < 5 * slowness(), took
+
+
+def test_a_job_cancelled_before_its_first_point_has_no_result(bench: Bench) -> None:
+    bench.add_pantry()
+    job_id = bench.submit()
+    child = bench.start(job_id)
+    bench.store.cancel(job_id)
+
+    job = bench.end(child, job_id)
+    assert job.status is JobStatus.CANCELLED
+    assert job.result is None
+
+
+def test_a_killed_evaluator_is_replaced(reference: Reference, bench: Bench, cluster: LocalCluster) -> None:
+    bench.add_pantry()
+    job_id = bench.submit()
+    child = bench.start(job_id, **ONE_BY_ONE)
+    bench.await_points(job_id, 8)
+    killed = kill_evaluators(cluster)
+
+    job = bench.end(child, job_id)
+    assert killed
+    assert job.attempt == 1
+    assert comparable(job) == comparable(reference.job)
+
+
+def kill_evaluators(cluster: LocalCluster) -> list[int]:
+    """Kill the evaluators of this cluster; their process titles name the actor."""
+    pids = [pid for pid in cluster.pids if "EvaluatorHost" in " ".join(psutil.Process(pid).cmdline())]
+    for pid in pids:
+        psutil.Process(pid).kill()
+    return pids
+
+
+def slowness() -> float:
+    """How much slower than alone this machine is now, by its runnable processes for each processor; at least 1."""
+    load, _, _ = psutil.getloadavg()
+    return max(1.0, load / (psutil.cpu_count() or 1))
+
+
+def test_a_job_without_a_finite_soup_fails_with_its_code(bench: Bench) -> None:
+    bench.add_pantry("wild", perturbation=1e25)
+    job = bench.run(bench.submit("wild"))
+
+    assert job.status is JobStatus.FAILED
+    assert job.error is not None
+    assert job.error.code == "no_finite_soup"
+    assert job.error.param == "search"
+
+
+def test_a_set_whose_classes_the_pantry_lacks_fails_the_job(bench: Bench) -> None:
+    bench.add_pantry()
+    job_id = bench.submit()
+    bench.artifacts.remove(bench.artifacts.adaptation_set(bench.add_set()))
+    job = bench.run(job_id)
+
+    assert job.status is JobStatus.FAILED
+    assert job.error is not None
+    assert job.error.code == "set_not_found"

@@ -1,0 +1,49 @@
+"""Held-out images."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workers.jobs.selection import split_images, spread
+
+LABELS = st.lists(st.integers(0, 5), min_size=1, max_size=80)
+
+
+@given(labels=LABELS, fraction=st.floats(0, 0.9), seed=st.integers(0, 2**32 - 1))
+def test_a_split_is_a_stratified_partition(labels: list[int], fraction: float, seed: int) -> None:
+    split = split_images([(label,) for label in labels], fraction, seed)
+    assert sorted(split.selection + split.held_out) == list(range(len(labels)))
+    assert list(split.selection) == sorted(split.selection)
+    held_out = Counter(labels[row] for row in split.held_out)
+    assert held_out == Counter({label: int(fraction * n) for label, n in Counter(labels).items()})
+    assert {labels[row] for row in split.selection} == set(labels)
+    assert split == split_images([(label,) for label in labels], fraction, seed)
+
+
+def test_another_seed_holds_out_other_images() -> None:
+    labels = [(index % 3,) for index in range(60)]
+    assert split_images(labels, 0.5, 0).held_out != split_images(labels, 0.5, 1).held_out
+
+
+def test_without_a_fraction_all_images_select() -> None:
+    assert split_images([(0,), (1,)], 0.0, 7).selection == (0, 1)
+
+
+@given(rows=st.lists(st.integers(0, 999), unique=True, min_size=1).map(sorted), count=st.integers(1, 50))
+def test_spread_rows_are_some_of_them_in_order(rows: list[int], count: int) -> None:
+    chosen = spread(tuple(rows), count)
+    assert len(chosen) == min(count, len(rows))
+    assert list(chosen) == sorted(set(chosen))
+    assert set(chosen) <= set(rows)
+
+
+def test_spread_rows_reach_every_class() -> None:
+    rows = tuple(range(1000))
+    assert {row // 100 for row in spread(rows, 20)} == set(range(10))
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_few_spread_rows(count: int) -> None:
+    assert len(spread((5, 6, 7), count)) == count
