@@ -128,6 +128,8 @@ def _environment(folder: Path) -> dict[str, str]:
         # Without this Ray replaces 127.0.0.1 by the machine's address and its servers listen on every interface.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
+        # By default Ray has its workers yield to everything else on the machine.
+        "RAY_worker_niceness": "0",
         "AUTOSCALER_METRIC_PORT": "0",
     }
 
