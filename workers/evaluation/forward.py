@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from workers.evaluation.errors import EvaluationMemoryError
 from workers.soups.resident import Precision
 
+_CPU_MESSAGES = ("DefaultCPUAllocator", "not enough memory", "could not create a memory object")
+
 
 @contextmanager
 def forward_context(device: torch.device, precision: Precision) -> Iterator[None]:
@@ -42,12 +44,12 @@ class ForwardPass:
             try:
                 with forward_context(self.device, self.precision):
                     return torch.cat([self.model(part).float() for part in torch.split(inputs, self.part_size)])
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
                 self._halve(inputs, error)
 
-    def _halve(self, inputs: Tensor, error: RuntimeError) -> None:
+    def _halve(self, inputs: Tensor, error: Exception) -> None:
         size = min(self.part_size, len(inputs))
         if size <= 1:
             raise EvaluationMemoryError(
@@ -59,6 +61,8 @@ class ForwardPass:
             torch.cuda.empty_cache()
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
     """Whether PyTorch ran out of memory, on a GPU or on the CPU."""
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return any(words in str(error) for words in _CPU_MESSAGES)

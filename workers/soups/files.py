@@ -1,8 +1,9 @@
 """Folders of timm: ``config.json`` and ``model.safetensors``."""
 
 import json
+import os
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +45,21 @@ def soup_config(config: TimmConfig) -> TimmConfig:
 def save_model(folder: Path, tensors: Mapping[str, Tensor], config: TimmConfig, metadata: Mapping[str, str]) -> Path:
     """Write a folder that ``timm.create_model("local-dir:...", pretrained=True)`` loads; returns the weights' path.
 
-    Equal arguments give equal bytes. The caller makes the folder appear whole, by writing it aside and renaming.
+    Equal arguments give equal bytes. Each file appears whole, by a rename: a process that has the former file mapped
+    keeps reading it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    path = folder / WEIGHTS_FILE
-    with path.open("wb") as file:
-        for part in _parts(tensors, metadata):
-            file.write(part)
-    return path
+    _write(folder / CONFIG_FILE, [(json.dumps(config, indent=2) + "\n").encode()])
+    return _write(folder / WEIGHTS_FILE, _parts(tensors, metadata))
+
+
+def _write(path: Path, parts: Iterable[bytes]) -> Path:
+    partial = path.with_name(f"{path.name}.partial")
+    with partial.open("wb") as file:
+        file.writelines(parts)
+        file.flush()
+        os.fsync(file.fileno())
+    return partial.replace(path)
 
 
 def model_file_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
@@ -61,7 +68,7 @@ def model_file_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str])
 
 
 def load_tensors(folder: Path) -> dict[str, Tensor]:
-    """All tensors of a folder's ``model.safetensors``, on the CPU, as stored."""
+    """All tensors of a folder's ``model.safetensors``, on the CPU, as stored, mapped from the file."""
     return load_file(folder / WEIGHTS_FILE)
 
 

@@ -123,4 +123,4 @@ def _read_slot(file: Any, slot: Slot, stored: frozenset[str], path: Path) -> Ten
 def _read_integers(folder: Path, layout: Layout) -> dict[str, NDArray[Any]]:
     with safe_open(folder / WEIGHTS_FILE, framework="pt") as file:
         stored = set(file.keys())
-        return {name: file.get_tensor(name).numpy() for name in layout.integer_names if name in stored}
+        return {name: file.get_tensor(name).clone().numpy() for name in layout.integer_names if name in stored}

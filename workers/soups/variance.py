@@ -8,8 +8,12 @@ from numpy.typing import NDArray
 from workers.soups.layout import Layout
 from workers.soups.stack import IngredientStack
 
-FLOOR_FACTOR = 0.1
-"""The floor of a channel's variance, as a share of the least among its ingredients."""
+FLOOR_FACTOR = 0.3
+"""The floor of a channel's variance, as a share of the least among its ingredients.
+
+Mean accuracy and nll of 40 floored soups of the shipped ResNets on 600 shifted images, by floor: smallest float 0.394
+and 147; 1e-5 0.403 and 78; 0.01 of the least 0.455 and 3.34; 0.1 0.492 and 2.53; 0.3 0.494 and 2.49; 1 0.486 and 2.51.
+"""
 
 
 class VarianceFloor:

@@ -1,0 +1,201 @@
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.workers.evaluation.images import CLASSES, random_set, resnet_stack, vit_stack
+from workers.evaluation.errors import EvaluationMemoryError
+from workers.evaluation.evaluator import Evaluator
+from workers.evaluation.folder import load_folder, score_model, score_model_folder
+from workers.evaluation.forward import ForwardPass
+from workers.evaluation.preprocess import DataConfig, Normaliser
+from workers.evaluation.sets import EncodedSet
+from workers.evaluation.tally import Running
+from workers.soups.files import save_model, soup_config
+from workers.soups.merge import merge
+from workers.soups.resident import ResidentSoup
+from workers.soups.stack import IngredientStack
+
+WEIGHTS = [0.6, 0.8, -0.4]
+
+
+@pytest.fixture(scope="module", params=[resnet_stack, vit_stack], ids=["resnet", "vit"])
+def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> IngredientStack:
+    stack: IngredientStack = request.param(tmp_path_factory.mktemp("pantry"))
+    return stack
+
+
+@pytest.fixture(scope="module")
+def sets() -> list[EncodedSet]:
+    return [random_set(50), random_set(21, seed=5)]
+
+
+@pytest.fixture(scope="module")
+def evaluator(stack: IngredientStack, sets: list[EncodedSet]) -> Evaluator:
+    return Evaluator(stack, sets, batch_size=16)
+
+
+def test_scores_equal_a_bare_loop_over_the_images(evaluator: Evaluator, sets: list[EncodedSet]) -> None:
+    score = evaluator.evaluate(WEIGHTS, logits=True)
+    normalise = Normaliser(DataConfig.of_model(evaluator.soup.model), "cpu")
+    for source, result in zip(sets, score.sets, strict=True):
+        with torch.inference_mode():
+            logits = evaluator.soup.model(normalise(torch.from_numpy(source.images)))
+        labels = torch.tensor([label for (label,) in source.accepted])
+        assert result.correct == int((logits.argmax(dim=1) == labels).sum())
+        assert result.nll == pytest.approx(nn.functional.cross_entropy(logits, labels).item(), rel=1e-5)
+        assert result.detail is not None
+        assert result.detail.correct.sum() == result.correct
+        assert result.detail.logits is not None
+        np.testing.assert_allclose(result.detail.logits, logits.numpy(), rtol=1e-4, atol=1e-5)
+    assert score.complete
+    assert score.finite
+    assert score.images == 71
+    assert score.weights == tuple(WEIGHTS)
+
+
+def test_a_written_file_scores_as_the_resident_soup(
+    tmp_path: Path, evaluator: Evaluator, sets: list[EncodedSet], stack: IngredientStack
+) -> None:
+    save_model(tmp_path, merge(stack, WEIGHTS), soup_config(stack.config), {})
+    expected = evaluator.evaluate(WEIGHTS)
+    stored = score_model_folder(tmp_path, sets, batch_size=16)
+    done: list[int] = []
+    detail = score_model(load_folder(tmp_path), sets[0], batch_size=16, on_batch=done.append)
+    assert [each.correct for each in stored.sets] == [each.correct for each in expected.sets]
+    assert [each.nll for each in stored.sets] == pytest.approx([each.nll for each in expected.sets], rel=1e-5)
+    assert detail.correct.sum() == expected.sets[0].correct
+    assert done == [16, 32, 48, 50]
+
+
+def test_results_do_not_depend_on_history_or_on_a_shared_model(
+    evaluator: Evaluator, sets: list[EncodedSet], stack: IngredientStack
+) -> None:
+    first = evaluator.evaluate(WEIGHTS)
+    evaluator.evaluate([1.4, -0.2, -0.2])
+    other = Evaluator(stack, sets, batch_size=16, soup=evaluator.soup)
+    for again in (evaluator.evaluate(WEIGHTS), other.evaluate(WEIGHTS)):
+        assert replace(again, seconds=first.seconds) == first
+
+
+def test_thread_count_leaves_scores_as_they_are(stack: IngredientStack, sets: list[EncodedSet]) -> None:
+    before = torch.get_num_threads()
+    scores = [Evaluator(stack, sets, batch_size=16, threads=threads).evaluate(WEIGHTS) for threads in (1, 2)]
+    torch.set_num_threads(before)
+    assert [each.correct for each in scores[0].sets] == [each.correct for each in scores[1].sets]
+    assert [each.nll for each in scores[0].sets] == pytest.approx([each.nll for each in scores[1].sets], rel=1e-6)
+
+
+def test_an_infinite_soup_is_marked_and_wrong(tmp_path: Path) -> None:
+    stack = vit_stack(tmp_path)
+    head = next(slot for slot in stack.layout.slots if "head.bias" in slot.names)
+    stack.weights[0, head.offset] = 3e38
+    score = Evaluator(stack, [random_set(10)], batch_size=4).evaluate([1.4, -0.4, 0.0])
+    assert not score.finite
+    assert score.sets[0].correct == 0
+    assert score.sets[0].nll == float("inf")
+
+
+def test_stop_ends_a_point_between_batches(evaluator: Evaluator) -> None:
+    asked: list[None] = []
+    score = evaluator.evaluate(WEIGHTS, stop=lambda: asked.append(None) or len(asked) > 2)
+    assert not score.complete
+    assert [(each.seen, each.total) for each in score.sets] == [(32, 50), (0, 21)]
+
+
+def test_iteration_yields_whole_points_until_stopped(evaluator: Evaluator) -> None:
+    points = [WEIGHTS, [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
+    assert [score.weights for score in evaluator.iter_evaluate(points)] == [tuple(point) for point in points]
+    batches = len(evaluator.images)
+    asked: list[None] = []
+    scores = list(evaluator.iter_evaluate(points, stop=lambda: asked.append(None) or len(asked) > batches + 1))
+    assert [score.weights for score in scores] == [tuple(WEIGHTS)]
+
+
+def test_a_monitor_may_end_a_point_early(evaluator: Evaluator) -> None:
+    seen: list[list[Running]] = []
+
+    def monitor(weights: np.ndarray, running: Sequence[Running]) -> bool:
+        assert weights.tolist() == WEIGHTS
+        seen.append(list(running))
+        return running[0].seen >= 32
+
+    (score,) = evaluator.iter_evaluate([WEIGHTS], monitor=monitor)
+    assert not score.complete
+    assert score.images == 32
+    assert [state[0].seen for state in seen] == [16, 32]
+    assert seen[-1][0].correct == score.sets[0].correct
+
+
+def test_bfloat16_runs_forward_passes_only(
+    stack: IngredientStack, sets: list[EncodedSet], evaluator: Evaluator
+) -> None:
+    score = Evaluator(stack, sets, precision="bfloat16", batch_size=16).evaluate(WEIGHTS, logits=True)
+    exact = evaluator.evaluate(WEIGHTS)
+    assert score.sets[0].detail is not None
+    assert score.sets[0].detail.logits is not None
+    assert score.sets[0].detail.logits.dtype == np.float32
+    assert score.sets[0].nll == pytest.approx(exact.sets[0].nll, rel=0.05)
+    assert score.sets[0].nll != exact.sets[0].nll
+
+
+def test_sets_that_do_not_fit_are_refused(stack: IngredientStack) -> None:
+    source = random_set(4)
+    other_size = EncodedSet(source.images[:, :, :20], source.accepted, source.space)
+    other_classes = EncodedSet.of_classes(source.images, [0] * 4, CLASSES + 1)
+    for wrong, message in ((other_size, "the model takes"), (other_classes, "the model has 5")):
+        with pytest.raises(ValueError, match=message):
+            Evaluator(stack, [wrong])
+    with pytest.raises(ValueError, match="4 images have 3 labels"):
+        EncodedSet(source.images, source.accepted[:3], source.space)
+
+
+def test_sets_travel_as_arrays() -> None:
+    source = random_set(4)
+    again = EncodedSet.from_arrays(source.arrays())
+    assert again.images is source.images
+    assert (again.accepted, again.space.columns) == (source.accepted, source.space.columns)
+
+
+class Hungry(nn.Module):
+    """Asks for an impossible tensor when more than ``limit`` images come at once."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.limit = limit
+        self.sizes: list[int] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.sizes.append(len(images))
+        if len(images) > self.limit:
+            return torch.empty(2**60)
+        return images.flatten(1)[:, :3]
+
+
+def test_batches_halve_until_they_fit() -> None:
+    model = Hungry(3)
+    forward = ForwardPass(model, torch.device("cpu"), "float32", 16)
+    images = torch.arange(40.0).view(10, 1, 2, 2)
+    assert torch.equal(forward(images), images.flatten(1)[:, :3])
+    assert model.sizes == [10, 5, 2, 2, 2, 2, 2]
+    assert forward.part_size == 2
+
+
+def test_a_single_image_that_does_not_fit_says_what_to_change() -> None:
+    forward = ForwardPass(Hungry(0), torch.device("cpu"), "float32", 4)
+    with pytest.raises(EvaluationMemoryError, match="bfloat16"):
+        forward(torch.zeros(4, 1, 2, 2))
+
+
+def test_other_failures_are_not_taken_for_memory() -> None:
+    forward = ForwardPass(nn.Linear(3, 2), torch.device("cpu"), "float32", 4)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        forward(torch.zeros(4, 2))
+
+
+def test_a_resident_soup_knows_its_device(stack: IngredientStack) -> None:
+    assert ResidentSoup(stack).device == torch.device("cpu")

@@ -1,0 +1,74 @@
+"""The shipped pantries on the shipped sets: real checkpoints and real images."""
+
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import timm.data
+import torch
+from PIL import Image
+
+from workers.evaluation.evaluator import Evaluator
+from workers.evaluation.preprocess import DataConfig, encode_images
+from workers.evaluation.sets import EncodedSet
+from workers.soups.stack import IngredientStack
+from workers.soups.verify import verify_folder
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+NAMES = ("linf", "l2", "l1", "nominal")
+WEIGHTS = [0.6, 0.4, 0.2, -0.2]
+
+
+def labelled_images(archive: Path, label_names: list[str]) -> list[tuple[Image.Image, int]]:
+    """The images of a zip of class folders."""
+    with zipfile.ZipFile(archive) as members:
+        names = sorted(name for name in members.namelist() if name.endswith(".png"))
+        return [
+            (Image.open(io.BytesIO(members.read(name))), label_names.index(Path(name).parent.name)) for name in names
+        ]
+
+
+@pytest.mark.parametrize("pantry", ["fashion-resnet", "fashion-vit"])
+def test_a_soup_scores_as_timm_and_plain_torch_score_it(pantry: str) -> None:
+    folders = [EXAMPLES / "pantries" / pantry / name for name in NAMES]
+    for folder in folders:
+        verify_folder(folder)
+    stack = IngredientStack.from_folders(folders)
+    label_names = json.loads((folders[0] / "config.json").read_text())["label_names"]
+    images = labelled_images(EXAMPLES / "sets" / "fashion-gaussian-noise" / "adaptation.zip", label_names)
+    labels = [label for _, label in images]
+    encoded = encode_images([image for image, _ in images], DataConfig.of(stack.config))
+    score = Evaluator(stack, [EncodedSet.of_classes(encoded, labels, 10)]).evaluate(WEIGHTS, logits=True)
+
+    models = [timm.create_model(f"local-dir:{folder}", pretrained=True).eval() for folder in folders]
+    states = [model.state_dict() for model in models]
+    for name, tensor in models[0].state_dict().items():
+        if tensor.is_floating_point():
+            total = sum(w * state[name].double() for w, state in zip(WEIGHTS, states, strict=True))
+            tensor.copy_(total.float())
+    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(models[0]))
+    inputs = torch.stack([transform(image.convert("L")) for image, _ in images])
+
+    with torch.inference_mode():
+        logits = models[0](inputs)
+
+    assert score.floored_channels == 0
+    assert score.sets[0].detail is not None
+    assert score.sets[0].detail.logits is not None
+    np.testing.assert_allclose(score.sets[0].detail.logits, logits.numpy(), rtol=1e-3, atol=1e-4)
+    assert score.sets[0].correct == int((logits.argmax(dim=1) == torch.tensor(labels)).sum())
+    assert score.sets[0].accuracy > 0.5
+
+
+def test_extrapolated_resnets_are_floored_and_stay_finite() -> None:
+    stack = IngredientStack.from_folders([EXAMPLES / "pantries" / "fashion-resnet" / name for name in NAMES])
+    images = np.random.default_rng(0).integers(0, 256, (8, 1, 28, 28), dtype=np.uint8)
+    evaluator = Evaluator(stack, [EncodedSet.of_classes(images, [0] * 8, 10)])
+    corners = [np.roll([1.4, 0.4, -0.4, -0.4], shift) for shift in range(4)]
+    scores = [evaluator.evaluate(corner) for corner in corners]
+    assert any(score.floored_channels for score in scores)
+    assert all(score.finite for score in scores)
