@@ -5,12 +5,19 @@ RUN groupadd --gid 10001 soupsearch \
  && useradd --uid 10001 --gid 10001 --create-home soupsearch \
  && install -d -o soupsearch -g soupsearch /data
 
+ENV PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /opt/soupsearch
+
+# The libraries first, without the sources: an image with changed sources alone keeps this layer.
 COPY pyproject.toml constraints.txt README.md ./
+RUN mkdir search service workers \
+ && pip install --constraint constraints.txt . \
+ && pip uninstall --yes soupsearch
+
 COPY search search
 COPY service service
 COPY workers workers
-RUN pip install --no-cache-dir --constraint constraints.txt .
+RUN pip install --no-deps .
 
 USER 10001:10001
 ENV PYTHONUNBUFFERED=1 SOUPSEARCH_DATA_DIR=/data

@@ -5,12 +5,22 @@ RUN groupadd --gid 10001 soupsearch \
  && useradd --uid 10001 --gid 10001 --create-home soupsearch \
  && install -d -o soupsearch -g soupsearch /data /run/ray
 
+ENV PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /opt/soupsearch
+
+# An index with builds of torch for CPUs alone leaves CUDA's libraries out, which are most of the image.
+ARG PIP_EXTRA_INDEX_URL=""
+
+# The libraries first, without the sources: an image with changed sources alone keeps this layer.
 COPY pyproject.toml constraints.txt README.md ./
+RUN mkdir search service workers \
+ && pip install --constraint constraints.txt '.[workers]' \
+ && pip uninstall --yes soupsearch
+
 COPY search search
 COPY service service
 COPY workers workers
-RUN pip install --no-cache-dir --constraint constraints.txt '.[workers]'
+RUN pip install --no-deps .
 COPY --chmod=755 deploy/join-ray /usr/local/bin/join-ray
 
 USER 10001:10001

@@ -32,3 +32,8 @@ class SupervisorRegistry:
     def live(self) -> int:
         """Number of supervisors that live."""
         return int(self._redis.zcount(self._keys.supervisors, time.time() - SILENCE, "+inf"))
+
+    def lives_on(self, host: str) -> bool:
+        """Whether a supervisor whose id begins with the name of the machine ``host`` lives."""
+        living = self._redis.zrangebyscore(self._keys.supervisors, time.time() - SILENCE, "+inf")
+        return any(str(supervisor).rpartition("-")[0].rpartition("-")[0] == host for supervisor in living)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from service.settings import Settings, get_settings
+from workers.cli.exits import CommandError
 
 Port = Annotated[int | None, typer.Option(help="Port of the API; 0 takes a free one.", min=0, max=65535)]
 Host = Annotated[str | None, typer.Option(help="Address the API listens on; localhost unless you say otherwise.")]
@@ -57,9 +58,39 @@ def api(
     serve_api(_settings(host=host, port=port, data_dir=data_dir), listener)
 
 
-def worker(data_dir: DataDir = None, parent: Parent = None) -> None:
-    """Run one supervisor, which claims jobs from Redis and runs them on the Ray cluster at SOUPSEARCH_RAY_ADDRESS."""
+def worker(
+    data_dir: DataDir = None,
+    parent: Parent = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only tell, by the exit code, whether a worker of this machine lives.")
+    ] = False,
+) -> None:
+    """Run one supervisor, which claims jobs from Redis and runs them on the Ray cluster at SOUPSEARCH_RAY_ADDRESS.
+
+    Example: `SOUPSEARCH_RAY_ADDRESS=head:6380 soupsearch worker`, and `soupsearch worker --check` for health checks.
+    """
+    if check:
+        _check_worker(_settings())
+        return
     from workers.supervisor.loop import run
 
     _end_with(parent)
     run(_settings(data_dir=data_dir))
+
+
+def _check_worker(settings: Settings) -> None:
+    from redis import RedisError
+
+    from service.connection import connect
+    from service.jobs.keys import Keys
+    from service.jobs.supervisors import SupervisorRegistry
+
+    host = socket.gethostname()
+    try:
+        with connect(settings) as client:
+            alive = SupervisorRegistry(client, Keys(settings.redis_prefix)).lives_on(host)
+    except RedisError as error:
+        raise CommandError(f"Redis does not answer; is SOUPSEARCH_REDIS_URL right? ({error})") from error
+    if not alive:
+        raise CommandError(f"no worker of {host} has been heard of lately: see its log")
+    typer.echo(f"a worker of {host} lives")
