@@ -43,6 +43,7 @@ function showWarnings(warnings) {
 }
 
 function showTop(soups, isFinal) {
+  byId("top").hidden = !soups.length;
   if (!soups.length) return;
   byId("top-count").textContent = soups.length === 5 ? "five" : String(soups.length);
   byId("so-far").hidden = isFinal;
@@ -59,6 +60,11 @@ function draw() {
   if (live.best) byId("best").textContent = `Best so far ${percent(live.best.score)}: ${soup(live.best.weights)}`;
   if (job.result) return;
   showTop(live.topSoups(), false);
+  showSearch();
+}
+
+function showSearch() {
+  byId("search").hidden = !live.points.size;
   if (live.points.size) plotSearch(byId("search-plot"), live.points);
 }
 
@@ -66,15 +72,13 @@ function drawSoon() {
   drawing ??= setTimeout(draw, DRAW);
 }
 
-async function allPoints() {
-  const scores = new Map();
+async function takeAllPoints() {
   let after = "";
   do {
     const page = await get(`${root.dataset.url}/points?limit=${PAGE}${after}`);
-    for (const point of page.items) if (point.score != null) scores.set(point.index, point.score);
+    for (const point of page.items) live.take("point", point);
     after = page.next == null ? null : `&after=${page.next}`;
   } while (after);
-  return scores;
 }
 
 function showEnd() {
@@ -95,8 +99,9 @@ async function finish() {
     showResult(job.result);
     showTop(job.result.top.slice(0, 5), true);
   }
-  const points = await allPoints();
-  if (points.size) plotSearch(byId("search-plot"), points);
+  await takeAllPoints();
+  if (!job.result) showTop(live.topSoups(), true);
+  showSearch();
 }
 
 async function cancel() {
