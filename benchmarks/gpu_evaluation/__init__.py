@@ -1,0 +1,1 @@
+"""Evaluation on a GPU against the CPU, and against bare forward passes."""
