@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +19,7 @@ from workers.evaluation.errors import EvaluationMemoryError
 from workers.evaluation.scores import SoupScore
 from workers.ray_runtime.connection import NAMESPACE
 from workers.ray_runtime.host import EvaluatorHost, HostInfo
-from workers.ray_runtime.task import Task
+from workers.ray_runtime.task import EVALUATION_FAILED, Problem, Task
 from workers.ray_runtime.version import evaluator_version
 
 Arrays = Mapping[str, Any]
@@ -32,7 +31,8 @@ IDLE_BEFORE_RETIRED = 30.0
 RETIRE_INTERVAL = 10.0
 MAX_TRIES = 3
 _PREFIX = "evaluator-"
-_CPU_SHARE = 0.9
+_CPUS = 0.01
+"""Next to nothing: evaluators that idle between jobs must not keep the next job's from starting."""
 _POLL = 0.25
 _CONTROL = "control"
 """Concurrency group of the calls that are answered during a batch."""
@@ -46,16 +46,19 @@ class EvaluatorPool:
     """All evaluators that ``settings`` ask for, by name.
 
     They are detached actors: they outlive the job that started them and stay warm for the next. Ray restarts one that
-    dies, on another node if need be; it then lacks its data until ``supply``. While ``interrupted`` is
-    set, calls that wait for an evaluator raise Interrupted.
+    dies, on another node if need be; it then lacks its data until ``supply``. While ``interrupted`` is set, calls that
+    wait for an evaluator raise Interrupted.
 
-    Raises Unavailable (``no_evaluators``) when the cluster has no room for them.
+    Raises Unavailable (``no_evaluators``) when the cluster has no room for them. All methods that reach evaluators
+    raise Unavailable (``evaluator_lost``) when one is lost again and again, and what it refuses (ValueError,
+    EvaluationMemoryError).
     """
 
     def __init__(self, settings: Settings, interrupted: threading.Event) -> None:
         self._settings = settings
         self._interrupted = interrupted
         self._actors = self._start()
+        retire_idle(keep=self._actors)
         self.infos = self._await_started()
 
     @property
@@ -78,11 +81,9 @@ class EvaluatorPool:
     def score(
         self, token: str, task: Task, arrays_of: Supplier, soups: Sequence[Sequence[float]], *, detail: bool = False
     ) -> list[SoupScore]:
-        """Score soups of a task, spread over the evaluators; the results are in the order of ``soups``.
-
-        Raises EvaluationMemoryError, Unavailable when an evaluator is lost again and again, and Interrupted.
-        """
-        names = self.names
+        """Score soups of a task, spread over the evaluators; the results are in the order of ``soups``."""
+        names = self.names[: len(soups)]
+        self.supply(task, arrays_of, names)
 
         def one(position: int) -> SoupScore:
             def call(actor: ActorHandle) -> SoupScore:
@@ -98,7 +99,7 @@ class EvaluatorPool:
             return list(threads.map(one, range(len(soups))))
 
     def baselines(self, task: Task, arrays_of: Supplier) -> BaselineScores:
-        """Score what soups are compared with, on one evaluator. Raises as ``score`` does."""
+        """Score what soups are compared with, on one evaluator."""
 
         def call(actor: ActorHandle) -> BaselineScores:
             self._supply_one(actor, task, arrays_of, {})
@@ -107,6 +108,12 @@ class EvaluatorPool:
 
         result: BaselineScores = self._persist(self.names[0], call)
         return result
+
+    def revive(self, name: str, problem: Problem, task: Task, arrays_of: Supplier) -> None:
+        """Make an evaluator ready again after a problem: one that failed oddly is first replaced by a new process."""
+        if problem.code == EVALUATION_FAILED:
+            self._restart(name)
+        self.supply(task, arrays_of, [name])
 
     def stop(self, tokens: Sequence[str]) -> None:
         """Have all evaluators end their batches of these tokens; does not wait. From any thread."""
@@ -132,24 +139,31 @@ class EvaluatorPool:
             raise Interrupted
 
     def _persist(self, name: str, call: Callable[[ActorHandle], Any]) -> Any:
-        """Call again after the evaluator was lost: Ray restarts it meanwhile."""
-        for tries in range(1, MAX_TRIES + 1):
+        """Call again after the evaluator was lost, or failed oddly and was replaced: Ray restarts it meanwhile."""
+        failure: Exception = Interrupted()
+        for _ in range(MAX_TRIES):
             try:
                 return call(self._actors[name])
             except RayTaskError as error:
-                if isinstance(error.cause, EvaluationMemoryError):
+                if isinstance(error.cause, EvaluationMemoryError | ValueError):
                     raise error.cause from error
-                raise
+                failure = error
+                self._restart(name)
             except RayActorError as error:
-                if tries == MAX_TRIES:
-                    msg = f"{name} was lost {MAX_TRIES} times ({error}): see the Ray logs, perhaps memory ran out"
-                    raise Unavailable(msg, code="evaluator_lost") from error
+                failure = error
                 self._await_alive(name)
-        raise AssertionError
+        msg = f"{name} was lost {MAX_TRIES} times ({failure}): see the Ray logs, perhaps memory ran out"
+        raise Unavailable(msg, code="evaluator_lost") from failure
+
+    def _restart(self, name: str) -> None:
+        """A new process: after an error on a GPU all further calls of the old one fail."""
+        ray.kill(self._actors[name], no_restart=False)
+        self._await_alive(name)
 
     def _await_alive(self, name: str) -> None:
         deadline = time.monotonic() + START_TIMEOUT
         while time.monotonic() < deadline:
+            self._check_interrupted()
             try:
                 self.infos[name] = ray.get(_control(self._actors[name].info).remote(), timeout=5)
             except (GetTimeoutError, RayActorError):
@@ -161,8 +175,13 @@ class EvaluatorPool:
         resources = ray.cluster_resources()
         gpus = 0 if self._settings.evaluator_device == "cpu" else int(resources.get("GPU", 0))
         count = self._settings.evaluators or max(1, gpus)
-        threads = self._settings.evaluator_threads or _threads(count)
-        arguments = (self._settings.evaluator_device, threads, self._settings.evaluator_cache_bytes)
+        nodes = sum(1 for node in ray.nodes() if node["Alive"])
+        arguments = (
+            self._settings.evaluator_device,
+            self._settings.evaluator_threads,
+            math.ceil(count / max(nodes, 1)),
+            self._settings.evaluator_cache_bytes,
+        )
         kind = hashlib.sha256(f"{evaluator_version()} {arguments} {count}".encode()).hexdigest()[:12]
         actor_class = ray.remote(concurrency_groups={_CONTROL: 4})(EvaluatorHost)
         options: dict[str, Any] = {
@@ -171,7 +190,7 @@ class EvaluatorPool:
             "get_if_exists": True,
             "max_restarts": -1,
             "max_task_retries": 0,
-            "num_cpus": min(1.0, _CPU_SHARE * resources.get("CPU", 1.0) / count),
+            "num_cpus": _CPUS,
             "num_gpus": 1 if gpus else 0,
             "scheduling_strategy": "SPREAD",
         }
@@ -208,12 +227,6 @@ def retire_idle(keep: Mapping[str, ActorHandle]) -> None:
                 ray.kill(actor)
         except (ValueError, GetTimeoutError, RayActorError):
             continue
-
-
-def _threads(count: int) -> int:
-    nodes = max(1, sum(1 for node in ray.nodes() if node["Alive"]))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // math.ceil(count / nodes))
 
 
 def _control(method: Any) -> Any:

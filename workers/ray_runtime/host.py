@@ -44,13 +44,14 @@ class EvaluatorHost:
     ``token``, that of one attempt at a job; ``stop`` ends its batches, the present one at the next forward pass.
     """
 
-    def __init__(self, device: str, threads: int, cache_bytes: int) -> None:
+    def __init__(self, device: str, threads: int, neighbours: int, cache_bytes: int) -> None:
+        """``threads`` 0 shares this machine's cores among ``neighbours`` evaluators."""
         self._device = "cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu"
-        self._threads = threads
+        self._threads = threads or max(1, _cores() // neighbours)
         self._cache = ByteCache(cache_bytes)
         self._stopped: OrderedDict[str, None] = OrderedDict()
         self._last_use = time.monotonic()
-        torch.set_num_threads(threads)
+        torch.set_num_threads(self._threads)
 
     def info(self) -> HostInfo:
         """Where this evaluator computes."""
@@ -158,3 +159,7 @@ class EvaluatorHost:
 
 def _soup_key(task: Task) -> str:
     return f"{task.stack} {task.precision}"
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -9,7 +9,7 @@ from ray.tune.search import Searcher
 from search.evaluation import Evaluation
 from workers.evaluation.scores import SoupScore
 from workers.ray_runtime.dispatcher import Dispatcher
-from workers.ray_runtime.task import Report
+from workers.ray_runtime.task import Problem, Report
 from workers.ray_runtime.trainable import REPORT
 
 _FINISHED: str = Searcher.FINISHED
@@ -21,9 +21,9 @@ Sink = Callable[[Sequence[SoupScore]], None]
 class BatchSearcher(Searcher):  # type: ignore[misc]
     """Suggests batches of a Dispatcher as trials; each finished point goes to ``sink`` before Tune goes on.
 
-    ``revive`` is called with the name of an evaluator that lost its data or its life. What ``sink`` or ``revive``
-    raises is kept in ``error`` and ends the search. ``ended`` is set once there is nothing left to suggest or wait for;
-    after ``close``, which any thread may call, ``sink`` is not called any more.
+    ``revive`` is called with the name of an evaluator that lost its data or its life, and why. What ``sink`` or
+    ``revive`` raises is kept in ``error`` and ends the search. ``ended`` is set once there is nothing left to suggest
+    or to wait for; after ``close``, which any thread may call, ``sink`` is not called any more.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class BatchSearcher(Searcher):  # type: ignore[misc]
         common: dict[str, str],
         evaluate: Evaluate,
         sink: Sink,
-        revive: Callable[[str], None],
+        revive: Callable[[str, Problem], None],
     ) -> None:
         super().__init__()
         self._dispatcher = dispatcher
@@ -89,7 +89,7 @@ class BatchSearcher(Searcher):  # type: ignore[misc]
         self._dispatcher.close(trial_id, problem)
         evaluator = self._evaluators.pop(trial_id, "")
         if problem is not None and problem.retryable and not self.has_failed:
-            self._guard(lambda: self._revive(evaluator))
+            self._guard(lambda: self._revive(evaluator, problem))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the journal of points is what a search resumes from."""

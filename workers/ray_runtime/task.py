@@ -57,6 +57,10 @@ class Task:
         return (self.stack, *dict.fromkeys(part.images for part in self.sets))
 
 
+EVALUATION_FAILED = "evaluation_failed"
+"""Code of a Problem that nobody foresaw: the evaluator's process may be of no further use."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """Why an evaluator gave up on a batch. ``retryable``: another try, perhaps elsewhere, may succeed."""

@@ -7,7 +7,7 @@ from ray import tune
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
 from workers.ray_runtime.connection import NAMESPACE
-from workers.ray_runtime.task import Problem, Report
+from workers.ray_runtime.task import EVALUATION_FAILED, Problem, Report
 
 REPORT = "report"
 _CPUS = 0.001
@@ -55,7 +55,7 @@ class BatchTrainable(tune.Trainable):  # type: ignore[misc]
         except (RayActorError, GetTimeoutError, StopIteration) as error:
             return _lost(error)
         except RayError as error:
-            return Report((), last=True, problem=Problem("evaluation_failed", str(error), retryable=False))
+            return Report((), last=True, problem=Problem(EVALUATION_FAILED, str(error), retryable=True))
         return report
 
 

@@ -63,7 +63,7 @@ class TuneSearch:
             {"token": self.token, "task": self.task.digest},
             self.evaluate,
             sink,
-            lambda name: self.pool.supply(self.task, self.arrays_of, [name]),
+            lambda name, problem: self.pool.revive(name, problem, self.task, self.arrays_of),
         )
         fit = _Fit(searcher, TRIALS_PER_EVALUATOR * len(self.pool.names), cancelled, self.folder)
         fit.start()
