@@ -54,7 +54,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     site.mount_files(app)
     install_problems(app)
     install_openapi(app)
-    for middleware in (SameOrigin, ProblemsOnly, Lingering, SafeHeaders):
+    app.add_middleware(SameOrigin, public_url=services.settings.public_url)
+    for middleware in (ProblemsOnly, Lingering, SafeHeaders):
         app.add_middleware(middleware)
     app.add_middleware(Measured, metrics=services.metrics)
     return app

@@ -69,24 +69,25 @@ def _is_plain_error(message: Message) -> bool:
 class SameOrigin:
     """Refuses writes that a page of another site makes the user's browser send.
 
-    The service listens on localhost without access keys, where any page could otherwise start jobs.
+    The service listens on localhost without access keys, where any page could otherwise start jobs. Its own pages
+    come from the host that was asked, or from ``public_url`` when a proxy stands before it.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, public_url: str = "") -> None:
         self.app = app
+        self.public_host = urlsplit(public_url).netloc
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on unless its Origin is another site."""
-        if scope["type"] != "http" or scope["method"] in SAFE_METHODS or _same_origin(Headers(scope=scope)):
+        if scope["type"] != "http" or scope["method"] in SAFE_METHODS or self._is_own(Headers(scope=scope)):
             await self.app(scope, receive, send)
             return
         detail = "Pages of other sites may not change anything here. Call the service from its own page or a program."
         await ProblemResponse(make_problem(403, "cross_origin", detail, param="Origin"))(scope, receive, send)
 
-
-def _same_origin(headers: Headers) -> bool:
-    origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == headers.get("host")
+    def _is_own(self, headers: Headers) -> bool:
+        origin = headers.get("origin")
+        return origin is None or urlsplit(origin).netloc in {headers.get("host"), self.public_host or None}
 
 
 class Lingering:

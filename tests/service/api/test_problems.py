@@ -9,6 +9,7 @@ import pytest
 from service.api.app import create_app
 from service.settings import Settings
 from tests.service.api.checks import problem
+from tests.serving import running_api
 
 
 def test_an_unknown_address_is_a_problem(api: httpx2.Client) -> None:
@@ -54,6 +55,13 @@ def test_other_sites_cannot_write(api: httpx2.Client) -> None:
     problem(api.post("/jobs/x/cancel", headers={"Origin": "null"}), 403, "cross_origin")
     problem(api.post("/jobs/x/cancel", headers={"Origin": own}), 404, "job_not_found")
     assert api.get("/jobs", headers={"Origin": "https://evil.example"}).status_code == 200
+
+
+def test_pages_behind_a_proxy_can_write(settings: Settings) -> None:
+    behind = settings.model_copy(update={"public_url": "https://soup.example.org"})
+    with running_api(behind) as url, httpx2.Client(base_url=url) as client:
+        problem(client.post("/jobs/x/cancel", headers={"Origin": "https://soup.example.org"}), 404, "job_not_found")
+        problem(client.post("/jobs/x/cancel", headers={"Origin": "https://example.org"}), 403, "cross_origin")
 
 
 def test_the_answer_names_the_address(api: httpx2.Client) -> None:
