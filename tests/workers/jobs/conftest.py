@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,12 +112,6 @@ class Bench:
     @property
     def log(self) -> Path:
         return self.folder / "jobs.log"
-
-
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[LocalCluster]:
-    with LocalCluster(cpus=4, object_store_bytes=200 * 2**20) as cluster:
-        yield cluster
 
 
 def make_bench(settings: Settings, cluster: LocalCluster, folder: Path) -> Bench:

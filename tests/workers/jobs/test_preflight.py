@@ -1,0 +1,80 @@
+"""Warnings before a search."""
+
+from pathlib import Path
+
+import pytest
+
+from service.errors import InvalidRequest
+from service.jobs.store import JobStore
+from service.settings import Settings
+from tests.workers.jobs.conftest import INGREDIENTS, Bench
+from workers.evaluation.scores import ModelScore, SetScore
+from workers.jobs.material import Material
+from workers.jobs.preflight import warn_of_chance, warn_of_collapse, warn_of_images
+from workers.jobs.scope import scope_of
+
+PAIRS = [(0, 1), (0, 2), (1, 2)]
+
+
+@pytest.fixture
+def store_bench(settings: Settings, job_store: JobStore, tmp_path: Path) -> Bench:
+    bench = Bench(settings, job_store, tmp_path)
+    bench.add_pantry()
+    return bench
+
+
+def material(bench: Bench, images: int = 60, **fields: object) -> Material:
+    job_id = bench.submit(adaptation_sets=[bench.add_set(images)], **fields)
+    return Material(bench.store.get(job_id).request, bench.settings)
+
+
+def model(correct: int, total: int = 42) -> ModelScore:
+    return ModelScore((SetScore(correct, total, total, 1.0),), finite=True, complete=True)
+
+
+@pytest.mark.parametrize(
+    ("images", "codes"),
+    [(4, ["few_images"]), (3, ["fewer_images_than_classes", "few_images"]), (60, ["few_images"]), (100, [])],
+)
+def test_few_images_are_told(store_bench: Bench, images: int, codes: list[str]) -> None:
+    assert [warning.code for warning in warn_of_images(material(store_bench, images))] == codes
+
+
+def test_an_ingredient_at_chance_level_is_named(store_bench: Bench) -> None:
+    warnings = warn_of_chance(material(store_bench), [model(40), model(11), model(0)])
+    assert [warning.code for warning in warnings] == ["chance_level_ingredient"] * 2
+    assert all(name in warning.message for name, warning in zip(INGREDIENTS[1:], warnings, strict=True))
+
+
+def test_a_collapsed_midpoint_names_its_ends() -> None:
+    ends, midpoints = [model(40), model(36), model(30)], [model(38), model(10), model(16)]
+    (warning,) = warn_of_collapse(INGREDIENTS, PAIRS, ends, midpoints)
+    assert warning.code == "collapsed_midpoint"
+    assert "'alpha'" in warning.message
+    assert "'gamma'" in warning.message
+
+
+def test_the_scope_covers_what_a_score_depends_on(store_bench: Bench) -> None:
+    same = [scope_of(material(store_bench), ["cpu"], 64), scope_of(material(store_bench, top_k=9), ["cpu"], 64)]
+    others = [
+        scope_of(material(store_bench, 100), ["cpu"], 64),
+        scope_of(material(store_bench, held_out_fraction=0.5), ["cpu"], 64),
+        scope_of(material(store_bench, seed=1), ["cpu"], 64),
+        scope_of(material(store_bench, precision="bfloat16"), ["cpu"], 64),
+        scope_of(material(store_bench, objective={"over_sets": "worst"}), ["cpu"], 64),
+        scope_of(material(store_bench), ["cuda"], 64),
+        scope_of(material(store_bench), ["cpu"], 32),
+    ]
+    assert same[0] == same[1]
+    assert len({*others, same[0]}) == len(others) + 1
+
+
+def test_a_replaced_pantry_is_refused(store_bench: Bench) -> None:
+    job_id = store_bench.submit()
+    store_bench.artifacts.remove(store_bench.artifacts.pantry("tiny"))
+    for folder in (store_bench.folder / "tiny").iterdir():
+        folder.rename(folder.with_name(f"old-{folder.name}"))
+    store_bench.add_pantry(perturbation=0.2)
+    with pytest.raises(InvalidRequest) as caught:
+        Material(store_bench.store.get(job_id).request, store_bench.settings)
+    assert caught.value.code == "pantry_changed"
