@@ -43,7 +43,7 @@ class LocalCluster:
         self.address = ""
         self.environment: dict[str, str] = {}
 
-    def start(self, timeout: float = 90.0) -> str:
+    def start(self, timeout: float = 150.0) -> str:
         """Start the head and return its address, ``127.0.0.1:port``.
 
         Whoever connects needs ``environment`` (the token) in its own environment; it is put into this process's here.
@@ -131,6 +131,9 @@ def _environment(folder: Path) -> dict[str, str]:
         # By default Ray has its workers yield to everything else on the machine.
         "RAY_worker_niceness": "0",
         "AUTOSCALER_METRIC_PORT": "0",
+        # Ray's own limits, 30 and 60 seconds, are too short on a machine that does much else.
+        "RAY_raylet_start_wait_time_s": "120",
+        "RAY_worker_register_timeout_seconds": "180",
     }
 
 
