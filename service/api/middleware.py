@@ -87,7 +87,7 @@ class SameOrigin:
 
     def _is_own(self, headers: Headers) -> bool:
         origin = headers.get("origin")
-        return origin is None or urlsplit(origin).netloc in {headers.get("host"), self.public_host or None}
+        return origin is None or origin.partition("://")[2] in {headers.get("host"), self.public_host or None}
 
 
 class Lingering:

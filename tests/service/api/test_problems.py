@@ -53,6 +53,7 @@ def test_other_sites_cannot_write(api: httpx2.Client) -> None:
     own = str(api.base_url).rstrip("/")
     problem(api.post("/jobs/x/cancel", headers={"Origin": "https://evil.example"}), 403, "cross_origin", "Origin")
     problem(api.post("/jobs/x/cancel", headers={"Origin": "null"}), 403, "cross_origin")
+    problem(api.post("/jobs/x/cancel", headers={"Origin": "http://["}), 403, "cross_origin")
     problem(api.post("/jobs/x/cancel", headers={"Origin": own}), 404, "job_not_found")
     assert api.get("/jobs", headers={"Origin": "https://evil.example"}).status_code == 200
 
