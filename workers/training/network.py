@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -30,8 +31,9 @@ def create_network(recipe: ModelRecipe, seed: int) -> nn.Module:
         torch.manual_seed(seed)
         arguments = {"in_chans": len(recipe.mean), "num_classes": len(recipe.label_names), **recipe.arguments}
         network: nn.Module = timm.create_model(recipe.architecture, **arguments)
+    published: dict[str, Any] = vars(network)["pretrained_cfg"]
     for key in _OTHER_WEIGHTS:
-        network.pretrained_cfg.pop(key, None)
+        published.pop(key, None)
     if recipe.channels_last:
         network = network.to(memory_format=torch.channels_last)
     return network
