@@ -12,6 +12,7 @@ from service.connection import connect
 from service.embedded.redis import EmbeddedRedis
 from service.jobs.store import JobStore
 from service.settings import Settings
+from tests.live import ROOT, LiveService, live_service
 
 MAY_SKIP = os.environ.get("SOUPSEARCH_TESTS_MAY_SKIP", "yes") != "no"
 """Whether a test may be skipped where Fashion-MNIST or Chromium is not installed; continuous integration says no."""
@@ -50,3 +51,12 @@ def settings(tmp_path: Path, redis_url: str) -> Settings:
 def job_store(settings: Settings) -> Iterator[JobStore]:
     with connect(settings) as client:
         yield JobStore(client, settings)
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
+    """The whole service, for all tests that need one, with the shipped ResNet pantry as ``fashion``."""
+    with live_service(tmp_path_factory.mktemp("live") / "data") as live:
+        added = live.cli("pantry", "add", "fashion", ROOT / "examples/pantries/fashion-resnet", "--url", live.url)
+        assert added.returncode == 0, added.stderr
+        yield live

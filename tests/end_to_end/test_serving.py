@@ -1,0 +1,67 @@
+"""The embedded service: what it listens on, what it leaves behind, how it goes on after a fault."""
+
+import json
+import os
+import signal
+import socket
+from pathlib import Path
+
+import httpx2
+import psutil
+import pytest
+
+from tests.live import ROOT, LiveService, live_service
+from tests.waiting import wait_until
+
+ADAPTATION_SET = ROOT / "examples/sets/fashion-rotation/adaptation.zip"
+
+
+def listening_addresses(service: LiveService) -> set[str]:
+    connections = [
+        connection
+        for process in [psutil.Process(service.process.pid), *service.descendants()]
+        for connection in process.net_connections("inet")
+    ]
+    return {connection.laddr.ip for connection in connections if connection.status == psutil.CONN_LISTEN}
+
+
+def test_nothing_listens_beyond_localhost(service: LiveService) -> None:
+    assert listening_addresses(service) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+
+
+@pytest.mark.slow
+def test_a_job_survives_the_api_and_nothing_is_left_after_a_stop(tmp_path: Path) -> None:
+    with live_service(tmp_path / "data") as service:
+        added = service.cli("pantry", "add", "fashion", ROOT / "examples/pantries/fashion-resnet", "--url", service.url)
+        assert added.returncode == 0, added.stderr
+        job_id = service.cli("adapt", ADAPTATION_SET, "--pantry", "fashion", "--no-wait").stdout.strip()
+        api = next(process for process in service.descendants() if "api" in process.cmdline()[3:5])
+        os.kill(api.pid, signal.SIGKILL)
+        job = wait_until(lambda: finished(service, job_id), timeout=240)
+        assert job["status"] == "succeeded"
+        family = service.descendants()
+    gone, alive = psutil.wait_procs(family, timeout=20)
+    assert not alive, [process.cmdline() for process in alive]
+    assert len(gone) == len(family)
+
+
+def finished(service: LiveService, job_id: str) -> dict[str, object] | None:
+    try:
+        job = httpx2.get(f"{service.url}/jobs/{job_id}", timeout=30).json()
+    except (httpx2.TransportError, json.JSONDecodeError):
+        return None
+    return dict(job) if job["is_terminal"] else None
+
+
+def test_a_taken_port_is_an_error_that_says_so(service: LiveService, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        run = service.cli("serve", "--port", port, "--data-dir", tmp_path / "other")
+    assert run.returncode == 1
+    assert "--port" in run.stderr
+
+
+def test_a_second_service_on_the_same_data_is_refused(service: LiveService) -> None:
+    run = service.cli("serve", "--port", "0", "--data-dir", service.data_dir)
+    assert run.returncode == 1
+    assert "SOUPSEARCH_DATA_DIR" in run.stderr
