@@ -1,0 +1,100 @@
+"""A supervisor as its own process. Its jobs here end, or never begin, without a Ray."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from service.errors import InvalidPantry
+from service.jobs.store import JobStore
+from service.jobs.supervisors import SupervisorRegistry
+from service.pantries.verification import request_verification
+from service.schemas.job import Job, JobStatus
+from service.settings import Settings
+from tests.waiting import wait_until
+from tests.workers.jobs.conftest import Bench, write_ingredient
+
+pytestmark = pytest.mark.slow
+
+PATIENCE = 600.0
+NO_RAY = "127.0.0.1:9"
+COMMAND = (
+    "from service.settings import Settings; from workers.supervisor.loop import run; run(Settings(_env_file=None))"
+)
+
+
+@pytest.fixture
+def bench(settings: Settings, job_store: JobStore, tmp_path: Path) -> Bench:
+    changes = {"ray_address": NO_RAY, "max_attempts": 2, "verify_timeout": PATIENCE}
+    bench = Bench(settings.model_copy(update=changes), job_store, tmp_path)
+    bench.add_pantry()
+    return bench
+
+
+@pytest.fixture
+def supervisor(bench: Bench) -> Iterator[subprocess.Popen[bytes]]:
+    values = bench.settings.model_dump(mode="json").items()
+    environment = os.environ | {f"SOUPSEARCH_{name.upper()}": str(value) for name, value in values}
+    with bench.log.open("ab") as output:
+        process = subprocess.Popen([sys.executable, "-c", COMMAND], env=environment, stdout=output, stderr=output)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def job_after(bench: Bench, job_id: str, status: JobStatus) -> Job:
+    return wait_until(lambda: job if (job := bench.store.get(job_id)).status is status else None, timeout=PATIENCE)
+
+
+def test_what_the_user_can_change_fails_the_job_at_once(bench: Bench, supervisor: subprocess.Popen[bytes]) -> None:
+    job_id = bench.submit()
+    bench.artifacts.remove(bench.artifacts.adaptation_set(bench.store.get(job_id).request.adaptation_sets[0]))
+    job = job_after(bench, job_id, JobStatus.FAILED)
+    assert job.error is not None
+    assert (job.error.code, job.error.attempts, job.attempt) == ("set_not_found", [], 1)
+    assert (bench.settings.data_dir / "logs" / f"{job_id}.1.log").is_file()
+
+
+def test_attempts_that_fail_are_counted_with_their_reasons(bench: Bench, supervisor: subprocess.Popen[bytes]) -> None:
+    job = job_after(bench, bench.submit(), JobStatus.FAILED)
+    assert job.error is not None
+    assert (job.error.code, job.attempt) == ("attempts_exhausted", 2)
+    assert len(job.error.attempts) == 2
+    assert all("no Ray cluster answers" in reason for reason in job.error.attempts)
+
+
+def test_sigterm_gives_the_job_back_and_ends_its_child(bench: Bench, supervisor: subprocess.Popen[bytes]) -> None:
+    job_id = bench.submit()
+    child = wait_until(lambda: psutil.Process(supervisor.pid).children(), timeout=PATIENCE)[0]
+    supervisor.send_signal(signal.SIGTERM)
+    assert supervisor.wait(timeout=60) == 0
+    job = bench.store.get(job_id)
+    assert (job.status, job.queue_position, job.error) == (JobStatus.QUEUED, 0, None)
+    assert not child.is_running()
+
+
+def test_a_killed_supervisor_takes_its_child_along(bench: Bench, supervisor: subprocess.Popen[bytes]) -> None:
+    bench.submit()
+    child = wait_until(lambda: psutil.Process(supervisor.pid).children(), timeout=PATIENCE)[0]
+    supervisor.kill()
+    supervisor.wait()
+    wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, timeout=60)
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+
+def test_it_lives_and_checks_pantries(bench: Bench, supervisor: subprocess.Popen[bytes]) -> None:
+    registry = SupervisorRegistry(bench.store.redis, bench.store.keys)
+    assert wait_until(registry.live, timeout=PATIENCE) == 1
+    staging = bench.settings.data_dir / "staging"
+    request_verification(bench.store.redis, bench.settings, write_ingredient(staging / "good", 0, 0.1))
+    bad = write_ingredient(staging / "bad", 0, 0.1)
+    config = bad / "config.json"
+    config.write_text(config.read_text().replace("vit_tiny_patch16_224", "vit_of_nobody"))
+    with pytest.raises(InvalidPantry) as caught:
+        request_verification(bench.store.redis, bench.settings, bad)
+    assert caught.value.code == "unknown_architecture"
