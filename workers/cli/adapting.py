@@ -54,13 +54,13 @@ def adapt(
     """
     from service.client import Client
     from workers.cli.sets import read_label_map, set_archives
-    from workers.cli.tables import follow, result_tables, show
+    from workers.cli.tables import follow
 
-    grid = {"lower": lower, "upper": upper, "step": step, "convex": convex}
-    request: dict[str, Any] = {
+    grid = {"lower": lower, "upper": upper, "step": step, "convex": convex} if strategy == "grid" else {}
+    request = {
         "pantry": pantry,
         "objective": {"over_sets": over_sets},
-        "search": {"strategy": strategy} | (grid if strategy == "grid" else {}),
+        "search": {"strategy": strategy} | grid,
         "precision": precision,
         "held_out_fraction": held_out,
         "seed": seed,
@@ -76,6 +76,12 @@ def adapt(
         if out is not None and job.result is not None:
             fetch_model(client, job.id, out)
             (out / "result.json").write_text(job.model_dump_json(indent=2))
+    _report(job, as_json=as_json)
+
+
+def _report(job: Any, *, as_json: bool) -> None:
+    from workers.cli.tables import result_tables, show
+
     if as_json:
         typer.echo(job.model_dump_json(indent=2))
     elif job.result is not None:
