@@ -1,6 +1,7 @@
 """This process as a driver of a Ray cluster."""
 
 import logging
+import socket
 
 import ray
 
@@ -8,6 +9,7 @@ from service.errors import Unavailable
 from service.settings import Settings
 
 NAMESPACE = "soupsearch"
+CONNECT_TIMEOUT = 10.0
 
 
 def connect(settings: Settings) -> None:
@@ -16,6 +18,7 @@ def connect(settings: Settings) -> None:
     The address is always given: a bare ``ray.init()`` may follow the stale address of a cluster that was killed.
     Raises Unavailable when no cluster answers.
     """
+    _check_reachable(settings.ray_address)
     try:
         ray.init(
             address=settings.ray_address,
@@ -25,5 +28,20 @@ def connect(settings: Settings) -> None:
             configure_logging=False,
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
-        msg = f"no Ray cluster answers at {settings.ray_address}: start one, or set SOUPSEARCH_RAY_ADDRESS ({error})"
-        raise Unavailable(msg, code="ray_unavailable") from error
+        raise _unreachable(settings.ray_address, error) from error
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself tries a dead address for minutes."""
+    host, _, port = address.rpartition(":")
+    if not port.isdigit() or "://" in address:
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT).close()
+    except OSError as error:
+        raise _unreachable(address, error) from error
+
+
+def _unreachable(address: str, error: Exception) -> Unavailable:
+    msg = f"no Ray cluster answers at {address}: start one, or set SOUPSEARCH_RAY_ADDRESS ({error})"
+    return Unavailable(msg, code="ray_unavailable")
