@@ -157,5 +157,9 @@ class PantryRecipe(_Section):
 
 
 def recipe_digest(*sections: BaseModel) -> str:
-    """The sha256 of recipe sections, in hexadecimal: equal when everything in them is."""
-    return hashlib.sha256("\n".join(section.model_dump_json() for section in sections).encode()).hexdigest()
+    """The sha256 of recipe sections, in hexadecimal: equal when everything in them is.
+
+    Fields left at their defaults do not count, so that an option added later does not change it.
+    """
+    texts = [section.model_dump_json(exclude_defaults=True) for section in sections]
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()

@@ -96,3 +96,7 @@ def test_digest_changes_with_every_section() -> None:
     assert digest == recipe_digest(tiny_pantry().model, training())
     assert digest != recipe_digest(recipe.model, training(seed=6))
     assert digest != recipe_digest(training(), recipe.model)
+
+
+def test_digest_leaves_out_defaults() -> None:
+    assert recipe_digest(training()) == recipe_digest(training(optimizer={"name": "sgd"}, ema_decay=None))

@@ -11,7 +11,7 @@ from tests.workers.training.recipes import FASHION_MNIST, LABEL_NAMES, fashion
 from workers.attacks.model import NormalizedModel
 from workers.data.idx import load_idx_folder
 from workers.training.pantry_build import RECORD, build_pantry
-from workers.training.recipe import PantryRecipe
+from workers.training.recipe import PantryRecipe, TrainingRecipe
 
 PANTRIES = Path("examples/pantries")
 NAMES = ("fashion-resnet", "fashion-vit")
@@ -37,7 +37,7 @@ def test_its_folder_says_how_it_was_trained(folder: Path) -> None:
     record = json.loads((folder / RECORD).read_text())
     recipe = PantryRecipe.load(Path("examples/recipes") / f"{folder.parent.name}.yaml")
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors", RECORD]
-    assert record["recipe"] == recipe.ingredients[folder.name].model_dump(mode="json")
+    assert TrainingRecipe.model_validate(record["recipe"]) == recipe.ingredients[folder.name]
     assert record["fine_tuned_from"] == (None if folder.name == "linf" else "linf")
     assert json.loads((folder / "config.json").read_text())["label_names"] == LABEL_NAMES
 
