@@ -12,7 +12,7 @@ from service.adaptation_sets.stored import StoredSet
 from service.api.services import Services
 from service.errors import InUse, InvalidRequest, SetNotFound
 from service.jobs.store import NewJob
-from service.schemas.job import Job, RequestEcho
+from service.schemas.job import Job, JobStatus, Progress, RequestEcho
 from service.schemas.pantry import Pantry
 from service.schemas.request import AdaptRequest, Grid
 
@@ -38,9 +38,17 @@ def admit(use: Services, request: AdaptRequest, upload: Path | None, idempotency
             ingredients=[ingredient.name for ingredient in pantry.ingredients],
         )
         submission = use.jobs.submit(NewJob(echo), idempotency_key=idempotency_key, body_digest=_digest(request, sets))
-    if submission.created:
-        use.metrics.accepted.inc()
-    return use.jobs.get(submission.job_id)
+    job = use.jobs.get(submission.job_id)
+    if not submission.created:
+        return job
+    use.metrics.accepted.inc()
+    return _as_accepted(job)
+
+
+def _as_accepted(job: Job) -> Job:
+    """The job as it was when it was accepted: a worker may have claimed it since."""
+    accepted = {"status": JobStatus.QUEUED, "is_terminal": False, "started_at": None, "attempt": 0}
+    return job.model_copy(update=accepted | {"queue_position": job.queue_position or 0, "progress": Progress()})
 
 
 def _check_sources(request: AdaptRequest, upload: Path | None) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 Rows = tuple[int, ...]
 
@@ -17,19 +18,28 @@ class Split:
 
 
 def split_images(accepted: Sequence[Sequence[int]], fraction: float, seed: int) -> Split:
-    """Hold out ``fraction`` of the images of each class (by the first accepted label), drawn with ``seed``.
+    """Hold out ``fraction`` of the images, rounded, in proportion to the classes (by first accepted label).
 
-    The number held out is rounded down in each class, so that every class keeps an image to select by.
+    Which images of a class is drawn with ``seed``. Every class keeps an image to select by.
     """
     rng = np.random.default_rng(seed)
     labels = np.array([labels[0] for labels in accepted])
+    classes, sizes = np.unique(labels, return_counts=True)
     held_out: list[int] = []
-    for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        held_out += rng.permutation(rows)[: int(fraction * len(rows))].tolist()
+    for label, count in zip(classes, _shares(sizes, round(fraction * len(labels))), strict=True):
+        held_out += rng.permutation(np.flatnonzero(labels == label))[:count].tolist()
     chosen = frozenset(held_out)
     selection = tuple(row for row in range(len(labels)) if row not in chosen)
     return Split(selection, tuple(sorted(held_out)))
+
+
+def _shares(sizes: NDArray[np.intp], total: int) -> list[int]:
+    """``total`` split in proportion to ``sizes``, each share less than its size: the largest remainders round up."""
+    exact = total * sizes / sizes.sum()
+    shares = np.minimum(exact.astype(int), sizes - 1)
+    while shares.sum() < total and (room := shares < sizes - 1).any():
+        shares[np.argmax(np.where(room, exact - shares, -np.inf))] += 1
+    return [int(share) for share in shares]
 
 
 def spread(rows: Rows, count: int) -> Rows:
