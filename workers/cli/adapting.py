@@ -122,7 +122,10 @@ def jobs(
     limit: Annotated[int, typer.Option(help="At most so many, newest first.", min=1, max=200)] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """List the jobs, newest first."""
+    """List the jobs, newest first.
+
+    Example: `soupsearch jobs --status running`
+    """
     from service.client import Client
     from workers.cli.tables import job_table, show
 
@@ -135,7 +138,10 @@ def jobs(
 
 
 def cancel(job_id: JobId, url: Url = DEFAULT_URL) -> None:
-    """Stop a job; the best soup so far is kept."""
+    """Stop a job; the best soup so far is kept.
+
+    Example: `soupsearch cancel ID`, with an id from `soupsearch jobs`
+    """
     from service.client import Client
 
     with Client(url) as client:

@@ -17,7 +17,10 @@ def demo(
     pantry: Annotated[str, typer.Option(help="A pantry in the examples.")] = "fashion-vit",
     shift: Annotated[str, typer.Option(help="A shift in the examples.")] = "fashion-low-contrast",
 ) -> None:
-    """Run the service, find a soup for 100 shifted images, score it on other images of the shift, stop the service."""
+    """Run the service, find a soup for 100 shifted images, score it on other images of the shift, stop the service.
+
+    Example: `soupsearch demo --shift fashion-rotation`, in a checkout
+    """
     from service.settings import Settings
     from workers.embedded.service import EmbeddedService
 

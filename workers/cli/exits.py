@@ -3,11 +3,13 @@
 from collections.abc import Callable
 
 import click
+from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
 from service.client import ApiError, UnreachableError
 from service.errors import SoupsearchError
+from service.settings import Settings
 
 REFUSED = 1
 UNREACHABLE = 3
@@ -22,15 +24,30 @@ def reported(run: Callable[[], object]) -> int:
     """Run a command and return its exit code, with errors that users can mend printed in a line."""
     try:
         run()
-    except SystemExit as exit_:
-        return exit_.code if isinstance(exit_.code, int) else REFUSED
-    except (ApiError, SoupsearchError, CommandError) as error:
+    except SystemExit as error:
+        return _exit_code(error)
+    except ValidationError as error:
+        if error.title != Settings.__name__:
+            raise
+        return _fail(_settings_problem(error), REFUSED)
+    except (ApiError, SoupsearchError, CommandError, OSError) as error:
         return _fail(str(error), REFUSED)
     except UnreachableError as error:
         return _fail(str(error), UNREACHABLE)
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted", INTERRUPTED)
     return 0
+
+
+def _exit_code(error: SystemExit) -> int:
+    if isinstance(error.code, str):
+        return _fail(error.code, REFUSED)
+    return error.code or 0
+
+
+def _settings_problem(error: ValidationError) -> str:
+    problems = (f"SOUPSEARCH_{'_'.join(map(str, each['loc'])).upper()}: {each['msg']}" for each in error.errors())
+    return "; ".join(problems)
 
 
 def _fail(message: str, code: int) -> int:

@@ -20,6 +20,8 @@ def gathered(arguments: Sequence[Path], config: Path | None) -> Iterator[dict[st
     with TemporaryDirectory(prefix="soupsearch-") as scratch:
         named: dict[str, Path] = {}
         for name, path in _named(arguments):
+            if Path(name).name != name:
+                raise CommandError(f"{name!r} cannot name an ingredient: use letters, digits, dot, dash, underscore")
             if name in named:
                 raise CommandError(f"two ingredients are called {name!r}: name one otherwise with NAME=DIR")
             named[name] = path if path.is_dir() else _converted(path, config, Path(scratch) / name)
@@ -50,7 +52,10 @@ def _named(arguments: Sequence[Path]) -> Iterator[tuple[str, Path]]:
 
 def _expanded(arguments: Sequence[Path]) -> list[Path]:
     if len(arguments) == 1 and arguments[0].is_dir() and not (arguments[0] / "config.json").exists():
-        return sorted(path for path in arguments[0].iterdir() if (path / "config.json").exists())
+        found = sorted(path for path in arguments[0].iterdir() if (path / "config.json").exists())
+        if not found:
+            raise CommandError(f"{arguments[0]} holds no timm folders: each has a config.json")
+        return found
     return list(arguments)
 
 

@@ -28,7 +28,10 @@ def evaluate(
     threads: Annotated[int, typer.Option(help="CPU threads; 0: all cores.", min=0)] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Score a model folder on labelled images, apart from any service: accuracy, its 95 % interval, likelihood."""
+    """Score a model folder on labelled images, apart from any service: accuracy, its 95 % interval, likelihood.
+
+    Example: `soupsearch evaluate model held_out.zip`
+    """
     from workers.cli.scoring import score_folder
     from workers.cli.sets import read_label_map, set_archives
 
@@ -55,7 +58,10 @@ def reproduce(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the soup made again to this file.")] = None,
 ) -> None:
-    """Make a soup again from the recipe in its file and compare the bytes."""
+    """Make a soup again from the recipe in its file and compare the bytes.
+
+    Example: `soupsearch reproduce model/model.safetensors`
+    """
     from workers.jobs.reproduce import reproduce as make_again
 
     reproduction = make_again(model, _pantry_folders(model, pantry))

@@ -53,7 +53,10 @@ def add(
     ] = None,
     url: Url = None,
 ) -> None:
-    """Add a pantry: 2 to 16 checkpoints of one architecture, checked whole, kept unchanged from then on."""
+    """Add a pantry: 2 to 16 checkpoints of one architecture, checked whole, kept unchanged from then on.
+
+    Example: `soupsearch pantry add fashion checkpoints/linf checkpoints/l2 clean=checkpoints/nominal`
+    """
     from workers.cli.ingredients import gathered, packed
 
     with gathered(folders, config) as ingredients:
@@ -71,7 +74,10 @@ def add(
 
 @app.command("list")
 def list_(url: Url = None, as_json: AsJson = False) -> None:
-    """List the pantries."""
+    """List the pantries.
+
+    Example: `soupsearch pantry list --url http://127.0.0.1:8000`
+    """
     from workers.cli.tables import pantry_table, show
 
     if url is None:
@@ -89,7 +95,10 @@ def list_(url: Url = None, as_json: AsJson = False) -> None:
 
 @app.command("show")
 def show_(name: PantryName, url: Url = None) -> None:
-    """Print a pantry as JSON: ingredients, digests, how each was trained."""
+    """Print a pantry as JSON: ingredients, digests, how each was trained.
+
+    Example: `soupsearch pantry show fashion`
+    """
     if url is None:
         pantry = _registry().get(name)
     else:
@@ -102,7 +111,10 @@ def show_(name: PantryName, url: Url = None) -> None:
 
 @app.command()
 def remove(name: PantryName, url: Url = None) -> None:
-    """Remove a pantry. Jobs that have ended keep their results and models."""
+    """Remove a pantry. Jobs that have ended keep their results and models.
+
+    Example: `soupsearch pantry remove fashion`
+    """
     if url is None:
         _refuse_beside_a_service()
         _registry().delete(name, in_use=lambda _: False)
@@ -127,6 +139,8 @@ def build(
     """Train all ingredients of a pantry: a robust base and its fine-tunes.
 
     What is finished stays; what was interrupted goes on where it was.
+
+    Example: `soupsearch pantry build examples/recipes/fashion-vit.yaml out/pantries`
     """
     from workers.cli.training import build_with_progress
 

@@ -34,7 +34,10 @@ def _end_with(parent: int | None) -> None:
 
 
 def serve(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
-    """Run everything on this machine: a private Redis, a local Ray, one worker and the API. Ctrl-C stops all of it."""
+    """Run everything on this machine: a private Redis, a local Ray, one worker and the API. Ctrl-C stops all of it.
+
+    Example: `soupsearch serve --port 8080 --data-dir ~/soups`
+    """
     from workers.embedded.service import EmbeddedService
 
     with EmbeddedService(_settings(host=host, port=port, data_dir=data_dir)) as service:
@@ -50,7 +53,10 @@ def api(
     parent: Parent = None,
     fd: Annotated[int | None, typer.Option(hidden=True, help="Listen on this inherited socket.")] = None,
 ) -> None:
-    """Run the HTTP API alone; it needs SOUPSEARCH_REDIS_URL and the data folder that the workers share."""
+    """Run the HTTP API alone; it needs SOUPSEARCH_REDIS_URL and the data folder that the workers share.
+
+    Example: `SOUPSEARCH_REDIS_URL=redis://redis:6379/0 SOUPSEARCH_DATA_DIR=/data soupsearch api`
+    """
     from service.api.server import serve as serve_api
 
     _end_with(parent)

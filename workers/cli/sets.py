@@ -37,7 +37,7 @@ def _zipped(folder: Path, target: Path) -> Path:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     if not files:
         raise CommandError(f"{folder} has no files: it must hold one folder for each class, with images in them")
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED, strict_timestamps=False) as archive:
         for file in files:
             archive.write(file, file.relative_to(folder))
     return target

@@ -1,7 +1,6 @@
 """Conversion of state_dict files into timm folders."""
 
 import json
-import pickle
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,7 +39,7 @@ def convert_state_dict(source: Path, config: Path, target: Path) -> None:
 def _loaded(source: Path) -> Any:
     try:
         return torch.load(source, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+    except Exception as error:  # broken bytes make torch raise whatever they cause
         raise ConversionError(
             f"{source} cannot be read as weights alone, and soupsearch runs no code from checkpoints: save its "
             f"state_dict with torch.save(model.state_dict(), ...) first ({type(error).__name__})"
@@ -54,13 +53,19 @@ def _tensors(content: Any, source: Path) -> dict[str, Tensor]:
             break
     if not isinstance(content, Mapping) or not content:
         raise ConversionError(f"{source} holds no state_dict: save the one of your model with torch.save")
-    strange = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
+    strange = [str(name) for name, value in content.items() if not _is_dense(value)]
     if strange:
-        raise ConversionError(f"{source} holds {strange[0]!r}, which is not a tensor: save the state_dict alone")
-    return {_bare(str(name)): value for name, value in content.items()}
+        raise ConversionError(f"{source} holds {strange[0]!r}, which is no dense tensor: save the state_dict alone")
+    return _bare({str(name): value.detach() for name, value in content.items()})
 
 
-def _bare(name: str) -> str:
+def _is_dense(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized
+
+
+def _bare(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Without the prefixes that all names share, in whatever order they were put on."""
     for prefix in PREFIXES:
-        name = name.removeprefix(prefix)
-    return name
+        if all(name.startswith(prefix) for name in tensors):
+            return _bare({name.removeprefix(prefix): tensor for name, tensor in tensors.items()})
+    return tensors

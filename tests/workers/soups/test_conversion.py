@@ -1,0 +1,139 @@
+"""Files of a state_dict as timm folders."""
+
+import json
+import os
+import pickle
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+from torch import nn
+
+from workers.soups.conversion import ConversionError, convert_state_dict
+
+CONFIG = {"architecture": "resnet18", "num_classes": 3}
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "architecture.json"
+    path.write_text(json.dumps(CONFIG))
+    return path
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+
+
+def converted(content: Any, config: Path) -> dict[str, torch.Tensor]:
+    source, target = config.parent / "checkpoint.pt", config.parent / "out" / "ingredient"
+    torch.save(content, source)
+    convert_state_dict(source, config, target)
+    assert json.loads((target / "config.json").read_text()) == CONFIG
+    return load_file(target / "model.safetensors")
+
+
+def assert_same(found: dict[str, torch.Tensor], state: dict[str, torch.Tensor]) -> None:
+    assert found.keys() == state.keys()
+    for name, tensor in state.items():
+        assert found[name].dtype == tensor.dtype
+        assert torch.equal(found[name], tensor)
+
+
+@pytest.mark.parametrize("key", [None, "state_dict", "model_state_dict", "model", "ema", "net"])
+def test_the_tensors_may_be_wrapped(key: str | None, config: Path, model: nn.Module) -> None:
+    state = model.state_dict()
+    content = state if key is None else {key: state, "epoch": 9, "args": {"lr": 0.1}}
+    assert_same(converted(content, config), state)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+def test_prefixes_of_wrapped_modules_are_taken_off(prefix: str, config: Path, model: nn.Module) -> None:
+    state = model.state_dict()
+    assert_same(converted({prefix + name: tensor for name, tensor in state.items()}, config), state)
+
+
+def test_a_prefix_that_not_all_share_belongs_to_the_model(config: Path) -> None:
+    state = {"module.weight": torch.ones(2), "head.weight": torch.zeros(2)}
+    assert_same(converted(state, config), state)
+
+
+def test_parameters_views_and_tied_tensors_are_written_whole(config: Path) -> None:
+    matrix = torch.arange(6.0).reshape(2, 3)
+    state = {"a": nn.Parameter(matrix), "transposed": matrix.T, "tied": matrix, "count": torch.tensor(7)}
+    found = converted(OrderedDict(state), config)
+    assert_same(found, {name: tensor.detach() for name, tensor in state.items()})
+
+
+class RunsCode:
+    """A pickle that would run a command where it is read."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (self.command,)
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+def test_a_pickle_with_code_in_it_is_refused_and_does_not_run(legacy: bool, config: Path) -> None:
+    source, trace = config.parent / "checkpoint.pt", config.parent / "ran"
+    content = {"weight": torch.ones(2), "extra": RunsCode(f"touch {trace}")}
+    torch.save(content, source, _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(ConversionError, match="runs no code"):
+        convert_state_dict(source, config, config.parent / "out")
+    assert not trace.exists()
+    assert not (config.parent / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"weight": torch.ones(2), "epoch": 3}, "'epoch', which is no dense tensor"),
+        ({"weight": torch.ones(2).to_sparse()}, "'weight', which is no dense tensor"),
+        ({}, "holds no state_dict"),
+        ({"state_dict": {}}, "holds no state_dict"),
+        ([torch.ones(2)], "holds no state_dict"),
+        (torch.ones(2), "holds no state_dict"),
+    ],
+)
+def test_what_is_no_state_dict_is_refused(content: Any, message: str, config: Path) -> None:
+    with pytest.raises(ConversionError, match=message):
+        converted(content, config)
+    assert not (config.parent / "out").exists()
+
+
+def test_a_whole_model_is_refused(config: Path, model: nn.Module) -> None:
+    with pytest.raises(ConversionError, match="state_dict"):
+        converted(model, config)
+
+
+def test_a_config_that_is_no_json_is_refused(config: Path) -> None:
+    config.write_text("architecture: resnet18")
+    torch.save({"weight": torch.ones(2)}, config.parent / "checkpoint.pt")
+    with pytest.raises(ConversionError, match="not a JSON file"):
+        convert_state_dict(config.parent / "checkpoint.pt", config, config.parent / "out")
+
+
+@settings(max_examples=60)
+@given(st.one_of(st.binary(max_size=60), st.binary(max_size=60).map(lambda tail: b"\x80\x02" + tail)))
+def test_no_bytes_bring_it_down(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    source = folder / "checkpoint.pt"
+    source.write_bytes(content)
+    with pytest.raises(ConversionError):
+        convert_state_dict(source, folder / "absent.json", folder / "out")
+
+
+def test_a_plain_pickle_is_refused(config: Path) -> None:
+    source = config.parent / "checkpoint.pt"
+    source.write_bytes(pickle.dumps({"weight": [1.0, 2.0]}))
+    with pytest.raises(ConversionError):
+        convert_state_dict(source, config, config.parent / "out")
