@@ -12,7 +12,7 @@ from workers.cli.exits import CommandError
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for result.json and model/; replaced.")] = Path("out/demo"),
+    out: Annotated[Path, typer.Option(help="Folder for result.json and model/, both replaced.")] = Path("out/demo"),
     examples: Annotated[Path, typer.Option(help="The examples folder of a checkout.")] = Path("examples"),
     pantry: Annotated[str, typer.Option(help="A pantry in the examples.")] = "fashion-vit",
     shift: Annotated[str, typer.Option(help="A shift in the examples.")] = "fashion-low-contrast",
@@ -28,8 +28,7 @@ def demo(
     for needed in (ingredients, images / "adaptation.zip", images / "held_out.zip"):
         if not needed.exists():
             raise CommandError(f"{needed} is missing: run the demo in a checkout, or pass --examples")
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
+    _make_room(out)
     typer.echo("starting Redis, Ray, one worker and the API ...")
     with (
         EmbeddedService(Settings(data_dir=out / "data", port=0)) as service,
@@ -43,6 +42,14 @@ def demo(
     shutil.rmtree(out / "data")
     _show(job.result, scores, shift)
     typer.echo(f"wrote {out / 'result.json'} and {out / 'model'}")
+
+
+def _make_room(out: Path) -> None:
+    """Remove what an earlier demo left in ``out``, and nothing else: the folder may be anyone's."""
+    for name in ("data", "model"):
+        shutil.rmtree(out / name, ignore_errors=True)
+    (out / "result.json").unlink(missing_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
 
 
 def _searched(client: Client, pantry: Path, archive: Path, out: Path) -> Any:
