@@ -4,7 +4,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Literal
 
-from service.errors import FencedOut, JobNotFound
+from service.errors import Expired, FencedOut, JobNotFound
 from service.jobs.records import Records
 from service.schemas.job import JobError, JobStatus
 from service.schemas.result import Result
@@ -58,7 +58,7 @@ class JobQueue(Records):
         lease_ms = round(1000 * (self.settings.lease if lease_s is None else lease_s))
         try:
             self._write("renew", job_id, attempt, lease_ms)
-        except (FencedOut, JobNotFound):
+        except (FencedOut, JobNotFound, Expired):
             return False
         return True
 

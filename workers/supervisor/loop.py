@@ -12,7 +12,7 @@ from types import FrameType
 import redis
 
 from service.connection import connect
-from service.errors import FencedOut, JobNotFound
+from service.errors import Expired, FencedOut, JobNotFound
 from service.jobs.queue import Claim
 from service.jobs.store import JobStore
 from service.settings import Settings
@@ -69,7 +69,7 @@ class Supervisor:
         _log.info("attempt %d at job %s", claim.attempt, claim.job_id)
         try:
             self._attempt(claim)
-        except (FencedOut, JobNotFound) as error:
+        except (FencedOut, JobNotFound, Expired) as error:
             _log.warning("attempt %d at job %s is void: %s", claim.attempt, claim.job_id, error)
 
     def _attempt(self, claim: Claim) -> None:

@@ -172,6 +172,7 @@ def test_ended_jobs_expire_and_are_remembered_for_a_while(job_store: JobStore) -
     for call in (job_store.get, job_store.version, job_store.points, job_store.cancel, job_store.delete):
         with pytest.raises(Expired):
             call(expired)
+    assert not job_store.renew(expired, 1)
     assert [each.id for each in job_store.list().items] == [kept]
     assert 0 < job_store.redis.ttl(job_store.keys.expired(expired)) <= job_store.settings.job_ttl
 
