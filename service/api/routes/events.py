@@ -27,7 +27,7 @@ router = APIRouter(tags=["jobs"])
 async def get_events(
     job_id: str,
     use: Use,
-    last_event_id: Annotated[str | None, Header(pattern=r"^[0-9]{1,20}(-[0-9]{1,20})?$")] = None,
+    last_event_id: Annotated[str | None, Header(pattern=r"^[0-9]{1,19}(-[0-9]{1,19})?$")] = None,
 ) -> Response:
     """Server-sent events `status`, `progress`, `point`, `best`, `warning`, and `end`, after which the stream ends.
 

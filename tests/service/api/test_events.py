@@ -76,8 +76,9 @@ def test_events_come_as_they_happen(api: httpx2.Client, job_id: str, driver: Dri
         assert [event["event"] for event in events][-1] == "end"
 
 
-def test_an_id_that_is_none_is_refused(api: httpx2.Client, job_id: str) -> None:
-    answer = api.get(f"/jobs/{job_id}/events", headers={"Last-Event-ID": "yesterday"})
+@pytest.mark.parametrize("last", ["yesterday", "9" * 20, "1-"])
+def test_an_id_that_is_none_is_refused(api: httpx2.Client, job_id: str, last: str) -> None:
+    answer = api.get(f"/jobs/{job_id}/events", headers={"Last-Event-ID": last})
     problem(answer, 422, "invalid_request", "last-event-id")
 
 
