@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from service.schemas.adaptation_set import LabelMap
 from service.schemas.base import Document, Name, Sha256
@@ -43,7 +43,12 @@ class Uniform(Document):
     strategy: Literal["uniform"] = "uniform"
 
 
-Search = Annotated[Grid | Uniform, Field(discriminator="strategy")]
+def _with_strategy(value: object) -> object:
+    """Bounds alone are a grid's."""
+    return {"strategy": "grid", **value} if isinstance(value, dict) else value
+
+
+Search = Annotated[Grid | Uniform, Field(discriminator="strategy"), BeforeValidator(_with_strategy)]
 
 
 class AdaptRequest(Document):

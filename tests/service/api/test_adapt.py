@@ -50,6 +50,14 @@ def test_parts_come_in_either_order(api: httpx2.Client) -> None:
     assert first == second
 
 
+def test_a_search_without_a_strategy_is_a_grid(api: httpx2.Client) -> None:
+    sets = [store_set(api)]
+    answer = api.post("/adapt", json={"pantry": "fashion", "adaptation_sets": sets, "search": {"convex": True}})
+    assert answer.status_code == 202
+    search = answer.json()["request"]["request"]["search"]
+    assert search == {"strategy": "grid", "lower": -0.4, "upper": 1.4, "step": 0.2, "convex": True}
+
+
 def test_stored_sets_are_named_in_json(api: httpx2.Client) -> None:
     sets = [store_set(api, seed) for seed in (1, 2)]
     answer = api.post(
