@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from platformdirs import user_data_path
 from pydantic import Field
@@ -29,7 +30,7 @@ class Settings(BaseSettings):
     ray_address: str = Field(default="auto", description="Address of the Ray cluster's head.")
     evaluators: int = Field(default=0, ge=0, le=1024, description="Evaluators; 0: one a GPU, or one without GPUs.")
     evaluator_threads: int = Field(default=0, ge=0, description="CPU threads of one evaluator; 0: cores / evaluators.")
-    evaluator_device: str = Field(default="auto", description="auto, cpu or cuda.")
+    evaluator_device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto, cpu or cuda.")
     batch_size: int = Field(default=256, ge=1, description="Images in one forward pass of an evaluator.")
     points_per_trial: int = Field(default=16, ge=1, description="Points that one Tune trial carries.")
     evaluator_cache_bytes: int = Field(
@@ -54,7 +55,9 @@ class Settings(BaseSettings):
     verify_timeout: float = Field(
         default=120.0, gt=0, description="Seconds that an upload of a pantry waits for a worker to check it."
     )
-    log_level: str = Field(default="info", description="debug, info, warning or error.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="debug, info, warning or error."
+    )
 
 
 @lru_cache
