@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,10 @@ def training(**changes: Any) -> TrainingRecipe:
     return TrainingRecipe.model_validate(ADVERSARIAL | changes)
 
 
-def tiny_pantry(**changes: Any) -> PantryRecipe:
+def tiny_pantry(folder: Path = FASHION_MNIST, **changes: Any) -> PantryRecipe:
     content = {
         "name": "tiny",
-        "data": {"folder": str(FASHION_MNIST), "max_images": 320},
+        "data": {"folder": str(folder), "max_images": 320},
         "model": TINY_MODEL,
         "base": {"linf": ADVERSARIAL},
         "fine_tunes": {"nominal": {**ADVERSARIAL, "adversary": None}},
@@ -50,6 +51,7 @@ def tiny_pantry(**changes: Any) -> PantryRecipe:
     return PantryRecipe.model_validate(content | changes)
 
 
+@cache
 def fashion(count: int) -> LabelledImages:
     return load_idx_folder(FASHION_MNIST, "test").first(count)
 
