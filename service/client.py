@@ -130,12 +130,7 @@ class Client:
 
     def download_model(self, job_id: str, target: Path) -> str:
         """Write the merged ``model.safetensors`` to ``target``, check it against its sha256 and return that."""
-        digest = self._download(f"/jobs/{job_id}/model", target)
-        expected = self._http.head(f"/jobs/{job_id}/model").headers.get("etag", "").strip('"')
-        if digest != expected:
-            target.unlink()
-            raise UnreachableError(f"the download has sha256 {digest}, not {expected}: try again")
-        return digest
+        return self._download(f"/jobs/{job_id}/model", target)
 
     def download_timm(self, job_id: str, target: Path) -> None:
         """Write the zip of a folder that ``timm.create_model("local-dir:...")`` loads to ``target``."""
@@ -160,17 +155,24 @@ class Client:
         self._call("DELETE", f"/pantries/{name}")
 
     def _download(self, path: str, target: Path) -> str:
+        """Write to a file beside ``target`` and rename: what was there stays until the download is whole."""
         digest = hashlib.sha256()
+        part = target.with_name(f"{target.name}.part")
         try:
-            with self._http.stream("GET", path) as answer, target.open("wb") as file:
+            with self._http.stream("GET", path) as answer:
                 if answer.is_error:
                     answer.read()
                     _checked(answer)
-                for chunk in answer.iter_bytes(CHUNK):
-                    digest.update(chunk)
-                    file.write(chunk)
+                with part.open("wb") as file:
+                    for chunk in answer.iter_bytes(CHUNK):
+                        digest.update(chunk)
+                        file.write(chunk)
+                _check_digest(answer, digest.hexdigest())
+            part.replace(target)
         except httpx2.TransportError as error:
             raise UnreachableError(f"the download from {self.url} broke off: {error}; try again") from error
+        finally:
+            part.unlink(missing_ok=True)
         return digest.hexdigest()
 
     def _call(self, method: str, path: str, **arguments: Any) -> Any:
@@ -180,6 +182,12 @@ class Client:
             raise UnreachableError(
                 f"no service answers at {self.url} ({error}): start one with `soupsearch serve`, or pass --url"
             ) from error
+
+
+def _check_digest(answer: httpx2.Response, digest: str) -> None:
+    expected = answer.headers.get("etag", "").strip('"')
+    if len(expected) == hashlib.sha256().digest_size * 2 and digest != expected:
+        raise UnreachableError(f"the download has sha256 {digest}, not {expected}: try again")
 
 
 def _parts(request: Mapping[str, Any], field: str, name: str, file: BinaryIO) -> list[tuple[str, tuple[Any, ...]]]:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from service.pantries.ingredients import FILES
 from workers.cli.exits import CommandError
 
 STATE_DICT_SUFFIXES = {".pt", ".pth", ".bin", ".tar"}
@@ -35,7 +36,7 @@ def packed(ingredients: dict[str, Path]) -> Iterator[Path]:
         target = Path(scratch) / "pantry.tar"
         with tarfile.open(target, "w") as archive:
             for name, folder in ingredients.items():
-                for file in sorted(path for path in folder.iterdir() if path.is_file()):
+                for file in (folder / kept for kept in FILES if (folder / kept).is_file()):
                     archive.add(file.resolve(), f"{name}/{file.name}")
         yield target
 

@@ -86,9 +86,9 @@ def score_folder(
         torch.set_num_threads(threads)
     try:
         model = load_folder(folder)
-        images = encoded_set(folder, archive, label_map)
     except (RuntimeError, OSError, ValueError) as error:
         raise CommandError(f"timm cannot load {folder}: {error}") from error
+    images = encoded_set(folder, archive, label_map)
     with Progress(console=Console(stderr=True), disable=quiet) as progress:
         bar = progress.add_task("scoring", total=len(images))
         detail = score_model(model, images, on_batch=lambda done: progress.update(bar, completed=done))

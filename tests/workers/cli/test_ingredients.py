@@ -82,10 +82,12 @@ def test_a_state_dict_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 
 def test_the_upload_holds_a_folder_for_each_ingredient(tmp_path: Path) -> None:
     folder = timm_folder(tmp_path / "epoch-90")
-    (folder / "link.txt").symlink_to(folder / "config.json")
+    (folder / "optimizer.pt").write_bytes(b"of no use in a pantry")
+    (folder / "config.json").rename(tmp_path / "blob")
+    (folder / "config.json").symlink_to(tmp_path / "blob")
     with packed({"clean": folder}) as archive, tarfile.open(archive) as content:
         members = {member.name: member for member in content}
-        assert set(members) == {"clean/config.json", "clean/model.safetensors", "clean/link.txt"}
+        assert set(members) == {"clean/config.json", "clean/model.safetensors"}
         assert all(member.isreg() for member in members.values())
         weights = content.extractfile("clean/model.safetensors")
         assert weights is not None
