@@ -17,7 +17,6 @@ from urllib.parse import quote
 
 import redis
 
-from service.embedded import launch
 from service.errors import Unavailable
 
 SOCKET_PATH_LIMIT = 100
@@ -186,7 +185,7 @@ class EmbeddedRedis:
         }
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
         self._process = subprocess.Popen(
-            [sys.executable, launch.__file__, str(os.getpid()), program, *arguments],
+            [sys.executable, "-m", "service.embedded.launch", str(os.getpid()), program, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -27,7 +27,7 @@ def _settings(**given: Any) -> Settings:
 
 
 def _end_with(parent: int | None) -> None:
-    from workers.parent_death import die_with_parent
+    from service.parent_death import die_with_parent
 
     if parent is not None:
         die_with_parent(parent)

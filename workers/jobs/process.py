@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import NoReturn
 
-from workers.parent_death import die_with_parent
+from service.parent_death import die_with_parent
 
 _log = logging.getLogger(__name__)
 SUPERSEDED = 3

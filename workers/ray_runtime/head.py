@@ -2,7 +2,7 @@
 
 import sys
 
-from workers.parent_death import die_with_parent
+from service.parent_death import die_with_parent
 
 
 def main() -> None:
