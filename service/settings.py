@@ -59,6 +59,10 @@ class Settings(BaseSettings):
         default="info", description="debug, info, warning or error."
     )
 
+    def environment(self) -> dict[str, str]:
+        """The variables with which another process has the same settings."""
+        return {f"SOUPSEARCH_{name.upper()}": str(value) for name, value in self.model_dump(mode="json").items()}
+
 
 @lru_cache
 def get_settings() -> Settings:

@@ -20,7 +20,7 @@ class ServiceProcess:
     ) -> None:
         self.name = name
         self._command = [sys.executable, "-m", "workers.cli.main", name, "--parent", str(os.getpid()), *arguments]
-        self._environment = os.environ | _as_environment(settings)
+        self._environment = os.environ | settings.environment()
         self._log = log
         self._inherited = inherited
         self._process: subprocess.Popen[bytes] | None = None
@@ -70,7 +70,3 @@ class ServiceProcess:
     def last_lines(self, count: int = 20) -> str:
         """The end of its log."""
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-count:]) if self._log.exists() else ""
-
-
-def _as_environment(settings: Settings) -> dict[str, str]:
-    return {f"SOUPSEARCH_{name.upper()}": str(value) for name, value in settings.model_dump(mode="json").items()}

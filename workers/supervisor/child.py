@@ -22,12 +22,11 @@ class Child:
     def __init__(self, claim: Claim, settings: Settings) -> None:
         self.log = settings.data_dir / "logs" / f"{claim.job_id}.{claim.attempt}.log"
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        environment = {f"SOUPSEARCH_{name.upper()}": str(value) for name, value in settings.model_dump().items()}
         identity = ["--job", claim.job_id, "--attempt", str(claim.attempt), "--parent", str(os.getpid())]
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "workers.jobs.process", *identity],
-                env=os.environ | environment,
+                env=os.environ | settings.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -87,8 +87,7 @@ class Bench:
         claim = self.store.claim("tests")
         assert claim is not None
         assert claim.job_id == job_id
-        values = self.settings.model_copy(update=changes).model_dump(mode="json")
-        environment = {f"SOUPSEARCH_{name.upper()}": str(value) for name, value in values.items()}
+        environment = self.settings.model_copy(update=changes).environment()
         command = [sys.executable, "-m", "workers.jobs.process", "--job", job_id, "--attempt", str(claim.attempt)]
         with self.log.open("ab") as output:
             return subprocess.Popen(command, env=os.environ | environment, stdout=output, stderr=subprocess.STDOUT)

@@ -38,8 +38,7 @@ def bench(settings: Settings, job_store: JobStore, tmp_path: Path) -> Bench:
 
 @pytest.fixture
 def supervisor(bench: Bench) -> Iterator[subprocess.Popen[bytes]]:
-    values = bench.settings.model_dump(mode="json").items()
-    environment = os.environ | {f"SOUPSEARCH_{name.upper()}": str(value) for name, value in values}
+    environment = os.environ | bench.settings.environment()
     with bench.log.open("ab") as output:
         process = subprocess.Popen([sys.executable, "-c", COMMAND], env=environment, stdout=output, stderr=output)
     yield process
