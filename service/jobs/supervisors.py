@@ -1,7 +1,5 @@
 """Which supervisors live."""
 
-import time
-
 import redis
 
 from service.jobs.keys import Keys
@@ -11,7 +9,7 @@ SILENCE = 10.0
 
 
 class SupervisorRegistry:
-    """Supervisors that said within the last ``SILENCE`` seconds that they live."""
+    """Supervisors that said within the last ``SILENCE`` seconds, by the clock of Redis, that they live."""
 
     def __init__(self, client: redis.Redis, keys: Keys) -> None:
         self._redis = client
@@ -19,7 +17,7 @@ class SupervisorRegistry:
 
     def beat(self, supervisor_id: str) -> None:
         """Note that the supervisor lives, and forget those that fell silent."""
-        now = time.time()
+        now = self._now()
         with self._redis.pipeline() as pipeline:
             pipeline.zadd(self._keys.supervisors, {supervisor_id: now})
             pipeline.zremrangebyscore(self._keys.supervisors, 0, now - 10 * SILENCE)
@@ -31,9 +29,13 @@ class SupervisorRegistry:
 
     def live(self) -> int:
         """Number of supervisors that live."""
-        return int(self._redis.zcount(self._keys.supervisors, time.time() - SILENCE, "+inf"))
+        return int(self._redis.zcount(self._keys.supervisors, self._now() - SILENCE, "+inf"))
 
     def lives_on(self, host: str) -> bool:
         """Whether a supervisor whose id begins with the name of the machine ``host`` lives."""
-        living = self._redis.zrangebyscore(self._keys.supervisors, time.time() - SILENCE, "+inf")
+        living = self._redis.zrangebyscore(self._keys.supervisors, self._now() - SILENCE, "+inf")
         return any(str(supervisor).rpartition("-")[0].rpartition("-")[0] == host for supervisor in living)
+
+    def _now(self) -> float:
+        seconds, microseconds = self._redis.time()
+        return float(seconds + microseconds / 1e6)
