@@ -47,7 +47,7 @@ class Finalizer:
         is_cancelled: Callable[[], bool],
         url: str,
     ) -> Result:
-        """Merge, write, score the written file and store it; the held-out scores are left out when cancelled.
+        """Merge, write, score the written file and store it; the held-out scores are left out when cancelled meanwhile.
 
         Raises NoFiniteSoup when no point has a score, StorageFull.
         """
@@ -58,7 +58,7 @@ class Finalizer:
         with self.store.staging() as folder:
             merged = write_winner(self.material, best, folder)
             score = self._score_file(merged)
-            held_out = None if is_cancelled() else self._held_out(merged)
+            held_out = self._held_out(merged, is_cancelled)
             model = merged.commit(self.store, url)
         return Result(
             weights=self._named(best),
@@ -91,15 +91,28 @@ class Finalizer:
 
         return self.pool.score(self.token, task, arrays_of, [[1.0]], detail=True)
 
-    def _held_out(self, merged: MergedFile) -> HeldOut | None:
+    def _held_out(self, merged: MergedFile, is_cancelled: Callable[[], bool]) -> HeldOut | None:
         images = sum(len(each.split.held_out) for each in self.material.sets)
-        if not all(each.split.held_out for each in self.material.sets):
+        if is_cancelled() or not all(each.split.held_out for each in self.material.sets):
             return None
         (soup,) = self._score(merged, self.material.held_out(merged.stack_key))
-        rows = np.eye(len(self.material.names)).tolist()
-        ones = self.pool.score(self.token, self.material.held_out(), self.material.arrays_of, rows, detail=True)
+        ones = self._held_out_ingredients(is_cancelled)
+        if ones is None:
+            return None
         ingredients = {name: self._document(one) for name, one in zip(self.material.names, ones, strict=True)}
         return HeldOut(images=images, soup=self._document(soup), ingredients=ingredients)
+
+    def _held_out_ingredients(self, is_cancelled: Callable[[], bool]) -> list[ModelScore] | None:
+        """Scores of all ingredients, one an evaluator at a time; None when cancelled in between."""
+        rows = np.eye(len(self.material.names)).tolist()
+        task, width = self.material.held_out(), len(self.pool.names)
+        scores: list[ModelScore] = []
+        for first in range(0, len(rows), width):
+            if is_cancelled():
+                return None
+            batch = rows[first : first + width]
+            scores += self.pool.score(self.token, task, self.material.arrays_of, batch, detail=True)
+        return scores
 
     def _baselines(self, preflight: Preflight) -> Baselines:
         scores = preflight.baselines
