@@ -2,12 +2,12 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, StrictInt, StrictStr
 
 from service.schemas.base import Document, Sha256, Timestamp
 
-ModelClass = int | str
-"""A class of the model: its index, or its label name."""
+ModelClass = StrictInt | StrictStr
+"""A class of the model: its index, or its label name; strict, for `true` is no index."""
 
 LabelMap = dict[Annotated[str, Field(min_length=1)], ModelClass | Annotated[list[ModelClass], Field(min_length=1)]]
 """Class of the set to the model's class or classes; a coarse class is scored by the mean softmax over its classes."""

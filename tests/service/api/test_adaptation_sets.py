@@ -64,6 +64,8 @@ def test_a_set_is_refused_and_nothing_kept(api: httpx2.Client, files: Files) -> 
     problem(add(api, zip_of({})), 422, "no_images")
     problem(add(api, image_zip(), {"label_map": {"Bag": 1}}), 422, "unknown_class")
     problem(add(api, image_zip(), {"label_map": 5}), 422, "invalid_request", "label_map")
+    problem(add(api, image_zip(), {"label_map": {"Bag": True, "Coat": 0}}), 422, "invalid_request")
+    problem(add(api, image_zip(), {"label_map": {"Bag": [1.0], "Coat": 0}}), 422, "invalid_request")
     problem(add(api, b"x" * 250_000), 413, "too_large")
     problem(api.post("/adaptation-sets", json={}), 415, "unsupported_media_type")
     problem(api.post("/adaptation-sets", files={"request": (None, "{}")}), 400, "malformed_body", "adaptation_set")
