@@ -7,7 +7,7 @@ from starlette.concurrency import run_in_threadpool
 
 from service.api.examples import EVENTS
 from service.api.openapi import problems, raw_answer
-from service.api.routes.jobs import NO_JOB
+from service.api.routes.jobs import GONE_JOB, NO_JOB
 from service.api.services import Use
 from service.api.streams import event_stream
 from service.errors import InvalidRequest
@@ -21,7 +21,9 @@ router = APIRouter(tags=["jobs"])
     summary="Watch a job",
     responses=raw_answer(200, "Server-sent events.", "text/event-stream", EVENTS)
     | problems(
-        NO_JOB, InvalidRequest("Last-Event-ID: String should match pattern '^[0-9]+-[0-9]+$'.", param="last-event-id")
+        NO_JOB,
+        GONE_JOB,
+        InvalidRequest("Last-Event-ID: String should match pattern '^[0-9]+-[0-9]+$'.", param="last-event-id"),
     ),
 )
 async def get_events(

@@ -8,13 +8,14 @@ from service.api.conditional import json_response
 from service.api.examples import CANCELLING_JOB, JOB_PAGE, SUCCEEDED_JOB
 from service.api.openapi import answer, bare, problems
 from service.api.services import Use
-from service.errors import InvalidRequest, JobNotFinished, JobNotFound
+from service.errors import Expired, InvalidRequest, JobNotFinished, JobNotFound
 from service.schemas.job import Job, JobPage, JobStatus
 
 router = APIRouter(tags=["jobs"])
 
 POLL_SECONDS = {JobStatus.QUEUED: 2}
 NO_JOB = (JobNotFound, "There is no job '01k9zq3v7m4t'. It may have expired; GET /jobs lists those that are kept.")
+GONE_JOB = (Expired, "Job '01k9zq3v7m4t' ended more than 604800 s ago and was removed. Submit it again.")
 
 
 def retry_after(job: Job) -> dict[str, str]:
@@ -50,7 +51,7 @@ def list_jobs(
         200, "The job.", SUCCEEDED_JOB, ETag="Changes with the job.", Retry_After="Seconds, until the job has ended."
     )
     | bare(304, "The job is as If-None-Match says.")
-    | problems(NO_JOB),
+    | problems(NO_JOB, GONE_JOB),
 )
 def get_job(job_id: str, request: Request, use: Use) -> Response:
     """The job as it is now. With `If-None-Match`, 304 and no body until it changes: cheap to poll."""
@@ -63,7 +64,7 @@ def get_job(job_id: str, request: Request, use: Use) -> Response:
     response_model=Job,
     status_code=202,
     summary="Cancel a job",
-    responses=answer(202, "The job; it may still be `cancelling`.", CANCELLING_JOB) | problems(NO_JOB),
+    responses=answer(202, "The job; it may still be `cancelling`.", CANCELLING_JOB) | problems(NO_JOB, GONE_JOB),
 )
 def cancel_job(job_id: str, use: Use) -> Job:
     """A waiting job is cancelled at once; a running one stops within seconds and keeps its best soup so far.
@@ -78,7 +79,7 @@ def cancel_job(job_id: str, use: Use) -> Job:
     status_code=204,
     summary="Delete a job that has ended",
     responses=bare(204, "Deleted, with its points, events and model.")
-    | problems(NO_JOB, (JobNotFinished, "Job '01k9zq3v7m4t' is running. Cancel it, then delete it.")),
+    | problems(NO_JOB, GONE_JOB, (JobNotFinished, "Job '01k9zq3v7m4t' is running. Cancel it, then delete it.")),
 )
 def delete_job(job_id: str, use: Use) -> None:
     """Remove the job, its points and events; its model goes when no other job has made the same one."""

@@ -11,7 +11,7 @@ from starlette.responses import StreamingResponse
 
 from service.api.examples import POINT_PAGE, POINTS_CSV
 from service.api.openapi import Responses, answer, problems, raw_answer
-from service.api.routes.jobs import NO_JOB
+from service.api.routes.jobs import GONE_JOB, NO_JOB
 from service.api.services import Use
 from service.errors import InvalidRequest
 from service.schemas.job import Point, PointPage
@@ -67,7 +67,7 @@ def csv_lines(points: Iterable[Point], ingredients: Sequence[str]) -> Iterator[s
     response_model=PointPage,
     summary="List every soup tried",
     responses=PAGES
-    | problems(NO_JOB, InvalidRequest("limit: Input should be less than or equal to 10000.", param="limit")),
+    | problems(NO_JOB, GONE_JOB, InvalidRequest("limit: Input should be less than or equal to 10000.", param="limit")),
 )
 def get_points(job_id: str, use: Use, page: Annotated[Page, Depends()]) -> Response:
     """Points in the search's own order, as they are so far; with `Accept: text/csv` or `format=csv` all in one."""

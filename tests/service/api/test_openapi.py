@@ -82,6 +82,14 @@ def test_every_problem_is_a_problem_document(document: dict[str, Any]) -> None:
                     assert str(example["status"]) == status, name
 
 
+def test_a_job_that_was_removed_is_told_by_every_call_on_one(document: dict[str, Any]) -> None:
+    calls = {name: call["responses"] for name, call in operations(document) if name.endswith("/{job_id}")}
+    calls |= {name: call["responses"] for name, call in operations(document) if "/jobs/{job_id}/" in name}
+    pages = {"GET /jobs/{job_id}/view"}
+    assert len(calls) >= 8
+    assert {name for name, responses in calls.items() if "410" not in responses} - pages == set()
+
+
 def test_the_schemas_are_valid(document: dict[str, Any]) -> None:
     for schema in document["components"]["schemas"].values():
         Draft202012Validator.check_schema(schema)
