@@ -136,16 +136,13 @@ class Driver:
     def _result(self, *, partial: bool) -> Result:
         names = self.job.request.ingredients
         scores = dict(zip(names, np.linspace(0.78, 0.70, len(names)).round(2).tolist(), strict=True))
-        top = [
-            ScoredSoup(weights=self.named(p.weights), score=p.score or 0.0, nll=p.nll, interval=_interval(p.score or 0))
-            for p in self.ranked()[:5]
-        ]
+        top = [ScoredSoup(weights=self.named(p.weights), score=p.score or 0.0, nll=p.nll) for p in self.ranked()[:5]]
         return Result(
             weights=top[0].weights,
             metric="accuracy",
             score=top[0].score,
             nll=top[0].nll,
-            interval=top[0].interval,
+            interval=_interval(top[0].score),
             partial=partial,
             held_out=HeldOut(
                 images=500, soup=_score(0.85), ingredients={n: _score(s - 0.02) for n, s in scores.items()}

@@ -94,8 +94,8 @@ RESULT = Result(
     interval=(0.79, 0.92),
     per_set={SET_ID: _score(0.86, 0.41)},
     top=[
-        ScoredSoup(weights=_soup(*WEIGHTS), score=0.86, nll=0.41, interval=(0.79, 0.92)),
-        ScoredSoup(weights=_soup(0.0, -0.2, 0.4, 0.8), score=0.85, nll=0.43, interval=(0.78, 0.91)),
+        ScoredSoup(weights=_soup(*WEIGHTS), score=0.86, nll=0.41),
+        ScoredSoup(weights=_soup(0.0, -0.2, 0.4, 0.8), score=0.85, nll=0.43),
     ],
     baselines=Baselines(
         ingredients={name: _score(score, 0.9) for name, score in zip(NAMES, (0.71, 0.74, 0.76, 0.69), strict=True)},
@@ -151,7 +151,7 @@ SUCCEEDED_JOB = QUEUED_JOB.model_copy(
         "finished_at": BEGIN + timedelta(seconds=22),
         "expires_at": BEGIN + timedelta(days=7),
         "progress": Progress(done=480, total=480, images=48_000, rate=25.0),
-        "best": Best(weights=_soup(*WEIGHTS), score=0.86, nll=0.41, interval=(0.79, 0.92)),
+        "best": Best(weights=_soup(*WEIGHTS), score=0.86, nll=0.41),
         "result": RESULT,
     }
 )

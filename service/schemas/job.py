@@ -44,7 +44,6 @@ class Best(Document):
     weights: dict[Name, float]
     score: float
     nll: float | None = None
-    interval: tuple[float, float] | None = None
 
 
 class JobWarning(Document):

@@ -13,10 +13,12 @@ class Score(Document):
     interval: tuple[float, float] | None = Field(default=None, description="95 % bootstrap interval over images.")
 
 
-class ScoredSoup(Score):
-    """One soup on the selection images."""
+class ScoredSoup(Document):
+    """One soup on the selection images, as the search scored it."""
 
     weights: dict[Name, float]
+    score: float
+    nll: float | None = None
     floored_channels: int = 0
 
 
@@ -39,7 +41,7 @@ class PairedTest(Document):
 
 
 class HeldOut(Document):
-    """The winner and the best ingredient on images that took no part in the selection."""
+    """The winner and each ingredient on images that took no part in the selection."""
 
     images: int
     soup: Score
@@ -75,7 +77,10 @@ class Result(Document):
     nll: float | None = None
     interval: tuple[float, float] | None = None
     per_set: dict[Sha256, Score] = Field(default_factory=dict)
-    partial: bool = Field(default=False, description="True when the job was cancelled: the best of what was tried.")
+    partial: bool = Field(
+        default=False,
+        description="True when not every soup was tried, as the job was cancelled: the best of those tried.",
+    )
     floored_channels: int = 0
     held_out: HeldOut | None = None
     top: list[ScoredSoup]
