@@ -8,7 +8,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from service.api.problems import PROBLEM_MEDIA_TYPE, make_problem
+from service.api.problems import PROBLEM_MEDIA_TYPE, UNAVAILABLE, make_problem
 from service.errors import SoupsearchError, Unavailable
 from service.schemas.adaptation_set import AdaptationSetRequest
 from service.schemas.pantry import PantryRequest
@@ -61,9 +61,6 @@ def problems(*errors: tuple[type[SoupsearchError], str] | SoupsearchError) -> Re
     for error in (*(_instance(each) for each in errors), Unavailable(UNAVAILABLE, code="job_store_unavailable")):
         _add(answers, error)
     return answers
-
-
-UNAVAILABLE = "The job store does not answer. Nothing was changed; try again in a moment."
 
 
 def _instance(error: tuple[type[SoupsearchError], str] | SoupsearchError) -> SoupsearchError:

@@ -18,6 +18,10 @@ from service.schemas.problem import Problem
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 2
+UNAVAILABLE = (
+    "The job store does not answer. Try again in a moment. A change asked for may have been made all the same: repeat "
+    "a request to adapt with the same Idempotency-Key."
+)
 
 CODES: Mapping[int, str] = {
     400: "malformed_request",
@@ -118,10 +122,9 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
 
 
 async def on_redis_error(request: Request, error: Exception) -> Response:
-    """Redis does not answer, or does not take the write: nothing was lost, so the caller may try again."""
+    """Redis does not answer, or does not take the write; it may have taken it and only the answer was lost."""
     logger.warning("Redis: %s", error)
-    detail = "The job store does not answer. Nothing was changed; try again in a moment."
-    return respond(request, Unavailable(detail, code="job_store_unavailable"))
+    return respond(request, Unavailable(UNAVAILABLE, code="job_store_unavailable"))
 
 
 async def on_os_error(request: Request, error: Exception) -> Response:
