@@ -9,6 +9,7 @@ import anyio
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
+from service.api.known_hosts import KnownHosts
 from service.api.metrics import Measured
 from service.api.middleware import Lingering, ProblemsOnly, SafeHeaders, SameOrigin
 from service.api.openapi import install_openapi
@@ -55,6 +56,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     install_problems(app)
     install_openapi(app)
     app.add_middleware(SameOrigin, public_url=services.settings.public_url)
+    app.add_middleware(KnownHosts, host=services.settings.host, public_url=services.settings.public_url)
     for middleware in (ProblemsOnly, Lingering, SafeHeaders):
         app.add_middleware(middleware)
     app.add_middleware(Measured, metrics=services.metrics)

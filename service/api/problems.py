@@ -30,7 +30,6 @@ CODES: Mapping[int, str] = {
     413: "too_large",
     415: "unsupported_media_type",
     416: "range_not_satisfiable",
-    421: "unknown_host",
 }
 
 ADVICE: Mapping[int, str] = {

@@ -30,7 +30,7 @@ def test_a_failure_of_the_service_tells_nothing_of_its_inside(
 
     app = create_app(settings)
     monkeypatch.setattr(app.state.services, "__dict__", {**app.state.services.__dict__, "pantries": None})
-    with TestClient(app, raise_server_exceptions=False) as client:
+    with TestClient(app, "http://localhost", raise_server_exceptions=False) as client:
         answer = client.get("/pantries")
     assert answer.status_code == 500
     assert answer.headers["content-type"] == "application/problem+json"

@@ -57,7 +57,7 @@ def test_what_a_killed_process_leaves_is_swept(
     address = urlsplit(first_line(process))
     with socket.create_connection((address.hostname, address.port), timeout=30) as connection:
         connection.sendall(
-            b"POST /adapt HTTP/1.1\r\nHost: test\r\nContent-Type: multipart/form-data; boundary=soup\r\n"
+            b"POST /adapt HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=soup\r\n"
             b"Content-Length: 150000\r\n\r\n"
             b'--soup\r\nContent-Disposition: form-data; name="adaptation_set"; filename="a.zip"\r\n\r\n' + b"x" * 50_000
         )

@@ -30,7 +30,12 @@ TAIL = f"\r\n--{BOUNDARY}--\r\n".encode()
 
 
 def headers(*more: str, path: str = "/adapt") -> bytes:
-    lines = [f"POST {path} HTTP/1.1", "Host: test", f"Content-Type: multipart/form-data; boundary={BOUNDARY}", *more]
+    lines = [
+        f"POST {path} HTTP/1.1",
+        "Host: localhost",
+        f"Content-Type: multipart/form-data; boundary={BOUNDARY}",
+        *more,
+    ]
     return "\r\n".join([*lines, "", ""]).encode()
 
 
