@@ -18,10 +18,10 @@ Shift = tuple[str, int, TableName]
 """Name of a corruption, its severity and its table."""
 
 SHIFTS: Mapping[str, Shift] = {
-    "low-contrast": ("low_contrast", 4, "imagenet"),
-    "gaussian-noise": ("gaussian_noise", 4, "imagenet"),
-    "rotation": ("rotation", 2, "imagenet"),
-    "salt-and-pepper": ("salt_and_pepper", 4, "imagenet"),
+    "low-contrast": ("low_contrast", 3, "imagenet"),
+    "gaussian-noise": ("gaussian_noise", 5, "imagenet"),
+    "rotation": ("rotation", 3, "imagenet"),
+    "salt-and-pepper": ("salt_and_pepper", 5, "imagenet"),
 }
 """The shifts of the shipped sets; no ingredient of the shipped pantries was trained on any of them."""
 

@@ -127,9 +127,9 @@ def test_rotation_turns_to_both_sides(garments: NDArray[np.uint8]) -> None:
     assert len({image.tobytes() for image in turned}) == 2
 
 
-def test_low_contrast_moves_towards_mid_grey() -> None:
+def test_low_contrast_squeezes_the_range() -> None:
     image = np.array([[0, 255]], np.uint8)
-    assert corrupt(image, "low_contrast", 4, np.random.default_rng(0)).tolist() == [[89, 165]]
+    assert corrupt(image, "low_contrast", 3, np.random.default_rng(0)).tolist() == [[38, 140]]
 
 
 def test_salt_and_pepper_hits_all_channels_of_a_pixel() -> None:

@@ -9,12 +9,12 @@ from scipy import ndimage
 from workers.data.corruptions.image import FloatImage
 
 
-def low_contrast(image: FloatImage, _rng: Generator, factor: float) -> FloatImage:
-    """Move every value towards mid-grey: ``0.5 + factor * (value - 0.5)``.
+def low_contrast(image: FloatImage, _rng: Generator, black: float, white: float) -> FloatImage:
+    """Squeeze the range of values: 0 becomes ``black``, 1 becomes ``white``.
 
-    The published ``contrast`` moves towards the image's own mean, which leaves a black background dark.
+    The published ``contrast`` moves towards the image's own mean, which leaves a dark background dark.
     """
-    return 0.5 + factor * (image - 0.5)
+    return black + (white - black) * image
 
 
 def rotation(image: FloatImage, rng: Generator, degrees: float) -> FloatImage:
