@@ -20,6 +20,8 @@ from service.schemas.request import AdaptRequest, Grid
 def admit(use: Services, request: AdaptRequest, upload: Path | None, idempotency_key: str | None) -> Job:
     """Make a job of ``request`` and the archive uploaded with it; nothing is kept when it is refused.
 
+    A repeated request for stored sets gives its job even when a set or the pantry has been removed since.
+
     Raises:
         InvalidRequest: the request contradicts itself, or its lattice has no points or too many.
         PantryNotFound, SetNotFound: it names what is not there.
@@ -28,6 +30,8 @@ def admit(use: Services, request: AdaptRequest, upload: Path | None, idempotency
         StorageFull: the disk is full.
     """
     _check_sources(request, upload)
+    if repeated := _repeated(use, request, idempotency_key):
+        return repeated
     pantry = use.pantries.get(request.pantry)
     check_search(request, pantry, use.settings.max_points)
     with _sets(use, request, pantry, upload) as sets:
@@ -43,6 +47,16 @@ def admit(use: Services, request: AdaptRequest, upload: Path | None, idempotency
         return job
     use.metrics.accepted.inc()
     return _as_accepted(job)
+
+
+def _repeated(use: Services, request: AdaptRequest, idempotency_key: str | None) -> Job | None:
+    """The job that the same request for stored sets led to before; the id of an upload is not known so early."""
+    if idempotency_key is None or request.adaptation_sets is None:
+        return None
+    earlier = use.jobs.by_key(idempotency_key)
+    if earlier is None or earlier.body_digest != _digest(request, request.adaptation_sets):
+        return None
+    return use.jobs.get(earlier.job_id)
 
 
 def _as_accepted(job: Job) -> Job:

@@ -83,6 +83,10 @@ class Keys:
         """Present while a removed job answers 410 rather than 404."""
         return f"{self.prefix}:expired:{job_id}"
 
+    def idempotency(self, name: str) -> str:
+        """Hash of one idempotency key by its ``idempotency_name``: its job and the digest of the body."""
+        return f"{self.prefix}:idempotency:{name}"
+
     def journal(self, scope: str) -> str:
         """Hash of all finished points of one scope: weights key to document."""
         return f"{self.prefix}:journal:{scope}"

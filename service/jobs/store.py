@@ -35,6 +35,14 @@ class Submission:
     created: bool
 
 
+@dataclass(frozen=True)
+class Accepted:
+    """What an idempotency key stands for: a job, and the digest of the body that it was made of."""
+
+    job_id: str
+    body_digest: str
+
+
 class JobStore(JobQueue, JobJournal, JobCatalogue):
     """Jobs from acceptance to expiry; what API processes, supervisors and children share.
 
@@ -68,6 +76,12 @@ class JobStore(JobQueue, JobJournal, JobCatalogue):
             msg = f"{rest[0]} jobs wait already, of at most {self.settings.max_queued_jobs}: try again later"
             raise QuotaExceeded(msg)
         return Submission(str(rest[0]), bool(rest[1]))
+
+    def by_key(self, idempotency_key: str) -> Accepted | None:
+        """What an earlier ``submit`` with this key accepted, while the key is remembered."""
+        name = self.keys.idempotency(idempotency_name(idempotency_key))
+        job_id, body_digest = self.redis.hmget(name, ["job", "digest"])
+        return None if job_id is None else Accepted(str(job_id), str(body_digest))
 
     def get(self, job_id: str) -> Job:
         """The job as it is now. Raises JobNotFound, or Expired when it was removed after its time."""

@@ -12,6 +12,7 @@ from service.jobs.store import JobStore
 from service.schemas.job import Job
 from service.schemas.pantry import Pantry
 from service.settings import Settings
+from tests.driving import Driver
 from tests.inputs import image_zip, zip_of
 from tests.service.api.checks import problem
 from tests.service.api.conftest import NAMES, Post
@@ -83,6 +84,19 @@ def test_an_idempotency_key_with_another_body_is_refused(adapt: Post, files: Fil
     problem(adapt(request='{"pantry": "fashion", "seed": 1}', headers=headers), 422, "idempotency_conflict")
     problem(adapt(archive=image_zip(seed=9), headers=headers), 422, "idempotency_conflict", "Idempotency-Key")
     assert files("sets") == kept
+
+
+def test_an_idempotency_key_outlives_the_set_and_the_pantry(api: httpx2.Client, driver: Driver) -> None:
+    body, headers = {"pantry": "fashion", "adaptation_sets": [store_set(api)]}, {"Idempotency-Key": "k"}
+    first = api.post("/adapt", json=body, headers=headers)
+    assert first.status_code == 202
+    driver.start()
+    driver.fail()
+    for path in (f"/adaptation-sets/{body['adaptation_sets'][0]}", "/pantries/fashion"):
+        assert api.delete(path).status_code == 204
+    again = api.post("/adapt", json=body, headers=headers)
+    assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
+    problem(api.post("/adapt", json=body), 404, "pantry_not_found")
 
 
 def test_a_stored_set_survives_the_refusal_of_a_job_with_it(api: httpx2.Client, adapt: Post, files: Files) -> None:

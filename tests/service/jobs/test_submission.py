@@ -2,7 +2,7 @@ import pytest
 
 from service.errors import Expired, IdempotencyConflict, JobNotFinished, JobNotFound, QuotaExceeded
 from service.jobs import store
-from service.jobs.store import JobStore, NewJob
+from service.jobs.store import Accepted, JobStore, NewJob
 from service.schemas.job import JobStatus
 from tests.service.jobs.samples import MODEL, SCOPE, best, point, request_echo, result, submit
 
@@ -41,6 +41,16 @@ def test_the_same_key_and_body_is_the_same_job(job_store: JobStore) -> None:
     assert not again.created
     assert again.job_id == first.job_id
     assert job_store.queue_depth() == 1
+
+
+def test_a_key_tells_its_job_until_the_job_is_deleted(job_store: JobStore) -> None:
+    job_id = submit(job_store, key="key", digest="body")
+
+    assert job_store.by_key("key") == Accepted(job_id, "body")
+    assert job_store.by_key("other key") is None
+    job_store.cancel(job_id)
+    job_store.delete(job_id)
+    assert job_store.by_key("key") is None
 
 
 def test_the_same_key_with_another_body_is_a_conflict(job_store: JobStore) -> None:
