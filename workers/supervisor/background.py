@@ -14,6 +14,7 @@ from service.jobs.supervisors import SupervisorRegistry
 from service.pantries.verification import answer_next
 from service.settings import Settings
 from workers.supervisor.check import check_in_process
+from workers.supervisor.logs import remove_old_logs
 
 BEAT_INTERVAL = 2.0
 SWEEP_INTERVAL = 60.0
@@ -76,5 +77,6 @@ class Background:
         store = JobStore(client, self._settings)
         expired = store.sweep()
         removed = ArtifactStore(self._settings.data_dir, self._settings).sweep(store.models_in_use())
-        if expired or removed:
-            _log.info("removed %d expired jobs and %d files", len(expired), len(removed))
+        logs = remove_old_logs(self._settings.data_dir, self._settings.job_ttl)
+        if expired or removed or logs:
+            _log.info("removed %d expired jobs, %d files and %d logs", len(expired), len(removed), logs)

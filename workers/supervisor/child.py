@@ -4,23 +4,20 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 from service.jobs.queue import Claim
 from service.settings import Settings
-
-_TAIL_BYTES = 4000
-_TAIL_LINES = 12
+from workers.supervisor.logs import attempt_log, last_exception
 
 
 class Child:
     """``python -m workers.jobs.process`` for one claim, with its output in a log file of its own.
 
-    It ends with its supervisor, however that ends.
+    It ends with its supervisor, however that ends. Raises OSError when the log cannot be made or no process started.
     """
 
     def __init__(self, claim: Claim, settings: Settings) -> None:
-        self.log = settings.data_dir / "logs" / f"{claim.job_id}.{claim.attempt}.log"
+        self.log = attempt_log(settings.data_dir, claim)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         identity = ["--job", claim.job_id, "--attempt", str(claim.attempt), "--parent", str(os.getpid())]
         with self.log.open("ab") as output:
@@ -56,14 +53,7 @@ class Child:
         self._process.wait()
 
     def reason(self, exit_code: int) -> str:
-        """Why it failed, in a line or a few: the signal or exit code, and the end of its log."""
+        """Why it failed, for the job's user: the signal or exit code, and the exception if one ended it."""
         how = f"was ended by {signal.Signals(-exit_code).name}" if exit_code < 0 else f"exited with {exit_code}"
-        tail = _tail(self.log)
-        return f"the job's process {how}" + (f"; its log ends: {tail}" if tail else "")
-
-
-def _tail(path: Path) -> str:
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
-        lines = file.read().decode(errors="replace").splitlines()
-    return "\n".join(line for line in lines[-_TAIL_LINES:] if line.strip())
+        exception = last_exception(self.log)
+        return f"the job's process {how}" + (f": {exception}" if exception else "")
