@@ -1,5 +1,6 @@
 """The hold on a job, renewed from a thread and a connection of its own."""
 
+import errno
 import logging
 import threading
 from types import TracebackType
@@ -29,7 +30,11 @@ class Lease:
         self._thread = threading.Thread(target=self._renew, name=f"lease-{claim.job_id}", daemon=True)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        """Start to renew. Raises OSError when the machine has no thread left."""
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            raise OSError(errno.EAGAIN, str(error)) from error
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

@@ -15,8 +15,10 @@ from service.connection import connect
 from service.errors import Expired, FencedOut, JobNotFound
 from service.jobs.queue import Claim
 from service.jobs.store import JobStore
+from service.schemas.job import JobStatus
 from service.settings import Settings
 from workers.supervisor.background import Background
+from workers.supervisor.cancellation import Cancellation, has_nothing_to_keep
 from workers.supervisor.child import Child
 from workers.supervisor.lease import Lease
 
@@ -24,6 +26,7 @@ CLAIM_BLOCK_MS = 1000
 WATCH_INTERVAL = 0.2
 CHILD_GRACE = 10.0
 _RETRY = 1.0
+_RETRY_START = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -32,7 +35,8 @@ class Supervisor:
     """Runs jobs until ``stop``: at most one at a time, since a job uses all evaluators of the Ray cluster.
 
     The child writes the job's states; the supervisor holds the lease, and notes an attempt as failed when the child
-    ends without having finished the job. On ``stop`` the job under way is given back for another supervisor.
+    ends without having finished the job. On ``stop``, and when no child can be started, the job is given back for
+    another supervisor.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -58,6 +62,9 @@ class Supervisor:
                 except redis.RedisError as error:
                     _log.warning("Redis does not answer: %s", error)
                     self._stopping.wait(_RETRY)
+                except OSError as error:
+                    _log.warning("cannot start a process for a job: %s", error)
+                    self._stopping.wait(_RETRY_START)
         finally:
             background.stop()
             self._redis.close()
@@ -73,18 +80,25 @@ class Supervisor:
             _log.warning("attempt %d at job %s is void: %s", claim.attempt, claim.job_id, error)
 
     def _attempt(self, claim: Claim) -> None:
+        try:
+            self._supervise(claim)
+        except OSError:
+            self._store.release(claim.job_id, claim.attempt)
+            raise
+
+    def _supervise(self, claim: Claim) -> None:
+        cancellation = Cancellation(claim, self._store)
         with Lease(claim, self._settings) as lease:
             child = Child(claim, self._settings)
-            exit_code = self._watch(child, lease)
-        if exit_code is None:
-            self._abandon(claim, child, lost=lease.lost.is_set())
-        elif exit_code != 0 or not self._store.get(claim.job_id).is_terminal:
-            again = self._store.fail_attempt(claim.job_id, claim.attempt, child.reason(exit_code))
-            _log.warning("attempt %d at job %s failed%s", claim.attempt, claim.job_id, ", tried again" if again else "")
+            exit_code = self._watch(child, lease, cancellation)
+            if exit_code is None:
+                self._abandon(claim, child, lost=lease.lost.is_set())
+        if exit_code is not None:
+            self._conclude(claim, child, exit_code)
 
-    def _watch(self, child: Child, lease: Lease) -> int | None:
+    def _watch(self, child: Child, lease: Lease, cancellation: Cancellation) -> int | None:
         """The child's exit code; None when it must not go on."""
-        while not (lease.lost.is_set() or self._stopping.is_set()):
+        while not (lease.lost.is_set() or self._stopping.is_set() or cancellation.is_overdue()):
             exit_code = child.wait(WATCH_INTERVAL)
             if exit_code is not None:
                 return exit_code
@@ -95,9 +109,22 @@ class Supervisor:
             child.kill()
             _log.warning("job %s was given to another attempt", claim.job_id)
             return
-        child.end(CHILD_GRACE)
-        if not self._store.get(claim.job_id).is_terminal:
+        child.end(CHILD_GRACE if self._stopping.is_set() else 0.0)
+        job = self._store.get(claim.job_id)
+        if has_nothing_to_keep(job):
+            self._store.finish(claim.job_id, claim.attempt, JobStatus.CANCELLED)
+        elif not job.is_terminal:
             self._store.release(claim.job_id, claim.attempt)
+
+    def _conclude(self, claim: Claim, child: Child, exit_code: int) -> None:
+        job = self._store.get(claim.job_id)
+        if exit_code == 0 and job.is_terminal:
+            return
+        if has_nothing_to_keep(job):
+            self._store.finish(claim.job_id, claim.attempt, JobStatus.CANCELLED)
+            return
+        again = self._store.fail_attempt(claim.job_id, claim.attempt, child.reason(exit_code))
+        _log.warning("attempt %d at job %s failed%s", claim.attempt, claim.job_id, ", tried again" if again else "")
 
 
 def run(settings: Settings) -> None:

@@ -2,9 +2,12 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -18,6 +21,7 @@ from service.schemas.job import Job, JobStatus
 from service.settings import Settings
 from tests.waiting import wait_until
 from tests.workers.jobs.conftest import Bench, write_ingredient
+from tests.workers.jobs.test_faults import slowness
 
 pytestmark = pytest.mark.slow
 
@@ -36,14 +40,29 @@ def bench(settings: Settings, job_store: JobStore, tmp_path: Path) -> Bench:
     return bench
 
 
-@pytest.fixture
-def supervisor(bench: Bench) -> Iterator[subprocess.Popen[bytes]]:
-    environment = os.environ | bench.settings.environment()
+@contextmanager
+def supervising(bench: Bench, **changes: object) -> Iterator[subprocess.Popen[bytes]]:
+    environment = os.environ | bench.settings.model_copy(update=changes).environment()
     with bench.log.open("ab") as output:
         process = subprocess.Popen([sys.executable, "-c", COMMAND], env=environment, stdout=output, stderr=output)
-    yield process
-    process.kill()
-    process.wait()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def supervisor(bench: Bench) -> Iterator[subprocess.Popen[bytes]]:
+    with supervising(bench) as process:
+        yield process
+
+
+@pytest.fixture
+def silent_ray() -> Iterator[str]:
+    """Address of a server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
 
 
 def job_after(bench: Bench, job_id: str, status: JobStatus) -> Job:
@@ -65,6 +84,32 @@ def test_attempts_that_fail_are_counted_with_their_reasons(bench: Bench, supervi
     assert (job.error.code, job.attempt) == ("attempts_exhausted", 2)
     assert len(job.error.attempts) == 2
     assert all("no Ray cluster answers" in reason for reason in job.error.attempts)
+    assert not any("\n" in reason or ".py" in reason for reason in job.error.attempts)
+
+
+def test_a_job_cancelled_while_it_connects_to_ray_ends_soon(bench: Bench, silent_ray: str) -> None:
+    with supervising(bench, ray_address=silent_ray) as supervisor:
+        job_id = bench.submit()
+        wait_until(lambda: psutil.Process(supervisor.pid).children(), timeout=PATIENCE)
+        asked = time.monotonic()
+        bench.store.cancel(job_id)
+        job = job_after(bench, job_id, JobStatus.CANCELLED)
+        took = time.monotonic() - asked
+        wait_until(lambda: not psutil.Process(supervisor.pid).children(), timeout=PATIENCE)
+    assert (job.result, job.error, job.attempt) == (None, None, 1)
+    assert took < 5 * slowness(), took
+
+
+def test_a_supervisor_that_can_start_no_process_gives_the_job_back_and_lives(bench: Bench) -> None:
+    logs = bench.settings.data_dir / "logs"
+    logs.touch()
+    with supervising(bench) as supervisor:
+        job_id = bench.submit()
+        wait_until(lambda: "cannot start a process" in bench.log.read_text(), timeout=PATIENCE)
+        assert bench.store.get(job_id).status is JobStatus.QUEUED
+        logs.unlink()
+        wait_until(lambda: logs.is_dir() and psutil.Process(supervisor.pid).children(), timeout=PATIENCE)
+        assert bench.store.get(job_id).attempt == 2
 
 
 def test_sigterm_gives_the_job_back_and_ends_its_child(bench: Bench, supervisor: subprocess.Popen[bytes]) -> None:
