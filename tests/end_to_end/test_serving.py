@@ -65,3 +65,21 @@ def test_a_second_service_on_the_same_data_is_refused(service: LiveService) -> N
     run = service.cli("serve", "--port", "0", "--data-dir", service.data_dir)
     assert run.returncode == 1
     assert "SOUPSEARCH_DATA_DIR" in run.stderr
+
+
+@pytest.mark.slow
+def test_it_listens_where_the_host_says_in_ipv6_too(tmp_path: Path) -> None:
+    with live_service(tmp_path / "data", host="::1") as service:
+        assert service.url.startswith("http://[::1]:")
+        assert httpx2.get(f"{service.url}/readyz", timeout=30).status_code == 200
+
+
+@pytest.mark.slow
+def test_it_ends_and_says_why_when_ray_dies(tmp_path: Path) -> None:
+    with live_service(tmp_path / "data") as service:
+        family = service.descendants()
+        next(process for process in family if process.name() == "raylet").kill()
+        assert service.process.wait(timeout=120) == 1
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert not alive, [process.cmdline() for process in alive]
+    assert "ray.log" in (tmp_path / "data/serve.log").read_text().replace("\n", "")

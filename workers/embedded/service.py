@@ -25,7 +25,8 @@ class EmbeddedService:
     interface with a token, the API at ``url``. API and worker are started again when they end by accident; the API's
     socket stays open meanwhile. Everything stops on exit, and when this process is killed.
 
-    Raises Unavailable when a part does not come up; the message holds the end of its log.
+    Raises Unavailable when a part does not come up; the message holds the end of its log. ``wait`` raises it when Ray
+    dies, which cannot be started again under running jobs.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -34,6 +35,8 @@ class EmbeddedService:
         self._stopping = threading.Event()
         self.processes: list[ServiceProcess] = []
         self.redis = EmbeddedRedis(settings.data_dir)
+        self._ray_log = settings.data_dir / "logs" / "ray.log"
+        self._cluster = LocalCluster(log_file=self._ray_log)
         self.settings = settings
         self.url = ""
 
@@ -47,9 +50,9 @@ class EmbeddedService:
             redis_url = stack.enter_context(self.redis).url
             listener = stack.enter_context(_listen(self._given.host, self._given.port))
             host, port = listener.getsockname()[:2]
-            self.url = f"http://{host}:{port}"
-            cluster = stack.enter_context(LocalCluster(log_file=logs / "ray.log"))
-            changes = {"redis_url": redis_url, "ray_address": cluster.address, "port": port}
+            self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+            stack.enter_context(self._cluster)
+            changes = {"redis_url": redis_url, "ray_address": self._cluster.address, "port": port}
             self.settings = self._given.model_copy(update=changes)
             descriptor = listener.fileno()
             self.processes = [
@@ -73,8 +76,10 @@ class EmbeddedService:
         self._stack.close()
 
     def wait(self) -> None:
-        """Keep the parts running until SIGINT, SIGTERM or ``stop``."""
+        """Keep the parts running until SIGINT, SIGTERM or ``stop``. Raises Unavailable when Ray has died."""
         while not self._stopping.wait(0.5):
+            if not self._cluster.is_alive:
+                raise Unavailable(f"Ray has died; see {self._ray_log}, and start the service again")
             if not self.redis.is_running:
                 self.redis.start()
             for process in self.processes:
@@ -118,6 +123,8 @@ class EmbeddedService:
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        return socket.create_server((host, port), backlog=512)
+        families = {found[0] for found in socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM)}
+        family = socket.AF_INET if socket.AF_INET in families else socket.AF_INET6
+        return socket.create_server((host, port), family=family, backlog=512)
     except OSError as error:
         raise Unavailable(f"cannot listen at {host}:{port} ({error}): choose another with --port") from error

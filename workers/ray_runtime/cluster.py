@@ -77,6 +77,11 @@ class LocalCluster:
         self.address = ""
 
     @property
+    def is_alive(self) -> bool:
+        """Whether the head runs; it ends by itself when a part of it dies, and takes all tasks and actors along."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def pids(self) -> list[int]:
         """Process ids of the head and all that it started."""
         if self._process is None:
