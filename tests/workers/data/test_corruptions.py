@@ -40,7 +40,7 @@ def colour(garments: NDArray[np.uint8]) -> NDArray[np.uint8]:
     st.sampled_from(["cifar", "imagenet"]),
     st.integers(0),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_image_keeps_its_form_and_the_seed_decides(
     image: NDArray[np.uint8], name: str, severity: int, table: TableName, seed: int
 ) -> None:

@@ -40,7 +40,7 @@ def test_a_soup_scores_as_timm_and_plain_torch_score_it(pantry: str) -> None:
         verify_folder(folder)
     stack = IngredientStack.from_folders(folders)
     label_names = json.loads((folders[0] / "config.json").read_text())["label_names"]
-    images = labelled_images(EXAMPLES / "sets" / "fashion-gaussian-noise" / "adaptation.zip", label_names)
+    images = labelled_images(EXAMPLES / "sets" / "fashion-rotation" / "adaptation.zip", label_names)
     labels = [label for _, label in images]
     encoded = encode_images([image for image, _ in images], DataConfig.of(stack.config))
     score = Evaluator(stack, [EncodedSet.of_classes(encoded, labels, 10)]).evaluate(WEIGHTS, logits=True)

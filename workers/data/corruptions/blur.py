@@ -68,7 +68,7 @@ def clipped_zoom(image: FloatImage, factor: float) -> FloatImage:
     crop_height, crop_width = math.ceil(height / factor), math.ceil(width / factor)
     top, left = (height - crop_height) // 2, (width - crop_width) // 2
     crop = image[top : top + crop_height, left : left + crop_width]
-    zoomed = ndimage.zoom(crop, (factor, factor, 1), order=1)
+    zoomed = ndimage.zoom(crop, (factor, factor, 1), order=1, mode="nearest")
     trim_top, trim_left = (zoomed.shape[0] - height) // 2, (zoomed.shape[1] - width) // 2
     return _as_floats(zoomed[trim_top : trim_top + height, trim_left : trim_left + width])
 
