@@ -3,14 +3,17 @@
 import numpy as np
 import pytest
 import torch
-from pyautoattack.autopgd_base import L1_projection
+from pyautoattack.autopgd_base import APGDAttack, L1_projection
 from torch import Tensor, nn
 
 from benchmarks.attack_parity.classifiers import fashion_mnist
 from benchmarks.attack_parity.reference import reference_robust
 from workers.attacks.apgd import Settings, apgd
-from workers.attacks.losses import LossName
+from workers.attacks.ascent import Problem, ascend
+from workers.attacks.losses import LOSSES, LossName
 from workers.attacks.projection import project
+from workers.attacks.schedule import FIRST_DENSITY
+from workers.attacks.starts import image_noise, random_start
 from workers.attacks.threat import Threat
 
 STANDARD = [Threat("Linf", 0.05), Threat("L2", 0.75), Threat("L1", 5.0)]
@@ -44,6 +47,36 @@ def test_robust_accuracy_agrees_on_a_few_images(
     settings = Settings(steps=20, loss=loss, targets=2, larger_radii=threat.norm == "L1")
     ours, theirs = robust_images(standard, images, labels, threat, settings, seeds=1)
     assert abs(float(ours - theirs)) <= 2.5 / len(images)
+
+
+@pytest.mark.parametrize("threat", STANDARD, ids=str)
+@pytest.mark.parametrize("steps", [1, 40])
+def test_the_same_starts_lead_to_the_same_points(
+    *,
+    monkeypatch: pytest.MonkeyPatch,
+    standard: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    threat: Threat,
+    steps: int,
+) -> None:
+    rows = torch.arange(24)
+    images, labels = images[rows], labels[rows]
+    problem = Problem(standard, images, labels, labels, LOSSES["ce"], threat)
+    start = random_start(images, threat, 0, rows)
+    ours = ascend(problem, start, steps, goal="latest_success", density=FIRST_DENSITY)
+    noise = image_noise(images, threat.norm, 0, rows, 0)
+    # The authors' code draws its starts by these two, uniformly in [0, 1] and normally.
+    monkeypatch.setattr(torch, "rand", lambda *_: (noise + 1) / 2)
+    monkeypatch.setattr(torch, "randn", lambda *_: noise.clone())
+    reference = APGDAttack(standard, n_iter=steps, norm=threat.norm, eps=threat.eps)
+    reference.init_hyperparam(images)
+    best, right, highest, _ = reference.attack_single_run(images, labels)
+    if threat.norm != "L1" or steps == 1:
+        torch.testing.assert_close(ours.best, best, atol=1e-3, rtol=0)
+    # Which entries an l_1 step moves hangs on the last digit, so its longer runs agree on average.
+    assert float((ours.highest - highest).mean()) == pytest.approx(0, abs=0.05)
+    assert abs(int((~ours.fooled).sum() - right.sum())) <= 1
 
 
 @pytest.mark.slow
