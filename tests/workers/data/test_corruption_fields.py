@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from workers.data.corruptions.blur import clipped_zoom, directional_blur
@@ -39,6 +39,7 @@ def test_frost_is_always_the_same_and_never_flat(index: int) -> None:
 
 
 @given(st.floats(1.0, 4.5), st.integers(1, 40), st.integers(1, 40))
+@example(3.19, 23, 23)
 def test_zoom_keeps_the_size_and_a_constant(factor: float, height: int, width: int) -> None:
     zoomed = clipped_zoom(np.full((height, width, 1), 0.25), factor)
     assert zoomed.shape == (height, width, 1)
