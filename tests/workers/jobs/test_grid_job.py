@@ -21,7 +21,7 @@ from workers.soups.stack import IngredientStack
 
 pytestmark = pytest.mark.slow
 
-SELECTION = 44
+SELECTION = 42
 
 
 def images(reference: Reference, *, held_out: bool = False) -> EncodedSet:
