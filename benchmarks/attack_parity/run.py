@@ -67,7 +67,7 @@ def compare(case: Case, model: nn.Module, images: Tensor, labels: Tensor, seeds:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Means over seeds in per cent, and the largest difference of means."""
+    """Means and deviations over seeds in per cent, and the difference of the means."""
     head = "| model | threat | loss | steps | larger radii first | ours | reference | difference |"
     lines = [head, "|" + " --- |" * 8]
     for row in rows:
