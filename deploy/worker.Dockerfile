@@ -21,7 +21,6 @@ COPY search search
 COPY service service
 COPY workers workers
 RUN pip install --no-deps .
-COPY --chmod=755 deploy/join-ray /usr/local/bin/join-ray
 
 USER 10001:10001
 ENV PYTHONUNBUFFERED=1 SOUPSEARCH_DATA_DIR=/data
