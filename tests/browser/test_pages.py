@@ -16,6 +16,12 @@ from tests.inputs import image_zip
 pytestmark = pytest.mark.slow
 expect.set_options(timeout=TIMEOUT_MS)
 
+FITS = """() => {
+  const plots = [...document.querySelectorAll(".plot")];
+  const inside = (plot) => plot.querySelector(".main-svg").clientWidth <= plot.clientWidth;
+  return plots.length === 3 && plots.every(inside) && document.documentElement.scrollWidth <= innerWidth;
+}"""
+
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Path:
@@ -71,6 +77,18 @@ def test_a_job_is_followed_from_the_form_to_its_download(
         page.click("#download-timm")
     with zipfile.ZipFile(downloading.value.path()) as packed:
         assert sorted(packed.namelist()) == ["config.json", "model.safetensors"]
+
+
+def test_plots_stay_in_their_cards(page: Page, archive: Path, driver: Driver) -> None:
+    start_job(page, archive)
+    driver.start()
+    driver.record()
+    driver.succeed()
+    page.reload()
+    expect(page.locator("#search-plot .scatterlayer .trace")).to_have_count(2)
+    for width in (1200, 700, 400, 1280):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_function(FITS)
 
 
 def test_a_job_is_cancelled_and_keeps_its_best(page: Page, archive: Path, driver: Driver) -> None:

@@ -68,7 +68,7 @@ def warn_of_images(material: Material) -> list[JobWarning]:
 
 
 def warn_of_chance(material: Material, ingredients: Sequence[ModelScore]) -> list[JobWarning]:
-    """Ingredients that are no better than always the same answer: perhaps their classes are in another order."""
+    """Ingredients not significantly better than always the same answer: perhaps their classes are in another order."""
     warnings = []
     for name, score in zip(material.names, ingredients, strict=True):
         for each, part in zip(material.sets, score.sets, strict=True):
@@ -76,7 +76,8 @@ def warn_of_chance(material: Material, ingredients: Sequence[ModelScore]) -> lis
             if binomtest(part.correct, part.total, chance, alternative="greater").pvalue > CHANCE_P_VALUE:
                 message = (
                     f"ingredient {name!r} is right on {part.accuracy:.1%} of set {each.stored.digest[:12]}, "
-                    f"no better than one constant answer ({chance:.1%}): is the order of its classes the pantry's?"
+                    f"not significantly better than one constant answer ({chance:.1%}): "
+                    "is the order of its classes the pantry's?"
                 )
                 warnings.append(JobWarning(code="chance_level_ingredient", message=message))
     return warnings

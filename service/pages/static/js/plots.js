@@ -4,7 +4,17 @@ import { percent, weight } from "./format.js";
 
 const COLOURS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#9a8f00", "#7a5cc4"];
 const PATTERNS = ["", "/"];
-const CONFIG = { displayModeBar: false, responsive: true };
+const CONFIG = { displayModeBar: false };
+
+/** A card's width changes without the window's: when its neighbour appears, say. */
+const resizes = new ResizeObserver((entries) => {
+  for (const { target } of entries) if (target.clientWidth) window.Plotly.Plots.resize(target);
+});
+
+function draw(place, traces, shape) {
+  window.Plotly.react(place, traces, shape, CONFIG);
+  resizes.observe(place);
+}
 
 function theme(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
@@ -52,7 +62,7 @@ export function plotTop(place, soups, ingredients) {
     yaxis: { title: { text: "weight" }, zeroline: true },
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", traceorder: "normal" },
   });
-  window.Plotly.react(place, traces, shape, CONFIG);
+  draw(place, traces, shape);
 }
 
 function dots(name, rows, marker, shift) {
@@ -101,7 +111,7 @@ export function plotAgainst(place, rows, heldOut) {
       ticktext: rows.map((row) => (row.isSoup ? `<b>${row.name}</b>` : row.name)),
     },
   });
-  window.Plotly.react(place, traces, shape, CONFIG);
+  draw(place, traces, shape);
 }
 
 /** Each soup's score by its place in the search, and the best up to there. */
@@ -121,5 +131,5 @@ export function plotSearch(place, points) {
     xaxis: { title: { text: "soup" }, zeroline: false },
     yaxis: { title: { text: "accuracy, %" }, zeroline: false },
   });
-  window.Plotly.react(place, traces, shape, CONFIG);
+  draw(place, traces, shape);
 }
