@@ -86,7 +86,8 @@ def test_plots_stay_in_their_cards(page: Page, archive: Path, driver: Driver) ->
     driver.succeed()
     page.reload()
     expect(page.locator("#search-plot .scatterlayer .trace")).to_have_count(2)
-    for width in (1200, 700, 400, 1280):
+    page.wait_for_function(FITS)
+    for width in (700, 400, 1280):
         page.set_viewport_size({"width": width, "height": 900})
         page.wait_for_function(FITS)
 
