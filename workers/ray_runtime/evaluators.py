@@ -17,9 +17,9 @@ from service.settings import Settings
 from workers.evaluation.baselines import BaselineScores
 from workers.evaluation.errors import EvaluationMemoryError
 from workers.evaluation.scores import SoupScore
+from workers.ray_runtime.actor import EvaluatorActor
 from workers.ray_runtime.connection import NAMESPACE
-from workers.ray_runtime.host import EvaluatorHost, HostInfo
-from workers.ray_runtime.task import EVALUATION_FAILED, Problem, Task
+from workers.ray_runtime.task import EVALUATION_FAILED, HostInfo, Problem, Task
 from workers.ray_runtime.version import evaluator_version
 
 Arrays = Mapping[str, Any]
@@ -183,7 +183,7 @@ class EvaluatorPool:
             self._settings.evaluator_cache_bytes,
         )
         kind = hashlib.sha256(f"{evaluator_version()} {arguments} {count}".encode()).hexdigest()[:12]
-        actor_class = ray.remote(concurrency_groups={_CONTROL: 4})(EvaluatorHost)
+        actor_class = ray.remote(concurrency_groups={_CONTROL: 4})(EvaluatorActor)
         options: dict[str, Any] = {
             "namespace": NAMESPACE,
             "lifetime": "detached",

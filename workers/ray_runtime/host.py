@@ -5,7 +5,6 @@ import platform
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,23 +17,13 @@ from workers.evaluation.labels import LabelSpace
 from workers.evaluation.scores import SoupScore
 from workers.evaluation.sets import EncodedSet
 from workers.ray_runtime.cache import ByteCache
-from workers.ray_runtime.task import Problem, Report, SetPart, Task
+from workers.ray_runtime.task import HostInfo, Problem, Report, SetPart, Task
 from workers.soups.resident import ResidentSoup
 from workers.soups.stack import IngredientStack
 
 REPORT_INTERVAL = 0.2
 """Seconds between reports when points finish faster than that."""
 _STOPS_KEPT = 1000
-
-
-@dataclass(frozen=True)
-class HostInfo:
-    """Where an evaluator computes; ``hardware`` is what rounding may depend on."""
-
-    pid: int
-    device: str
-    hardware: str
-    threads: int
 
 
 class EvaluatorHost:

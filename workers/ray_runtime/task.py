@@ -57,6 +57,16 @@ class Task:
         return (self.stack, *dict.fromkeys(part.images for part in self.sets))
 
 
+@dataclass(frozen=True)
+class HostInfo:
+    """Where an evaluator computes; ``hardware`` is what rounding may depend on."""
+
+    pid: int
+    device: str
+    hardware: str
+    threads: int
+
+
 EVALUATION_FAILED = "evaluation_failed"
 """Code of a Problem that nobody foresaw: the evaluator's process may be of no further use."""
 

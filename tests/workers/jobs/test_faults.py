@@ -86,7 +86,7 @@ def test_a_killed_evaluator_is_replaced(reference: Reference, bench: Bench, clus
 
 def kill_evaluators(cluster: LocalCluster) -> list[int]:
     """Kill the evaluators of this cluster; their process titles name the actor."""
-    pids = [pid for pid in cluster.pids if "EvaluatorHost" in " ".join(psutil.Process(pid).cmdline())]
+    pids = [pid for pid in cluster.pids if "EvaluatorActor" in " ".join(psutil.Process(pid).cmdline())]
     for pid in pids:
         psutil.Process(pid).kill()
     return pids
