@@ -1,7 +1,7 @@
 """``python -m workers.jobs.process --job ID --attempt N``: the disposable process of one attempt.
 
-One process runs one ``ray.init`` and one ``Tuner.fit``. Exit code 0: the job has ended. Any other: the attempt failed,
-and the supervisor decides what becomes of the job.
+One process runs one ``ray.init`` and one ``Tuner.fit``. Exit code 0: the job has ended. Any other: it has not,
+and the supervisor decides what becomes of it.
 """
 
 import argparse
@@ -9,15 +9,21 @@ import logging
 import os
 import signal
 import sys
-import tempfile
-from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from service.parent_death import die_with_parent
+from workers.jobs.scratch import scratch_folder
+
+if TYPE_CHECKING:
+    from service.jobs.queue import Claim
+    from service.jobs.store import JobStore
+    from service.settings import Settings
 
 _log = logging.getLogger(__name__)
 SUPERSEDED = 3
 """Exit code when the job was given to another attempt."""
+OUTAGE = 4
+"""Exit code when Ray or Redis did not answer: no fault of the job's, which waits for them."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,25 +41,46 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run_attempt(job_id: str, attempt: int) -> int:
     """Run one attempt and return the exit code; failures are logged."""
+    import redis
+
     from service.connection import connect
     from service.errors import FencedOut
     from service.jobs.queue import Claim
     from service.jobs.store import JobStore
     from service.settings import get_settings
-    from workers.jobs.attempt import Attempt
 
     settings = get_settings()
     logging.basicConfig(stream=sys.stderr, level=settings.log_level.upper())
     try:
-        scratch = tempfile.TemporaryDirectory(prefix="soupsearch-job-", ignore_cleanup_errors=True)
-        with connect(settings) as client, scratch as folder:
-            Attempt(Claim(job_id, attempt), JobStore(client, settings), settings, Path(folder)).run()
+        with connect(settings) as client:
+            return _attempt(Claim(job_id, attempt), JobStore(client, settings), settings)
     except FencedOut as error:
         _log.warning("%s", error)
         return SUPERSEDED
+    except (redis.ConnectionError, redis.TimeoutError):
+        _log.exception("attempt %d at job %s lost Redis", attempt, job_id)
+        return OUTAGE
     except Exception:  # noqa: BLE001 - the supervisor reads the log
         _log.exception("attempt %d at job %s failed", attempt, job_id)
         return 1
+
+
+def _attempt(claim: "Claim", store: "JobStore", settings: "Settings") -> int:
+    """Exit code of the attempt; when Ray does not answer, the job says so."""
+    from service.errors import Unavailable
+    from service.schemas.job import JobWarning
+    from workers.jobs.attempt import Attempt
+
+    try:
+        with scratch_folder() as folder:
+            Attempt(claim, store, settings, folder).run()
+    except Unavailable as error:
+        if error.code != "ray_unavailable":
+            raise
+        _log.warning("%s", error)
+        message = f"the job waits until its search can run: {error.detail}"
+        store.warn(claim.job_id, claim.attempt, JobWarning(code=error.code, message=message))
+        return OUTAGE
     return 0
 
 

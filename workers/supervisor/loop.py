@@ -17,6 +17,7 @@ from service.jobs.queue import Claim
 from service.jobs.store import JobStore
 from service.schemas.job import JobStatus
 from service.settings import Settings
+from workers.jobs.process import OUTAGE
 from workers.supervisor.background import Background
 from workers.supervisor.cancellation import Cancellation, has_nothing_to_keep
 from workers.supervisor.child import Child
@@ -27,6 +28,7 @@ WATCH_INTERVAL = 0.2
 CHILD_GRACE = 10.0
 _RETRY = 1.0
 _RETRY_START = 5.0
+_LONGEST_PAUSE = 30.0
 
 _log = logging.getLogger(__name__)
 
@@ -36,13 +38,15 @@ class Supervisor:
 
     The child writes the job's states; the supervisor holds the lease, and notes an attempt as failed when the child
     ends without having finished the job. On ``stop``, and when no child can be started, the job is given back for
-    another supervisor.
+    another supervisor; also, without counting the attempt, when Ray or Redis did not answer the child. The supervisor
+    then pauses, longer each time, before it claims again.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._settings = settings
         self._stopping = threading.Event()
+        self._outages = 0
         self._redis = connect(settings)
         self._store = JobStore(self._redis, settings)
 
@@ -93,7 +97,10 @@ class Supervisor:
             exit_code = self._watch(child, lease, cancellation)
             if exit_code is None:
                 self._abandon(claim, child, lost=lease.lost.is_set())
-        if exit_code is not None:
+        if exit_code == OUTAGE:
+            self._wait_out(claim)
+        elif exit_code is not None:
+            self._outages = 0
             self._conclude(claim, child, exit_code)
 
     def _watch(self, child: Child, lease: Lease, cancellation: Cancellation) -> int | None:
@@ -115,6 +122,16 @@ class Supervisor:
             self._store.finish(claim.job_id, claim.attempt, JobStatus.CANCELLED)
         elif not job.is_terminal:
             self._store.release(claim.job_id, claim.attempt)
+
+    def _wait_out(self, claim: Claim) -> None:
+        if has_nothing_to_keep(self._store.get(claim.job_id)):
+            self._store.finish(claim.job_id, claim.attempt, JobStatus.CANCELLED)
+            return
+        self._store.release(claim.job_id, claim.attempt)
+        self._outages += 1
+        pause = min(2.0**self._outages, _LONGEST_PAUSE)
+        _log.warning("job %s waits: Ray or Redis did not answer; trying again in %.0f s", claim.job_id, pause)
+        self._stopping.wait(pause)
 
     def _conclude(self, claim: Claim, child: Child, exit_code: int) -> None:
         job = self._store.get(claim.job_id)

@@ -20,7 +20,7 @@ from service.pantries.verification import request_verification
 from service.schemas.job import Job, JobStatus
 from service.settings import Settings
 from tests.waiting import wait_until
-from tests.workers.jobs.conftest import Bench, write_ingredient
+from tests.workers.jobs.conftest import IMAGES, Bench, write_ingredient
 from tests.workers.jobs.test_faults import slowness
 
 pytestmark = pytest.mark.slow
@@ -79,12 +79,24 @@ def test_what_the_user_can_change_fails_the_job_at_once(bench: Bench, supervisor
 
 
 def test_attempts_that_fail_are_counted_with_their_reasons(bench: Bench, supervisor: subprocess.Popen[bytes]) -> None:
-    job = job_after(bench, bench.submit(), JobStatus.FAILED)
+    adaptation_set = bench.add_set(IMAGES // 2)
+    (bench.artifacts.adaptation_set(adaptation_set) / "set.json").write_text("damaged")
+    job = job_after(bench, bench.submit(adaptation_sets=[adaptation_set]), JobStatus.FAILED)
     assert job.error is not None
     assert (job.error.code, job.attempt) == ("attempts_exhausted", 2)
     assert len(job.error.attempts) == 2
-    assert all("no Ray cluster answers" in reason for reason in job.error.attempts)
+    assert all("the job's process exited with 1: " in reason for reason in job.error.attempts)
     assert not any("\n" in reason or ".py" in reason for reason in job.error.attempts)
+
+
+def test_an_outage_of_ray_counts_as_no_attempt(bench: Bench, supervisor: subprocess.Popen[bytes]) -> None:
+    job_id = bench.submit()
+    wait_until(lambda: bench.store.get(job_id).attempt > bench.settings.max_attempts, timeout=PATIENCE)
+    job = job_after(bench, job_id, JobStatus.QUEUED)
+    (warning,) = job.warnings
+    assert (warning.code, job.error) == ("ray_unavailable", None)
+    assert NO_RAY in warning.message
+    assert bench.store.cancel(job_id).status is JobStatus.CANCELLED
 
 
 def test_a_job_cancelled_while_it_connects_to_ray_ends_soon(bench: Bench, silent_ray: str) -> None:

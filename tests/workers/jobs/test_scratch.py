@@ -1,0 +1,26 @@
+"""A folder for an attempt's temporary files."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from workers.jobs.scratch import scratch_folder
+
+
+def test_folders_of_killed_processes_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left = tmp_path / f"soupsearch-job-{ended.pid}-abc"
+    alive = tmp_path / f"soupsearch-job-{os.getppid()}-abc"
+    for folder in (left, alive):
+        (folder / "search").mkdir(parents=True)
+    with scratch_folder() as folder:
+        assert folder.parent == tmp_path
+        (folder / "file").touch()
+        assert not left.exists()
+    assert [each.name for each in tmp_path.iterdir()] == [alive.name]
