@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.evaluation import Evaluation
-from search.lattice import Lattice
 
 Weights = tuple[float, ...]
 
@@ -60,13 +59,3 @@ class FixedStrategy(Strategy):
     def total(self) -> int:
         """Number of rows."""
         return self._total
-
-
-def grid(lattice: Lattice) -> FixedStrategy:
-    """Every soup on a lattice: the search of Croce et al. (CVPR 2023, section 4.3)."""
-    return FixedStrategy(lattice.weights())
-
-
-def uniform(size: int) -> FixedStrategy:
-    """The uniform soup of ``size`` ingredients (Wortsman et al., ICML 2022) and nothing else."""
-    return FixedStrategy(np.full((1, size), 1 / size))

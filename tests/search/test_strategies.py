@@ -4,14 +4,14 @@ from hypothesis import strategies as st
 
 from search.evaluation import Evaluation
 from search.lattice import Lattice
-from search.strategies import grid, uniform
+from search.strategies import FixedStrategy
 
 
 @given(st.integers(1, 50), st.sets(st.integers(0, 55)))
 def test_the_grid_proposes_each_unknown_point_once_in_order(batch: int, known: set[int]) -> None:
     lattice = Lattice(4, convex=True)
     rows = [tuple(map(float, row)) for row in lattice.weights()]
-    strategy = grid(lattice)
+    strategy = FixedStrategy(lattice.weights())
     strategy.tell(Evaluation(rows[index], 0.5) for index in known)
     proposed = []
     while batch_of_weights := strategy.ask(batch):
@@ -21,15 +21,8 @@ def test_the_grid_proposes_each_unknown_point_once_in_order(batch: int, known: s
     assert strategy.total == 56
 
 
-def test_the_uniform_strategy_proposes_one_soup() -> None:
-    strategy = uniform(4)
-    assert strategy.ask(10) == [(0.25, 0.25, 0.25, 0.25)]
-    assert strategy.ask(10) == []
-    assert strategy.total == 1
-
-
 def test_telling_what_was_asked_changes_nothing() -> None:
-    strategy = grid(Lattice(2, 0.0, 1.0, 0.5))
+    strategy = FixedStrategy(Lattice(2, 0.0, 1.0, 0.5).weights())
     first = strategy.ask(1)
     strategy.tell([Evaluation(first[0], None)])
     assert np.array(strategy.ask(5)).shape == (2, 2)

@@ -43,6 +43,7 @@ def adapt(
         Path | None, typer.Option(help="JSON file: class of the set to class or classes of the model.")
     ] = None,
     held_out: Annotated[float, typer.Option(help="Share of the images kept from selection to score the soup.")] = 0.0,
+    top_k: Annotated[int, typer.Option(help="How many of the best soups the result lists.")] = 5,
     precision: Annotated[str, typer.Option(help="float32 or bfloat16 forward passes.")] = "float32",
     seed: Annotated[int, typer.Option(help="Seeds the held-out split and the bootstrap.")] = 0,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the job's id and return at once.")] = False,
@@ -63,6 +64,7 @@ def adapt(
         "search": {"strategy": strategy} | grid,
         "precision": precision,
         "held_out_fraction": held_out,
+        "top_k": top_k,
         "seed": seed,
     }
     mapping = read_label_map(label_map)

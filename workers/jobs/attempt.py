@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from service.artifacts.store import ArtifactStore
-from service.errors import FencedOut, SoupsearchError, Unavailable
+from service.errors import FencedOut, SoupsearchError, StorageFull, Unavailable
 from service.jobs.documents import job_urls
 from service.jobs.keys import weights_key
 from service.jobs.queue import Claim
@@ -56,7 +56,7 @@ class Attempt:
             self._check_held()
             self._store.finish(self._claim.job_id, self._claim.attempt, JobStatus.CANCELLED)
         except SoupsearchError as error:
-            self._fail(JobError(code=error.code, message=error.detail, param=error.param))
+            self._fail(_job_error(error))
         except IngredientError as error:
             self._fail(JobError(code=error.code, message=str(error), param="pantry"))
         except EvaluationMemoryError as error:
@@ -154,3 +154,8 @@ class Attempt:
 
     def _artifacts(self) -> ArtifactStore:
         return ArtifactStore(self._settings.data_dir, self._settings)
+
+
+def _job_error(error: SoupsearchError) -> JobError:
+    is_retryable = isinstance(error, StorageFull)
+    return JobError(code=error.code, message=error.detail, param=error.param, retryable=is_retryable)

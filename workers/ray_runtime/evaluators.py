@@ -19,7 +19,7 @@ from workers.evaluation.errors import EvaluationMemoryError
 from workers.evaluation.scores import SoupScore
 from workers.ray_runtime.actor import EvaluatorActor
 from workers.ray_runtime.connection import NAMESPACE
-from workers.ray_runtime.task import EVALUATION_FAILED, HostInfo, Problem, Task
+from workers.ray_runtime.task import EVALUATION_FAILED, HostInfo, Problem, Task, Unprepared
 from workers.ray_runtime.version import evaluator_version
 
 Arrays = Mapping[str, Any]
@@ -139,7 +139,10 @@ class EvaluatorPool:
             raise Interrupted
 
     def _persist(self, name: str, call: Callable[[ActorHandle], Any]) -> Any:
-        """Call again after the evaluator was lost, or failed oddly and was replaced: Ray restarts it meanwhile."""
+        """Call again after the evaluator was lost, or failed oddly and was replaced: Ray restarts it meanwhile.
+
+        An evaluator that put out the task's data, for another job's, is sound: the call supplies it again.
+        """
         failure: Exception = Interrupted()
         for _ in range(MAX_TRIES):
             try:
@@ -148,7 +151,8 @@ class EvaluatorPool:
                 if isinstance(error.cause, EvaluationMemoryError | ValueError):
                     raise error.cause from error
                 failure = error
-                self._restart(name)
+                if not isinstance(error.cause, Unprepared):
+                    self._restart(name)
             except RayActorError as error:
                 failure = error
                 self._await_alive(name)
@@ -175,7 +179,7 @@ class EvaluatorPool:
         resources = ray.cluster_resources()
         gpus = 0 if self._settings.evaluator_device == "cpu" else int(resources.get("GPU", 0))
         count = self._settings.evaluators or max(1, gpus)
-        nodes = sum(1 for node in ray.nodes() if node["Alive"])
+        nodes = sum(1 for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU"))
         arguments = (
             self._settings.evaluator_device,
             self._settings.evaluator_threads,

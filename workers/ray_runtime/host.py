@@ -17,7 +17,7 @@ from workers.evaluation.labels import LabelSpace
 from workers.evaluation.scores import SoupScore
 from workers.evaluation.sets import EncodedSet
 from workers.ray_runtime.cache import ByteCache
-from workers.ray_runtime.task import HostInfo, Problem, Report, SetPart, Task
+from workers.ray_runtime.task import HostInfo, Problem, Report, SetPart, Task, Unprepared
 from workers.soups.resident import ResidentSoup
 from workers.soups.stack import IngredientStack
 
@@ -73,18 +73,19 @@ class EvaluatorHost:
             self._cache.put(key, arrays["images"], arrays["images"].nbytes)
 
     def prepare(self, task: Task) -> None:
-        """Make a model and the task's images ready. Raises KeyError when arrays are missing."""
-        self._cache.get_or_make(task.digest, lambda: self._make_evaluator(task))
+        """Make a model and the task's images ready. Raises Unprepared when arrays are missing."""
+        try:
+            self._cache.get_or_make(task.digest, lambda: self._make_evaluator(task))
+        except KeyError as error:
+            raise Unprepared(f"arrays {error} are missing: load them first") from error
         self._cache.trim(keep={task.digest, _soup_key(task), *task.keys})
 
     def evaluate(self, token: str, digest: str, batch: Sequence[Sequence[float]]) -> Iterator[Report]:
         """Score each soup weights vector of ``batch`` for the prepared task, reporting points as they finish."""
-        if digest not in self._cache:
-            yield Report((), last=True, problem=Problem("unprepared", "the evaluator was restarted", retryable=True))
-            return
-        evaluator: Evaluator = self._cache.get(digest)
         try:
-            yield from self._reports(evaluator, token, batch)
+            yield from self._reports(self._evaluator(digest), token, batch)
+        except Unprepared as error:
+            yield Report((), last=True, problem=Problem("unprepared", str(error), retryable=True))
         except EvaluationMemoryError as error:
             problem = Problem("evaluation_out_of_memory", str(error), retryable=False)
             yield Report((), last=True, problem=problem)
@@ -92,14 +93,20 @@ class EvaluatorHost:
     def score(
         self, token: str, digest: str, weights: Sequence[float], *, detail: bool = False, logits: bool = False
     ) -> SoupScore:
-        """Score one soup, with each image's outcome if wanted. Raises KeyError when the task is not prepared."""
-        evaluator: Evaluator = self._cache.get(digest)
+        """Score one soup, with each image's outcome if wanted. Raises Unprepared."""
+        evaluator = self._evaluator(digest)
         return evaluator.evaluate(weights, stop=lambda: self._is_stopped(token), detail=detail, logits=logits)
 
     def baselines(self, digest: str) -> BaselineScores:
-        """Score the ingredients, the uniform soup and the ensembles. Raises KeyError when the task is not prepared."""
+        """Score the ingredients, the uniform soup and the ensembles. Raises Unprepared."""
         self._last_use = time.monotonic()
-        return score_baselines(self._cache.get(digest))
+        return score_baselines(self._evaluator(digest))
+
+    def _evaluator(self, digest: str) -> Evaluator:
+        if digest not in self._cache:
+            raise Unprepared("the evaluator was restarted, or made room for another job")
+        evaluator: Evaluator = self._cache.get(digest)
+        return evaluator
 
     def _reports(self, evaluator: Evaluator, token: str, batch: Sequence[Sequence[float]]) -> Iterator[Report]:
         finished: list[SoupScore] = []

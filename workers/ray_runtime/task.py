@@ -67,6 +67,10 @@ class HostInfo:
     threads: int
 
 
+class Unprepared(Exception):
+    """An evaluator lacks arrays of a task, or the task: it was restarted, or they had to make room for others."""
+
+
 EVALUATION_FAILED = "evaluation_failed"
 """Code of a Problem that nobody foresaw: the evaluator's process may be of no further use."""
 
