@@ -1,14 +1,17 @@
-"""``python -m workers.jobs.process --job ID --attempt N``: the disposable process of one attempt.
+"""``python -m workers.jobs.process``: the disposable process of one attempt at a job.
 
-One process runs one ``ray.init`` and one ``Tuner.fit``. Exit code 0: the job has ended. Any other: it has not,
-and the supervisor decides what becomes of it.
+Which attempt is given by ``--job`` and ``--attempt``, or else by a line on standard input once everything is imported:
+``{"job": ID, "attempt": N, "log": FILE}``. One process runs one ``ray.init`` and one ``Tuner.fit``. Exit code 0: the
+job has ended. Any other: it has not, and the supervisor decides what becomes of it.
 """
 
 import argparse
+import json
 import logging
 import os
 import signal
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
 from service.parent_death import die_with_parent
@@ -27,16 +30,32 @@ OUTAGE = 4
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the attempt named by the arguments, with the settings of the environment."""
+    """Run the attempt that the arguments or standard input name, with the settings of the environment."""
     parser = argparse.ArgumentParser(description="Run one attempt at a job.")
-    parser.add_argument("--job", required=True)
-    parser.add_argument("--attempt", type=int, required=True)
+    parser.add_argument("--job")
+    parser.add_argument("--attempt", type=int, default=1)
     parser.add_argument("--parent", type=int, help="process id to end with")
     options = parser.parse_args(arguments)
     if options.parent is not None:
         die_with_parent(options.parent, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    return run_attempt(options.job, options.attempt)
+    return _stand_by() if options.job is None else run_attempt(options.job, options.attempt)
+
+
+def _stand_by() -> int:
+    """Import, wait for an attempt and run it; 0 when standard input ends instead."""
+    from workers.ray_runtime.tuning import import_tune
+
+    import_module("workers.jobs.attempt")
+    import_tune()
+    line = sys.stdin.readline()
+    if not line:
+        return 0
+    order = json.loads(line)
+    log = os.open(order["log"], os.O_WRONLY | os.O_APPEND)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(log, stream.fileno())
+    return run_attempt(order["job"], order["attempt"])
 
 
 def run_attempt(job_id: str, attempt: int) -> int:

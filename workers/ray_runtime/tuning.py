@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,13 @@ _ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
+
+
+def import_tune() -> None:
+    """Import Ray Tune, which takes seconds, with all of its own records off: the journal of points is the record."""
+    os.environ.update(_ENVIRONMENT)
+    import_module("workers.ray_runtime.trainable")
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True)
@@ -87,7 +95,7 @@ class TuneSearch:
 
 
 class _Fit(threading.Thread):
-    """Tuner.fit, with all of Tune's own records off: the journal of points is the record."""
+    """Tuner.fit, in a thread of its own."""
 
     def __init__(self, searcher: BatchSearcher, concurrent: int, cancelled: threading.Event, folder: Path) -> None:
         super().__init__(name="tune", daemon=True)
@@ -99,9 +107,9 @@ class _Fit(threading.Thread):
 
     def run(self) -> None:
         """Fit."""
-        os.environ.update(_ENVIRONMENT, TUNE_MAX_PENDING_TRIALS_PG=str(self._concurrent))
-        logging.getLogger("ray.tune").setLevel(logging.ERROR)
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(self._concurrent)
         try:
+            import_tune()
             self._tuner().fit()
         except Exception as error:  # noqa: BLE001 - raised again by whoever runs the search
             self.error = error

@@ -1,6 +1,8 @@
 """The logs of attempts: one file each, kept as long as an ended job is."""
 
+import os
 import re
+import socket
 import time
 from pathlib import Path
 
@@ -15,6 +17,11 @@ _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(\([\w.]+\))?(: .*)?")
 def attempt_log(data_dir: Path, claim: Claim) -> Path:
     """Where the process of an attempt writes."""
     return data_dir / "logs" / f"{claim.job_id}.{claim.attempt}.log"
+
+
+def standby_log(data_dir: Path) -> Path:
+    """Where the process writes that waits for an attempt of this supervisor's."""
+    return data_dir / "logs" / f"standby.{socket.gethostname()}-{os.getpid()}.log"
 
 
 def remove_old_logs(data_dir: Path, age: float) -> int:

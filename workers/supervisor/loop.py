@@ -47,6 +47,7 @@ class Supervisor:
         self._settings = settings
         self._stopping = threading.Event()
         self._outages = 0
+        self._standby: Child | None = None
         self._redis = connect(settings)
         self._store = JobStore(self._redis, settings)
 
@@ -70,10 +71,13 @@ class Supervisor:
                     _log.warning("cannot start a process for a job: %s", error)
                     self._stopping.wait(_RETRY_START)
         finally:
+            if self._standby is not None:
+                self._standby.kill()
             background.stop()
             self._redis.close()
 
     def _run_next(self) -> None:
+        self._prepare()
         claim = self._store.claim(self.id, CLAIM_BLOCK_MS)
         if claim is None:
             return
@@ -82,6 +86,26 @@ class Supervisor:
             self._attempt(claim)
         except (FencedOut, JobNotFound, Expired) as error:
             _log.warning("attempt %d at job %s is void: %s", claim.attempt, claim.job_id, error)
+
+    def _prepare(self) -> None:
+        """Have a process stand by for the next job."""
+        if self._standby is not None:
+            return
+        try:
+            self._standby = Child(self._settings)
+        except OSError as error:
+            _log.warning("cannot start a process ahead of its job: %s", error)
+
+    def _take_child(self, claim: Claim) -> Child:
+        child, self._standby = self._standby, None
+        if child is None or not child.is_alive:
+            child = Child(self._settings)
+        try:
+            child.give(claim)
+        except OSError:
+            child.kill()
+            raise
+        return child
 
     def _attempt(self, claim: Claim) -> None:
         try:
@@ -93,7 +117,7 @@ class Supervisor:
     def _supervise(self, claim: Claim) -> None:
         cancellation = Cancellation(claim, self._store)
         with Lease(claim, self._settings) as lease:
-            child = Child(claim, self._settings)
+            child = self._take_child(claim)
             exit_code = self._watch(child, lease, cancellation)
             if exit_code is None:
                 self._abandon(claim, child, lost=lease.lost.is_set())

@@ -65,6 +65,17 @@ def silent_ray() -> Iterator[str]:
         yield f"127.0.0.1:{server.getsockname()[1]}"
 
 
+def child_of(bench: Bench, supervisor: subprocess.Popen[bytes], job_id: str) -> psutil.Process:
+    """The process that runs the job's first attempt: the one that writes its log."""
+    log = (bench.settings.data_dir / "logs" / f"{job_id}.1.log").resolve()
+
+    def find() -> psutil.Process | None:
+        children = psutil.Process(supervisor.pid).children()
+        return next((child for child in children if Path(f"/proc/{child.pid}/fd/1").resolve() == log), None)
+
+    return wait_until(find, timeout=PATIENCE)
+
+
 def job_after(bench: Bench, job_id: str, status: JobStatus) -> Job:
     return wait_until(lambda: job if (job := bench.store.get(job_id)).status is status else None, timeout=PATIENCE)
 
@@ -102,12 +113,12 @@ def test_an_outage_of_ray_counts_as_no_attempt(bench: Bench, supervisor: subproc
 def test_a_job_cancelled_while_it_connects_to_ray_ends_soon(bench: Bench, silent_ray: str) -> None:
     with supervising(bench, ray_address=silent_ray) as supervisor:
         job_id = bench.submit()
-        wait_until(lambda: psutil.Process(supervisor.pid).children(), timeout=PATIENCE)
+        child = child_of(bench, supervisor, job_id)
         asked = time.monotonic()
         bench.store.cancel(job_id)
         job = job_after(bench, job_id, JobStatus.CANCELLED)
         took = time.monotonic() - asked
-        wait_until(lambda: not psutil.Process(supervisor.pid).children(), timeout=PATIENCE)
+        wait_until(lambda: not child.is_running(), timeout=PATIENCE)
     assert (job.result, job.error, job.attempt) == (None, None, 1)
     assert took < 5 * slowness(), took
 
@@ -117,30 +128,46 @@ def test_a_supervisor_that_can_start_no_process_gives_the_job_back_and_lives(ben
     logs.touch()
     with supervising(bench) as supervisor:
         job_id = bench.submit()
-        wait_until(lambda: "cannot start a process" in bench.log.read_text(), timeout=PATIENCE)
+        wait_until(lambda: "cannot start a process for a job" in bench.log.read_text(), timeout=PATIENCE)
         assert bench.store.get(job_id).status is JobStatus.QUEUED
         logs.unlink()
         wait_until(lambda: logs.is_dir() and psutil.Process(supervisor.pid).children(), timeout=PATIENCE)
-        assert bench.store.get(job_id).attempt == 2
+        wait_until(lambda: bench.store.get(job_id).attempt == 2, timeout=PATIENCE)
 
 
-def test_sigterm_gives_the_job_back_and_ends_its_child(bench: Bench, supervisor: subprocess.Popen[bytes]) -> None:
-    job_id = bench.submit()
-    child = wait_until(lambda: psutil.Process(supervisor.pid).children(), timeout=PATIENCE)[0]
-    supervisor.send_signal(signal.SIGTERM)
-    assert supervisor.wait(timeout=60) == 0
-    job = bench.store.get(job_id)
+def test_the_process_of_the_next_job_stands_by(bench: Bench, silent_ray: str) -> None:
+    with supervising(bench, ray_address=silent_ray) as supervisor:
+        (standby,) = wait_until(lambda: psutil.Process(supervisor.pid).children(), timeout=PATIENCE)
+        job_id = bench.submit()
+        assert child_of(bench, supervisor, job_id) == standby
+        bench.store.cancel(job_id)
+        job_after(bench, job_id, JobStatus.CANCELLED)
+        (another,) = wait_until(lambda: set(psutil.Process(supervisor.pid).children()) - {standby}, timeout=PATIENCE)
+        another.kill()
+        wait_until(lambda: another.status() == psutil.STATUS_ZOMBIE, timeout=PATIENCE)
+        job_id = bench.submit()
+        assert child_of(bench, supervisor, job_id) != another
+
+
+def test_sigterm_gives_the_job_back_and_ends_its_child(bench: Bench, silent_ray: str) -> None:
+    with supervising(bench, ray_address=silent_ray) as supervisor:
+        job_id = bench.submit()
+        child = child_of(bench, supervisor, job_id)
+        supervisor.send_signal(signal.SIGTERM)
+        assert supervisor.wait(timeout=60) == 0
+        job = bench.store.get(job_id)
     assert (job.status, job.queue_position, job.error) == (JobStatus.QUEUED, 0, None)
     assert not child.is_running()
 
 
-def test_a_killed_supervisor_takes_its_child_along(bench: Bench, supervisor: subprocess.Popen[bytes]) -> None:
-    bench.submit()
-    child = wait_until(lambda: psutil.Process(supervisor.pid).children(), timeout=PATIENCE)[0]
-    supervisor.kill()
-    supervisor.wait()
-    wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, timeout=60)
-    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+def test_a_killed_supervisor_takes_its_children_along(bench: Bench, silent_ray: str) -> None:
+    with supervising(bench, ray_address=silent_ray) as supervisor:
+        child_of(bench, supervisor, bench.submit())
+        children = psutil.Process(supervisor.pid).children()
+        supervisor.kill()
+        supervisor.wait()
+        gone, alive = psutil.wait_procs(children, timeout=60)
+    assert (len(gone), alive) == (len(children), [])
 
 
 def test_it_lives_and_checks_pantries(bench: Bench, supervisor: subprocess.Popen[bytes]) -> None:
