@@ -27,6 +27,8 @@ import numpy as np
 from search.lattice import Lattice
 
 SCRIPT_SOUPS = 48
+BETWEEN_JOBS = 20.0
+"""Seconds from one job to the next: the service then has the next job's process ready, as between two users' jobs."""
 
 
 def write_set(target: Path, count: int, seed: int, data: Path) -> None:
@@ -60,6 +62,7 @@ def run_service(pantry: Path, small: Path, large: Path, threads: int) -> dict[st
             with gathered([pantry], None) as ingredients, packed(ingredients) as archive:
                 client.add_pantry({"name": "pantry", "ingredients": list(ingredients)}, archive)
             cold = timed_job(client, small, Path(scratch))
+            time.sleep(BETWEEN_JOBS)
             return {"cold": cold, "service": timed_job(client, large, Path(scratch))}
 
 
