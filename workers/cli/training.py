@@ -19,8 +19,8 @@ def build_with_progress(
     import torch
 
     from workers.training.pantry_build import build_pantry
+    from workers.training.progress import Progress as Step
     from workers.training.recipe import PantryRecipe
-    from workers.training.trainer import Progress as Step
 
     if threads:
         torch.set_num_threads(threads)
