@@ -12,6 +12,7 @@ import itertools
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -122,16 +123,14 @@ class FolderBatches:
     ) -> None:
         if len(indices) < recipe.batch_size:
             raise ValueError(f"{len(indices)} images are less than one batch of {recipe.batch_size}: lower batch_size")
+        self.order = Order(indices, recipe.batch_size, recipe.seed, replica)
         self._images = images
-        self._indices = indices
-        self._recipe = recipe
-        self._replica = replica
         self._workers = workers
         self._next = -1
         self._loaded: Iterator[tuple[Tensor, Tensor]] = iter(())
 
     def __len__(self) -> int:
-        return len(self._indices) // self._recipe.batch_size
+        return len(self.order)
 
     def batch(self, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         """Images uint8 (B, C, H, W) and labels int64 (B,) of step ``step``."""
@@ -139,32 +138,46 @@ class FolderBatches:
             self._loaded = iter(
                 DataLoader(
                     self._images,
-                    batch_sampler=_Steps(self, step),
+                    batch_sampler=_Steps(self.order, step),
                     num_workers=self._workers,
                     pin_memory=torch.cuda.is_available(),
+                    generator=torch.Generator(),  # else each new loader draws from the training's own
                 )
             )
         self._next = step + 1
         return next(self._loaded)
 
+
+@dataclass(frozen=True)
+class Order:
+    """Which of the images at ``indices`` make up this process's share of each batch."""
+
+    indices: Tensor
+    batch_size: int
+    seed: int
+    replica: Replica
+
+    def __len__(self) -> int:
+        return len(self.indices) // self.batch_size
+
     def places(self, step: int) -> list[Place]:
-        """Which images make up this process's share of step ``step``."""
+        """This process's share of step ``step``."""
         epoch, position = divmod(step, len(self))
-        order = permutation(len(self._indices), self._recipe.seed, epoch)
-        rows = order[position * self._recipe.batch_size :][: self._recipe.batch_size]
-        places = self._replica.share(torch.arange(len(rows)))
-        return [(int(self._indices[rows[place]]), step, place) for place in places.tolist()]
+        order = permutation(len(self.indices), self.seed, epoch)
+        rows = order[position * self.batch_size :][: self.batch_size]
+        places = self.replica.share(torch.arange(len(rows)))
+        return [(int(self.indices[rows[place]]), step, place) for place in places.tolist()]
 
 
 class _Steps:
     """The batches from one step on, without end."""
 
-    def __init__(self, batches: FolderBatches, first: int) -> None:
-        self._batches = batches
+    def __init__(self, order: Order, first: int) -> None:
+        self._order = order
         self._first = first
 
     def __iter__(self) -> Iterator[list[Place]]:
-        return (self._batches.places(step) for step in itertools.count(self._first))
+        return (self._order.places(step) for step in itertools.count(self._first))
 
 
 class _Seeded(Dataset[tuple[Tensor, int]]):

@@ -129,3 +129,20 @@ def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
     train(training(adversary=None), checkpoint=checkpoint, checkpoint_seconds=0)
     with pytest.raises(CheckpointMismatchError):
         train(training(adversary=None, seed=6), checkpoint=checkpoint)
+
+
+def test_the_schedule_runs_over_the_steps_that_there_are() -> None:
+    seen: list[Progress] = []
+    recipe = training(epochs=5, max_steps=6, optimizer={"schedule": "thirds", "learning_rate": 1.0})
+    Trainer(create_network(tiny_model(), 0), tiny_model(), images(320), recipe).run(seen.append)
+    assert [round(progress.learning_rate, 4) for progress in seen] == [1, 1, 0.1, 0.1, 0.01, 0.01]
+
+
+def test_half_precision_trains_and_float16_asks_for_a_gpu() -> None:
+    seen: list[Progress] = []
+    recipe = training(adversary=None, epochs=2, optimizer={"learning_rate": 0.1}, precision="bfloat16")
+    network = Trainer(create_network(tiny_model(), 0), tiny_model(), images(320), recipe).run(seen.append)
+    assert seen[-1].loss < 0.9 * seen[0].loss
+    assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
+    with pytest.raises(ValueError, match="float16 needs a GPU"):
+        train(training(precision="float16"))
