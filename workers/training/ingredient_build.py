@@ -71,7 +71,7 @@ class IngredientBuild:
     @property
     def work(self) -> Path:
         """Where an unfinished training keeps its files."""
-        return self.folder.parent / f".{self.folder.name}.training"
+        return work_folder(self.folder)
 
     def run(self, on_progress: OnProgress | None = None) -> Path:
         """Train unless it is finished, going on where an interrupted run was; return the folder.
@@ -169,6 +169,11 @@ class IngredientBuild:
             model, images, labels, evaluation.threats, steps=evaluation.steps, batch_size=evaluation.batch_size
         )
         return {"images": len(labels), "attack": "APGD", **report}
+
+
+def work_folder(folder: Path) -> Path:
+    """Where the training of the ingredient in ``folder`` keeps checkpoint and log until it is done."""
+    return folder.parent / f".{folder.name}.training"
 
 
 def build_ingredient(

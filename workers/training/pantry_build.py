@@ -47,12 +47,21 @@ def wanted_ingredients(recipe: PantryRecipe, only: Collection[str] | None) -> li
 class PantryBuild:
     """The ingredients of ``recipe``, one at a time, in ``output``; their images are opened once."""
 
-    def __init__(self, recipe: PantryRecipe, output: Path, device: str = "cpu", *, tensorboard: bool = False) -> None:
+    def __init__(
+        self,
+        recipe: PantryRecipe,
+        output: Path,
+        device: str = "cpu",
+        *,
+        tensorboard: bool = False,
+        checkpoint_seconds: float = 30.0,
+    ) -> None:
         output.mkdir(parents=True, exist_ok=True)
         self._recipe = recipe
         self._output = output
         self._device = device
         self._tensorboard = tensorboard
+        self._checkpoint_seconds = checkpoint_seconds
         self._images = open_images(recipe.data, recipe.model)
 
     def ingredient(self, name: str, on_progress: OnPantryProgress | None = None) -> Path:
@@ -66,6 +75,7 @@ class PantryBuild:
             None if name == base else Origin(self._output / base, self._digest(base)),
             self._device,
             self._tensorboard,
+            self._checkpoint_seconds,
             record={
                 "pantry": self._recipe.name,
                 "ingredient": name,
