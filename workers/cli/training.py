@@ -1,7 +1,6 @@
 """Commands that train one ingredient: ``train``, ``finetune``."""
 
 import json
-import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,13 +15,6 @@ if TYPE_CHECKING:
 
 Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file; see examples/recipes and docs/training.md.")]
 Out = Annotated[Path, typer.Argument(metavar="OUT_DIR", help="The ingredient's folder, which timm loads.")]
-Workers = Annotated[
-    int, typer.Option(help="Processes that train together, each on its share of a batch, by Ray Train.", min=1)
-]
-RayAddress = Annotated[
-    str | None,
-    typer.Option(help="Ray cluster, HOST:PORT, whose machines all see OUT_DIR; without it this machine alone."),
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -39,8 +31,6 @@ def train(
     overrides: Overrides = None,
     device: Device = "auto",
     threads: Threads = 0,
-    workers: Workers = 1,
-    ray_address: RayAddress = None,
     checkpoint_seconds: CheckpointSeconds = 30.0,
     tensorboard: Tensorboard = False,
 ) -> None:
@@ -56,8 +46,6 @@ def train(
         device=device,
         threads=threads,
         options={"checkpoint_seconds": checkpoint_seconds, "tensorboard": tensorboard},
-        workers=workers,
-        ray_address=ray_address,
     )
 
 
@@ -71,8 +59,6 @@ def finetune(
     overrides: Overrides = None,
     device: Device = "auto",
     threads: Threads = 0,
-    workers: Workers = 1,
-    ray_address: RayAddress = None,
     checkpoint_seconds: CheckpointSeconds = 30.0,
     tensorboard: Tensorboard = False,
 ) -> None:
@@ -87,8 +73,6 @@ def finetune(
         device=device,
         threads=threads,
         options={"checkpoint_seconds": checkpoint_seconds, "tensorboard": tensorboard},
-        workers=workers,
-        ray_address=ray_address,
     )
 
 
@@ -128,41 +112,19 @@ def _build(
     device: str,
     threads: int,
     options: dict[str, Any],
-    workers: int,
-    ray_address: str | None,
 ) -> None:
-    from workers.cli.bars import training_bars
-    from workers.cli.devices import torch_device
-
-    chosen = device if ray_address is not None and device in {"cpu", "cuda"} else torch_device(device)
-    with training_bars() as bars:
-        common = options | {"base": base, "on_progress": partial(bars, out.name)}
-        try:
-            if workers == 1 and ray_address is None:
-                _alone(recipe, out, chosen, threads, common)
-            else:
-                shared = threads or max((os.cpu_count() or 1) // workers, 1)
-                on = {"workers": workers, "address": ray_address, "gpu": chosen.startswith("cuda"), "threads": shared}
-                _together(recipe, out, on, common)
-        except (ValueError, OSError) as error:
-            raise CommandError(str(error)) from error
-    typer.echo(f"trained {out}")
-
-
-def _alone(recipe: "IngredientRecipe", out: Path, device: str, threads: int, common: dict[str, Any]) -> None:
     import torch
 
+    from workers.cli.bars import training_bars
+    from workers.cli.devices import torch_device
     from workers.training.ingredient_build import build_ingredient
 
     if threads:
         torch.set_num_threads(threads)
-    build_ingredient(recipe, out, device=device, **common)
-
-
-def _together(recipe: "IngredientRecipe", out: Path, on: dict[str, Any], common: dict[str, Any]) -> None:
-    from workers.ray_runtime.training import Together, TrainingFailed, train_together
-
-    try:
-        train_together(recipe, out, Together(**on), **common)
-    except TrainingFailed as error:
-        raise CommandError(f"the training failed: {error}") from error
+    chosen = torch_device(device)
+    with training_bars() as bars:
+        try:
+            build_ingredient(recipe, out, base=base, device=chosen, on_progress=partial(bars, out.name), **options)
+        except (ValueError, OSError) as error:
+            raise CommandError(str(error)) from error
+    typer.echo(f"trained {out}")

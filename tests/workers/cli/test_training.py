@@ -140,7 +140,7 @@ def test_one_ingredients_recipe_builds_no_pantry(
 @pytest.mark.slow
 def test_a_killed_build_goes_on_where_it_was(recipe: Path, tmp_path: Path) -> None:
     """Two fine-tunes at once; SIGKILL of the command ends both, and the same command ends as if nothing happened."""
-    longer = ["--set", "fine_tunes.l2.epochs=40", "--set", "fine_tunes.nominal.epochs=80"]
+    longer = ["--set", "fine_tunes.l2.epochs=8", "--set", "fine_tunes.nominal.epochs=16"]
     options = [*longer, "--checkpoint-seconds", "0", *SHORT]
     killed, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
     process = subprocess.Popen(_command(recipe, killed, "--jobs", "2", *options), env=_environment())
