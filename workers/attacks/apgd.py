@@ -1,5 +1,6 @@
 """Auto-PGD: random restarts, targets, larger radii first, batches (Croce and Hein, ICML 2020 and 2021)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,9 @@ from workers.attacks.projection import project
 from workers.attacks.schedule import FIRST_DENSITY, radii
 from workers.attacks.starts import random_start
 from workers.attacks.threat import Threat
+
+OnAttacked = Callable[[float], None]
+"""Told the share, in [0, 1], of an attack that is done."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ def apgd(
     seed: int = 0,
     indices: Tensor | None = None,
     batch_size: int = 512,
+    on_progress: OnAttacked | None = None,
 ) -> Attacked:
     """Attack ``images`` (N, ...), in [0, 1], with ``labels`` (N,) int64; the batches go to the model's device.
 
@@ -80,7 +85,7 @@ def apgd(
     if indices is None:
         indices = torch.arange(len(images))
     attack = _Attack(model, images, labels, threat, settings or Settings(), seed, indices, batch_size)
-    return attack.outcome()
+    return attack.outcome(on_progress or (lambda _: None))
 
 
 def apgd_for_training(model: nn.Module, images: Tensor, labels: Tensor, threat: Threat, steps: int = 10) -> Tensor:
@@ -121,13 +126,14 @@ class _Attack:
         self.highest = torch.full_like(logits[:, 0], -torch.inf)
         self.wrong_classes = logits.scatter(1, self.labels[:, None], -torch.inf).argsort(1, descending=True)[:, :-1]
 
-    def outcome(self) -> Attacked:
+    def outcome(self, on_progress: OnAttacked) -> Attacked:
         settings = self.settings
-        for rank in range(min(settings.targets, self.wrong_classes.shape[1]) if settings.targeted else 1):
-            for restart in range(settings.restarts):
-                draw = rank * settings.restarts + restart
-                for rows in self.open_batches():
-                    self.take(rows, self.run(rows, rank, draw))
+        runs = settings.restarts * (min(settings.targets, self.wrong_classes.shape[1]) if settings.targeted else 1)
+        for draw in range(runs):
+            batches = self.open_batches()
+            for number, rows in enumerate(batches, start=1):
+                self.take(rows, self.run(rows, rank=draw // settings.restarts, draw=draw))
+                on_progress((draw + number / len(batches)) / runs)
         if settings.goal == "best_loss":
             self.robust = self.clean & correct(self.logits(self.points), self.labels)
         return Attacked(self.points, self.clean, self.robust)

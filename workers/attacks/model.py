@@ -1,5 +1,6 @@
 """Models as an attack sees them: pixels in [0, 1] in, logits out."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
@@ -41,6 +42,28 @@ class NormalizedModel(nn.Module):
         """Logits (N, C) of ``images`` (N, channels, H, W) in [0, 1]."""
         logits: Tensor = self.model((images - self.mean) / self.std)
         return logits
+
+
+class ColumnModel(nn.Module):
+    """``model`` as a classifier among columns, each one or several of its classes.
+
+    The logit of a column is the logarithm of the mean softmax over its classes, up to a constant of the image: the
+    prediction and the cross-entropy are those that the columns are scored by, so that an attack aims at what counts.
+    With columns of one class each it is that class's logit.
+    """
+
+    def __init__(self, model: nn.Module, columns: Sequence[Sequence[int]]) -> None:
+        super().__init__()
+        self.model = model
+        self.columns = tuple(tuple(column) for column in columns)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, columns) of ``images`` (N, ...)."""
+        logits: Tensor = self.model(images)
+        if all(len(column) == 1 for column in self.columns):
+            return logits[:, [column[0] for column in self.columns]]
+        means = [logits[:, list(column)].logsumexp(1) - math.log(len(column)) for column in self.columns]
+        return torch.stack(means, 1)
 
 
 def correct(logits: Tensor, labels: Tensor) -> Tensor:

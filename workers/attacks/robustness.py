@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from workers.attacks.apgd import Settings, apgd
+from workers.attacks.apgd import OnAttacked, Settings, apgd
 from workers.attacks.losses import LossName
 from workers.attacks.model import evaluating
 from workers.attacks.threat import Threat
@@ -72,6 +72,7 @@ def robust_accuracy(
     seeds: Sequence[int] = (0,),
     batch_size: int = 512,
     keep_points: bool = False,
+    on_progress: OnAttacked | None = None,
 ) -> RobustAccuracy:
     """Attack ``images`` (N, ...), in [0, 1], with ``labels`` (N,) by every attack from every seed.
 
@@ -83,8 +84,17 @@ def robust_accuracy(
         raise ValueError("give at least one threat model and one seed to attack with")
     with evaluating(model):
         runs = [
-            _attack(model, images, labels, attack, seeds=seeds, batch_size=batch_size, keep_points=keep_points)
-            for attack in attacks
+            _attack(
+                model,
+                images,
+                labels,
+                attack,
+                seeds=seeds,
+                batch_size=batch_size,
+                keep_points=keep_points,
+                on_progress=_part(on_progress, number, len(attacks)),
+            )
+            for number, attack in enumerate(attacks)
         ]
     return RobustAccuracy(clean=runs[0][0], threats=tuple(result for _, result in runs))
 
@@ -127,14 +137,26 @@ def _attack(
     seeds: Sequence[int],
     batch_size: int,
     keep_points: bool,
+    on_progress: OnAttacked,
 ) -> tuple[Tensor, ThreatResult]:
     threat, settings = attack
     started = time.perf_counter()
-    outcomes = [apgd(model, images, labels, threat, settings, seed=seed, batch_size=batch_size) for seed in seeds]
+    outcomes = []
+    for number, seed in enumerate(seeds):
+        told = _part(on_progress, number, len(seeds))
+        outcomes.append(
+            apgd(model, images, labels, threat, settings, seed=seed, batch_size=batch_size, on_progress=told)
+        )
+        told(1.0)
     robust = torch.stack([outcome.robust for outcome in outcomes])
     points = torch.stack([outcome.points for outcome in outcomes]) if keep_points else None
     result = ThreatResult(threat, settings, robust, time.perf_counter() - started, points)
     return outcomes[0].clean, result
+
+
+def _part(on_progress: OnAttacked | None, number: int, parts: int) -> OnAttacked:
+    """Tell the share of the whole when told that of one of its equal parts."""
+    return lambda share: on_progress((number + share) / parts) if on_progress else None
 
 
 def _shares(flags: Tensor) -> list[float]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from workers.cli import adapting, models, pantries, serving
+from workers.cli import adapting, attacking, models, pantries, serving, training
 from workers.cli.exits import reported
 
 app = typer.Typer(
@@ -44,6 +44,8 @@ def options(
 serving.register(app)
 adapting.register(app)
 models.register(app)
+attacking.register(app)
+training.register(app)
 app.add_typer(pantries.app, name="pantry")
 
 

@@ -1,15 +1,18 @@
-"""Commands about pantries: ``pantry add``, ``list``, ``show``, ``remove``."""
+"""Commands about pantries: ``pantry add``, ``list``, ``show``, ``remove``, ``build``."""
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from workers.cli.exits import CommandError
-from workers.cli.options import AsJson
+from workers.cli.options import AsJson, CheckpointSeconds, DataFolder, Device, Overrides, Tensorboard
 
-app = typer.Typer(no_args_is_help=True, help="Add, list, show and remove pantries.")
+if TYPE_CHECKING:
+    from service.schemas.pantry import Pantry
+
+app = typer.Typer(no_args_is_help=True, help="Add, list, show, remove and build pantries.")
 
 Url = Annotated[
     str | None,
@@ -57,19 +60,34 @@ def add(
 
     Example: `soupsearch pantry add fashion checkpoints/linf checkpoints/l2 clean=checkpoints/nominal`
     """
-    from workers.cli.ingredients import gathered, packed
+    from workers.cli.ingredients import gathered
 
     with gathered(folders, config) as ingredients:
-        if url is None:
-            from workers.soups.verify import verify_folder
-
-            pantry = _registry().add(name, ingredients, verify_folder)
-        else:
-            from service.client import Client
-
-            with Client(url) as client, packed(ingredients) as archive:
-                pantry = client.add_pantry({"name": name, "ingredients": list(ingredients)}, archive)
+        pantry = _added(name, ingredients, url)
     typer.echo(f"added pantry {pantry.name}: {', '.join(i.name for i in pantry.ingredients)} ({pantry.digest[:12]})")
+
+
+def _added(name: str, ingredients: dict[str, Path], url: str | None) -> "Pantry":
+    if url is None:
+        from workers.soups.verify import verify_folder
+
+        added: Pantry = _registry().add(name, ingredients, verify_folder)
+        return added
+    from service.client import Client
+    from workers.cli.ingredients import packed
+
+    with Client(url) as client, packed(ingredients) as archive:
+        return client.add_pantry({"name": name, "ingredients": list(ingredients)}, archive)
+
+
+def _pantry(name: str, url: str | None) -> "Pantry":
+    if url is None:
+        known: Pantry = _registry().get(name)
+        return known
+    from service.client import Client
+
+    with Client(url) as client:
+        return client.pantry(name)
 
 
 @app.command("list")
@@ -99,14 +117,7 @@ def show_(name: PantryName, url: Url = None) -> None:
 
     Example: `soupsearch pantry show fashion`
     """
-    if url is None:
-        pantry = _registry().get(name)
-    else:
-        from service.client import Client
-
-        with Client(url) as client:
-            pantry = client.pantry(name)
-    typer.echo(json.dumps(pantry.model_dump(mode="json"), indent=2))
+    typer.echo(json.dumps(_pantry(name, url).model_dump(mode="json"), indent=2))
 
 
 @app.command()
@@ -131,18 +142,75 @@ def build(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file; see examples/recipes.")],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The pantry is written to DIR/NAME-OF-THE-RECIPE.")],
     *,
-    data: Annotated[Path | None, typer.Option(help="Folder of the training images, instead of the recipe's.")] = None,
+    data: DataFolder = None,
+    overrides: Overrides = None,
     only: Annotated[list[str] | None, typer.Option(help="Train this ingredient alone; may be repeated.")] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    threads: Annotated[int, typer.Option(help="CPU threads; 0: all cores.", min=0)] = 0,
+    jobs: Annotated[int, typer.Option(help="So many fine-tunes at once, in processes or on GPUs.", min=1)] = 1,
+    device: Device = "auto",
+    threads: Annotated[int, typer.Option(help="CPU threads a process; 0: its share of all cores.", min=0)] = 0,
+    checkpoint_seconds: CheckpointSeconds = 30.0,
+    tensorboard: Tensorboard = False,
+    register: Annotated[bool, typer.Option("--register", help="Add the pantry under the recipe's name.")] = False,
+    url: Url = None,
 ) -> None:
-    """Train all ingredients of a pantry: a robust base and its fine-tunes.
+    """Train all ingredients of a pantry, a robust base and its fine-tunes, and register it.
 
     What is finished stays; what was interrupted goes on where it was.
 
-    Example: `soupsearch pantry build examples/recipes/fashion-vit.yaml out/pantries`
+    Example: `soupsearch pantry build examples/recipes/fashion-vit.yaml out/pantries --jobs 3 --register`
     """
-    from workers.cli.training import build_with_progress
+    from workers.cli.building import build_with_progress
+    from workers.cli.training import recipe_of
 
-    built = build_with_progress(recipe, folder, data=data, only=only, device=device, threads=threads)
+    parsed = _pantry_recipe(recipe_of(recipe, data, overrides), recipe)
+    if register and only:
+        raise CommandError("--register adds a whole pantry: leave --only out, or register later by pantry add")
+    built = build_with_progress(
+        parsed,
+        folder,
+        only=only,
+        jobs=jobs,
+        device=device,
+        threads=threads,
+        options={"checkpoint_seconds": checkpoint_seconds, "tensorboard": tensorboard},
+    )
     typer.echo(f"built {', '.join(path.name for path in built)} in {built[0].parent}")
+    if register:
+        _register(parsed.name, {path.name: path for path in built}, url)
+
+
+def _pantry_recipe(recipe: Any, path: Path) -> Any:
+    from workers.training.recipe import PantryRecipe
+
+    if not isinstance(recipe, PantryRecipe):
+        raise CommandError(f"{path} is the recipe of one ingredient: use soupsearch train, or give base and fine_tunes")
+    return recipe
+
+
+def _register(name: str, ingredients: dict[str, Path], url: str | None) -> None:
+    """Add what was built, unless this very pantry is there already."""
+    from service.client import ApiError
+    from service.errors import PantryExists
+
+    try:
+        pantry = _added(name, ingredients, url)
+    except (PantryExists, ApiError) as error:
+        if isinstance(error, ApiError) and error.problem.code != PantryExists.code:
+            raise
+        if not _is_registered(name, ingredients, url):
+            raise CommandError(
+                f"another pantry is called {name!r}: remove it, or give the recipe another name by --set name=OTHER"
+            ) from error
+        typer.echo(f"pantry {name} is registered already")
+        return
+    typer.echo(f"registered pantry {name} ({pantry.digest[:12]})")
+
+
+def _is_registered(name: str, ingredients: dict[str, Path], url: str | None) -> bool:
+    import hashlib
+
+    built = []
+    for ingredient, folder in ingredients.items():
+        with (folder / "model.safetensors").open("rb") as file:
+            built.append((ingredient, hashlib.file_digest(file, "sha256").hexdigest()))
+    return built == [(each.name, each.sha256) for each in _pantry(name, url).ingredients]

@@ -16,6 +16,8 @@ from service.settings import Settings
 from workers.cli.exits import CommandError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from workers.evaluation.sets import EncodedSet
 
 
@@ -68,6 +70,16 @@ def encoded_set(folder: Path, archive: Path, label_map: LabelMap | None = None) 
     return EncodedSet(images, labels.accepted, LabelSpace(labels.columns, num_classes))
 
 
+def loaded_folder(folder: Path) -> "nn.Module":
+    """The model of a folder, in evaluation mode on the CPU. Raises CommandError when timm cannot load it."""
+    from workers.evaluation.folder import load_folder
+
+    try:
+        return load_folder(folder)
+    except (RuntimeError, OSError, ValueError) as error:
+        raise CommandError(f"timm cannot load {folder}: {error}") from error
+
+
 def score_folder(
     folder: Path, archive: Path, label_map: LabelMap | None = None, *, threads: int = 0, quiet: bool = True
 ) -> FolderScore:
@@ -80,14 +92,11 @@ def score_folder(
     from rich.progress import Progress
 
     from search.statistics import bootstrap_interval
-    from workers.evaluation.folder import load_folder, score_model
+    from workers.evaluation.folder import score_model
 
     if threads:
         torch.set_num_threads(threads)
-    try:
-        model = load_folder(folder)
-    except (RuntimeError, OSError, ValueError) as error:
-        raise CommandError(f"timm cannot load {folder}: {error}") from error
+    model = loaded_folder(folder)
     images = encoded_set(folder, archive, label_map)
     with Progress(console=Console(stderr=True), disable=quiet) as progress:
         bar = progress.add_task("scoring", total=len(images))

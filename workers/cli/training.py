@@ -1,50 +1,130 @@
-"""Training on the command line."""
+"""Commands that train one ingredient: ``train``, ``finetune``."""
 
-from collections.abc import Collection
+import json
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+import typer
 
 from workers.cli.exits import CommandError
+from workers.cli.options import CheckpointSeconds, DataFolder, Device, Overrides, Tensorboard, Threads
+
+if TYPE_CHECKING:
+    from workers.training.recipe import IngredientRecipe, PantryRecipe
+
+Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file; see examples/recipes and docs/training.md.")]
+Out = Annotated[Path, typer.Argument(metavar="OUT_DIR", help="The ingredient's folder, which timm loads.")]
 
 
-def build_with_progress(
-    recipe: Path, folder: Path, *, data: Path | None, only: Collection[str] | None, device: str, threads: int
-) -> list[Path]:
-    """Build a pantry under ``folder`` and draw a progress bar for each ingredient.
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(train)
+    app.command()(finetune)
 
-    Raises CommandError for a recipe that is not valid, and for a folder that holds another pantry.
+
+def train(
+    recipe: Recipe,
+    out: Out,
+    *,
+    data: DataFolder = None,
+    overrides: Overrides = None,
+    device: Device = "auto",
+    threads: Threads = 0,
+    checkpoint_seconds: CheckpointSeconds = 30.0,
+    tensorboard: Tensorboard = False,
+) -> None:
+    """Train one ingredient from scratch, by its own recipe or as the base of a pantry's.
+
+    An interrupted training goes on where it was when the same command is run again.
+
+    Example: `soupsearch train examples/recipes/fashion-vit.yaml out/linf --set base.linf.epochs=1 --device cpu`
     """
+    _build(
+        _ingredient(recipe_of(recipe, data, overrides), None),
+        out,
+        device=device,
+        threads=threads,
+        options={"checkpoint_seconds": checkpoint_seconds, "tensorboard": tensorboard},
+    )
+
+
+def finetune(
+    recipe: Recipe,
+    base: Annotated[Path, typer.Argument(metavar="BASE_MODEL_DIR", help="The timm folder to start from.")],
+    out: Out,
+    *,
+    name: Annotated[str | None, typer.Option(help="Which fine-tune, where RECIPE is a pantry's.")] = None,
+    data: DataFolder = None,
+    overrides: Overrides = None,
+    device: Device = "auto",
+    threads: Threads = 0,
+    checkpoint_seconds: CheckpointSeconds = 30.0,
+    tensorboard: Tensorboard = False,
+) -> None:
+    """Fine-tune one ingredient from another model of the same architecture, to another threat or to clean accuracy.
+
+    Example: `soupsearch finetune examples/recipes/fashion-vit.yaml examples/pantries/fashion-vit/linf out/l2 --name l2`
+    """
+    _build(
+        _ingredient(recipe_of(recipe, data, overrides), name, from_base=True),
+        out,
+        base=base,
+        device=device,
+        threads=threads,
+        options={"checkpoint_seconds": checkpoint_seconds, "tensorboard": tensorboard},
+    )
+
+
+def recipe_of(recipe: Path, data: Path | None, overrides: list[str] | None) -> "IngredientRecipe | PantryRecipe":
+    """A recipe as the options change it. Raises CommandError naming each field that is wrong."""
+    from workers.training.recipe_file import read_recipe
+
+    replaced = [] if data is None else [f"data.folder={json.dumps(str(data))}"]
+    try:
+        return read_recipe(recipe, [*replaced, *(overrides or [])])
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+
+
+def _ingredient(
+    recipe: "IngredientRecipe | PantryRecipe", name: str | None, *, from_base: bool = False
+) -> "IngredientRecipe":
+    """The one ingredient that is meant."""
+    from workers.training.recipe import IngredientRecipe
+
+    if isinstance(recipe, IngredientRecipe):
+        if name is not None:
+            raise CommandError("--name is for a pantry's recipe: this one is of one ingredient, leave it out")
+        return recipe
+    if not from_base:
+        return recipe.ingredient(recipe.base_name)
+    if name not in recipe.fine_tunes:
+        raise CommandError(f"say which fine-tune of the pantry's recipe: --name {' or '.join(recipe.fine_tunes)}")
+    return recipe.ingredient(name)
+
+
+def _build(
+    recipe: "IngredientRecipe",
+    out: Path,
+    *,
+    base: Path | None = None,
+    device: str,
+    threads: int,
+    options: dict[str, Any],
+) -> None:
     import torch
 
-    from workers.training.pantry_build import build_pantry
-    from workers.training.recipe import PantryRecipe
-    from workers.training.trainer import Progress as Step
+    from workers.cli.bars import training_bars
+    from workers.cli.devices import torch_device
+    from workers.training.ingredient_build import build_ingredient
 
     if threads:
         torch.set_num_threads(threads)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn(
-            "{task.completed}/{task.total} steps  loss {task.fields[loss]:.3f}  {task.fields[rate]:.0f} images/s"
-        ),
-        TimeRemainingColumn(),
-    )
-    bars: dict[str, TaskID] = {}
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-
-        def on_progress(name: str, step: Step) -> None:
-            if name not in bars:
-                bars[name] = progress.add_task(name, total=step.steps, loss=step.loss, rate=0.0)
-            progress.update(bars[name], completed=step.step, loss=step.loss, rate=step.images_per_second)
-
+    chosen = torch_device(device)
+    with training_bars() as bars:
         try:
-            parsed = PantryRecipe.load(recipe)
-            if data is not None:
-                parsed = parsed.model_copy(update={"data": parsed.data.model_copy(update={"folder": data})})
-            target = folder / parsed.name
-            return build_pantry(parsed, target, only=only, device=device, on_progress=on_progress)
+            build_ingredient(recipe, out, base=base, device=chosen, on_progress=partial(bars, out.name), **options)
         except (ValueError, OSError) as error:
-            raise CommandError(f"{recipe}: {error}") from error
+            raise CommandError(str(error)) from error
+    typer.echo(f"trained {out}")

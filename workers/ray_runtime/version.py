@@ -10,7 +10,7 @@ import torch
 
 import workers
 
-_SCORING = ("soups", "evaluation")
+_SCORING = ("architectures", "soups", "evaluation")
 _SERVING = ("ray_runtime",)
 
 

@@ -10,6 +10,7 @@ import timm
 import torch
 from torch import nn
 
+import workers.architectures  # noqa: F401 - registers what timm lacks
 from workers.soups.errors import IngredientError
 
 TimmConfig = dict[str, Any]

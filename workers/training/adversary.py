@@ -5,11 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from workers.attacks.apgd import apgd_for_training
 from workers.attacks.losses import cross_entropy
 from workers.attacks.pgd import pgd
 from workers.attacks.projection import per_image
 from workers.attacks.threat import Threat
+from workers.training.precision import autocast
 from workers.training.recipe import AdversaryRecipe
+from workers.training.replica import Replica
 from workers.training.schedule import radius_share
 
 _MEMORY = 0.9
@@ -22,8 +25,9 @@ class Adversary:
     ``robust_accuracy`` holds, for each threat model, the running robust accuracy that ``eat`` draws by.
     """
 
-    def __init__(self, recipe: AdversaryRecipe) -> None:
+    def __init__(self, recipe: AdversaryRecipe, replica: Replica | None = None) -> None:
         self._recipe = recipe
+        self._replica = replica or Replica()
         self.robust_accuracy = [0.0] * len(recipe.threats)
 
     def attack(
@@ -33,11 +37,17 @@ class Adversary:
         share = radius_share(self._recipe.delay, self._recipe.warmup, progress)
         if share == 0:
             return images
+        with autocast(images.device, self._recipe.precision):
+            return self._perturbed(model, images, labels, share, generator)
+
+    def _perturbed(
+        self, model: nn.Module, images: Tensor, labels: Tensor, share: float, generator: torch.Generator
+    ) -> Tensor:
         threats = [Threat(threat.norm, threat.eps * share) for threat in self._recipe.threats]
         if self._recipe.mode == "max":
             return self._worst(model, images, labels, threats, generator)
         chosen = self._draw(generator)
-        perturbed = self._pgd(model, images, labels, threats[chosen], generator)
+        perturbed = self._attack(model, images, labels, threats[chosen], generator)
         if self._recipe.mode == "eat":
             self._remember(chosen, model, perturbed, labels)
         return perturbed
@@ -57,7 +67,8 @@ class Adversary:
 
     def _remember(self, chosen: int, model: nn.Module, perturbed: Tensor, labels: Tensor) -> None:
         with torch.no_grad():
-            correct = float((model(perturbed).argmax(1) == labels).float().mean())
+            share = float((model(perturbed).argmax(1) == labels).float().mean())
+        correct = self._replica.mean(share, labels.device)
         self.robust_accuracy[chosen] = _MEMORY * self.robust_accuracy[chosen] + (1 - _MEMORY) * correct
 
     def _worst(
@@ -65,17 +76,19 @@ class Adversary:
     ) -> Tensor:
         worst, highest = images, torch.full(labels.shape, -torch.inf, device=images.device)
         for threat in threats:
-            perturbed = self._pgd(model, images, labels, threat, generator)
+            perturbed = self._attack(model, images, labels, threat, generator)
             with torch.no_grad():
-                losses = cross_entropy(model(perturbed), labels)
+                losses = cross_entropy(model(perturbed).float(), labels)
             worst = torch.where(per_image(losses > highest, images), perturbed, worst)
             highest = torch.maximum(losses, highest)
         return worst
 
-    def _pgd(
+    def _attack(
         self, model: nn.Module, images: Tensor, labels: Tensor, threat: Threat, generator: torch.Generator
     ) -> Tensor:
-        seed = int(torch.randint(_SEED_RANGE, (1,), generator=generator))
+        seed = int(torch.randint(_SEED_RANGE, (1,), generator=generator)) ^ self._replica.rank
+        if self._recipe.attack == "apgd":
+            return apgd_for_training(model, images, labels, threat, self._recipe.steps)
         return pgd(
             model,
             images,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,6 +11,7 @@ from torch import Tensor
 from workers.data.labelled_images import LabelledImages
 from workers.training.augmentation import augment
 from workers.training.recipe import AugmentationRecipe
+from workers.training.replica import Replica
 
 
 class Batches:
@@ -18,7 +21,14 @@ class Batches:
     Raises ValueError if the set is smaller than one batch.
     """
 
-    def __init__(self, data: LabelledImages, batch_size: int, seed: int, augmentation: AugmentationRecipe) -> None:
+    def __init__(
+        self,
+        data: LabelledImages,
+        batch_size: int,
+        seed: int,
+        augmentation: AugmentationRecipe,
+        replica: Replica | None = None,
+    ) -> None:
         if len(data) < batch_size:
             raise ValueError(f"{len(data)} images are less than one batch of {batch_size}: lower batch_size")
         self._images = torch.from_numpy(np.ascontiguousarray(data.images))
@@ -26,7 +36,7 @@ class Batches:
         self._batch_size = batch_size
         self._seed = seed
         self._augmentation = augmentation
-        self._order = (-1, torch.empty(0, dtype=torch.long))
+        self._replica = replica or Replica()
 
     def __len__(self) -> int:
         """Batches in an epoch; images that do not fill one are left to another epoch."""
@@ -35,15 +45,16 @@ class Batches:
     def batch(self, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Images float32 in [0, 1] (B, C, H, W) and labels int64 (B,) of step ``step``, augmented by ``generator``."""
         epoch, position = divmod(step, len(self))
-        rows = self._permutation(epoch)[position * self._batch_size :][: self._batch_size]
+        rows = permutation(len(self._labels), self._seed, epoch)[position * self._batch_size :][: self._batch_size]
         images = self._images[rows].float() / 255
-        return augment(images, self._augmentation, generator), self._labels[rows]
+        augmented = augment(images, self._augmentation, generator)
+        return self._replica.share(augmented), self._replica.share(self._labels[rows])
 
-    def _permutation(self, epoch: int) -> Tensor:
-        if self._order[0] != epoch:
-            generator = seeded_generator(self._seed, epoch, stream=0)
-            self._order = (epoch, torch.randperm(len(self._labels), generator=generator))
-        return self._order[1]
+
+@lru_cache(maxsize=2)
+def permutation(count: int, seed: int, epoch: int) -> Tensor:
+    """The order (count,) of an epoch."""
+    return torch.randperm(count, generator=seeded_generator(seed, epoch, stream=0))
 
 
 def seeded_generator(seed: int, index: int, stream: int) -> torch.Generator:

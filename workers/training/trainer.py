@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,63 +14,63 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from workers.attacks.model import NormalizedModel
-from workers.data.labelled_images import LabelledImages
 from workers.training.adversary import Adversary
-from workers.training.batches import Batches, seeded_generator
+from workers.training.batches import seeded_generator
 from workers.training.checkpoint import load_checkpoint, save_checkpoint
+from workers.training.images import TrainingImages
+from workers.training.precision import autocast, gradient_scaler
+from workers.training.progress import OnProgress, Progress
 from workers.training.recipe import ModelRecipe, TrainingRecipe, recipe_digest
+from workers.training.replica import Replica
 from workers.training.schedule import learning_rate
 
 
-@dataclass(frozen=True)
-class Progress:
-    """Where a run stands after ``step`` of ``steps``; loss and accuracy are the last training batch's."""
-
-    step: int
-    steps: int
-    loss: float
-    accuracy: float
-    learning_rate: float
-    images_per_second: float
-
-
-OnProgress = Callable[[Progress], None]
-
-
 class Trainer:
-    """Trains ``network`` on ``data`` as ``recipe`` says, resuming from ``checkpoint`` where it exists.
+    """Trains ``network`` on ``images`` as ``recipe`` says, resuming from ``checkpoint`` where it exists.
 
-    Every random choice is a function of (seed, step), so a run killed and started again ends in the same
-    parameters as one that was never interrupted, on the same machine and number of threads.
+    Every random choice is a function of (seed, step), so a run killed and started again goes on as if it had never
+    been interrupted: to the same bits with one thread; with several, or on a GPU, sums may round otherwise. Where
+    PyTorch has a process group, each process of it runs a trainer of its own and all train one network, each on its
+    share of every batch.
+
+    ``origin`` identifies the weights that ``network`` starts from, where recipe and images do not.
     """
 
     def __init__(
         self,
         network: nn.Module,
         model_recipe: ModelRecipe,
-        data: LabelledImages,
+        images: TrainingImages,
         recipe: TrainingRecipe,
         *,
         checkpoint: Path | None = None,
         checkpoint_seconds: float = 30.0,
         device: str = "cpu",
+        origin: str = "",
     ) -> None:
         self._recipe = recipe
         self._device = torch.device(device)
+        self._replica = Replica.current()
+        if recipe.batch_size % self._replica.size:
+            raise ValueError(f"batch_size {recipe.batch_size} cannot be shared by {self._replica.size} processes")
         self._network = network.to(self._device)
         self._model = NormalizedModel(network, model_recipe.mean, model_recipe.std).to(self._device)
+        self._parallel: nn.Module = self._model
         self._optimizer = _optimizer(network, recipe)
+        self._scaler = gradient_scaler(self._device, recipe.precision)
         self._ema = ModelEmaV3(network, decay=recipe.ema_decay, use_warmup=True) if recipe.ema_decay else None
-        self._adversary = Adversary(recipe.adversary) if recipe.adversary else None
-        self._batches = Batches(data, recipe.batch_size, recipe.seed, recipe.augmentation)
-        self._steps = max(1, math.ceil(recipe.epochs * len(self._batches)))
+        self._adversary = Adversary(recipe.adversary, self._replica) if recipe.adversary else None
+        self._batches = images.batches(recipe, self._replica)
+        steps = max(1, math.ceil(recipe.epochs * len(self._batches)))
+        self._steps = min(steps, recipe.max_steps or steps)
         self._checkpoint = checkpoint
         self._checkpoint_seconds = checkpoint_seconds
-        self._digest = f"{recipe_digest(model_recipe, recipe)}:{data.digest()}" if checkpoint else ""
+        self._digest = f"{recipe_digest(model_recipe, recipe)}:{images.digest()}{origin}" if checkpoint else ""
 
     def run(self, on_progress: OnProgress | None = None) -> nn.Module:
         """Train to the end and return the network in eval mode: the average one if the recipe asks for it."""
         first = self._resume()
+        self._parallel = self._replica.parallel(self._model)
         saved = started = time.monotonic()
         for step in range(first, self._steps):
             loss, accuracy = self._step(step)
@@ -80,7 +78,7 @@ class Trainer:
             if on_progress:
                 rate = (step + 1 - first) * self._recipe.batch_size / (now - started)
                 on_progress(Progress(step + 1, self._steps, loss, accuracy, self._rate(step), rate))
-            if now - saved >= self._checkpoint_seconds:
+            if self._replica.is_first and now - saved >= self._checkpoint_seconds:
                 self._save(step + 1)
                 saved = now
         return (self._ema.module if self._ema else self._network).eval()
@@ -88,24 +86,31 @@ class Trainer:
     def _step(self, step: int) -> tuple[float, float]:
         generator = seeded_generator(self._recipe.seed, step, stream=1)
         torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
-        images, labels = (tensor.to(self._device) for tensor in self._batches.batch(step, generator))
+        images, labels = self._batch(step, generator)
         if self._adversary:
             self._model.eval()
             images = self._adversary.attack(self._model, images, labels, step / self._steps, generator)
-        self._model.train()
-        logits = self._model(images)
-        loss = functional.cross_entropy(logits, labels)
+        self._parallel.train()
+        with autocast(self._device, self._recipe.precision):
+            logits = self._parallel(images)
+        loss = functional.cross_entropy(logits.float(), labels)
         self._update(loss, step)
         return float(loss.detach()), float((logits.argmax(1) == labels).float().mean())
+
+    def _batch(self, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        images, labels = (tensor.to(self._device, non_blocking=True) for tensor in self._batches.batch(step, generator))
+        return (images.float() / 255 if images.dtype == torch.uint8 else images), labels
 
     def _update(self, loss: Tensor, step: int) -> None:
         for group in self._optimizer.param_groups:
             group["lr"] = self._rate(step)
         self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         if self._recipe.optimizer.clip_norm:
+            self._scaler.unscale_(self._optimizer)
             nn.utils.clip_grad_norm_(self._network.parameters(), self._recipe.optimizer.clip_norm)
-        self._optimizer.step()
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
         if self._ema:
             self._ema.update(self._network, step=step)
 
@@ -121,6 +126,7 @@ class Trainer:
             "step": step,
             "network": self._network.state_dict(),
             "optimizer": self._optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
             "ema": self._ema.state_dict() if self._ema else None,
             "robust_accuracy": self._adversary.robust_accuracy if self._adversary else None,
         }
@@ -131,6 +137,7 @@ class Trainer:
             return 0
         self._network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
+        self._scaler.load_state_dict(state["scaler"])
         if self._ema:
             self._ema.load_state_dict(state["ema"])
         if self._adversary:

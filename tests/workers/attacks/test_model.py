@@ -3,7 +3,8 @@ import timm
 import torch
 from torch import nn
 
-from workers.attacks.model import NormalizedModel, correct, device_of, evaluating
+from workers.attacks.model import ColumnModel, NormalizedModel, correct, device_of, evaluating
+from workers.evaluation.labels import LabelSpace
 
 
 def test_normalises_each_channel_as_the_data_config_says() -> None:
@@ -51,3 +52,15 @@ def test_modes_come_back_after_evaluating_even_after_an_error() -> None:
 def test_device_of_a_model_without_parameters_is_that_of_its_input() -> None:
     assert device_of(nn.Flatten(), torch.device("meta")) == torch.device("meta")
     assert device_of(nn.Linear(1, 1), torch.device("meta")) == torch.device("cpu")
+
+
+def test_columns_score_as_the_label_space_scores() -> None:
+    logits = torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
+    columns = [(0, 3), (1,), (4, 2, 3)]
+    found = ColumnModel(nn.Identity(), columns)(logits)
+    torch.testing.assert_close(found.double(), LabelSpace(columns, 5).log_scores(logits))
+
+
+def test_columns_of_one_class_are_its_logits() -> None:
+    logits = torch.randn(2, 5)
+    assert torch.equal(ColumnModel(nn.Identity(), [(4,), (1,)])(logits), logits[:, [4, 1]])

@@ -77,3 +77,12 @@ def test_nothing_to_attack_with_is_refused(standard: nn.Module, images: Tensor, 
         robust_accuracy(standard, images, labels, [])
     with pytest.raises(ValueError, match="at least one threat model and one seed"):
         attack_report(standard, images, labels, THREATS, seeds=[])
+
+
+def test_progress_rises_to_the_end(standard: nn.Module, images: Tensor, labels: Tensor) -> None:
+    told: list[float] = []
+    attacks = attacks_on(THREATS, ["ce"], Settings(steps=2, restarts=2))
+    robust_accuracy(standard, images, labels, attacks, seeds=SEEDS, batch_size=20, on_progress=told.append)
+    assert told == sorted(told)
+    assert len(told) > 8
+    assert told[-1] == 1.0

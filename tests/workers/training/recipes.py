@@ -10,6 +10,7 @@ import numpy as np
 
 from workers.data.idx import load_idx_folder
 from workers.data.labelled_images import LabelledImages
+from workers.training.images import ImagesInMemory
 from workers.training.recipe import ModelRecipe, PantryRecipe, TrainingRecipe
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
@@ -54,6 +55,10 @@ def tiny_pantry(folder: Path = FASHION_MNIST, **changes: Any) -> PantryRecipe:
 @cache
 def fashion(count: int) -> LabelledImages:
     return load_idx_folder(FASHION_MNIST, "test").first(count)
+
+
+def images(count: int) -> ImagesInMemory:
+    return ImagesInMemory(fashion(count), fashion(100))
 
 
 def noise_images(count: int, size: int = 8) -> LabelledImages:

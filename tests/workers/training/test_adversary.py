@@ -10,6 +10,7 @@ from workers.attacks.losses import cross_entropy
 from workers.attacks.threat import Threat
 from workers.training.adversary import Adversary
 from workers.training.recipe import AdversaryRecipe
+from workers.training.replica import Replica
 
 THREATS = ["Linf:0.1", "L2:1.5", "L1:12"]
 
@@ -88,3 +89,25 @@ def test_equal_generators_attack_alike() -> None:
     attacker = adversary(mode="max", random_start=True)
     assert torch.equal(attack(attacker, seed=1), attack(attacker, seed=1))
     assert not torch.equal(attack(attacker, seed=1), attack(attacker, seed=2))
+
+
+def test_apgd_raises_the_loss_further_than_pgd_and_stays_in_the_ball() -> None:
+    pgd, apgd = (
+        attack(adversary(mode="single", threats=["L2:1.5"], steps=10, attack=name)) for name in ("pgd", "apgd")
+    )
+    assert size(apgd, "L2:1.5") <= 1.5 * 1.0001
+    assert losses(apgd).mean() >= losses(pgd).mean() - 1e-3
+    assert losses(apgd).mean() > losses(problem()[1]).mean()
+
+
+def test_attacks_may_run_in_half_precision() -> None:
+    exact, half = (attack(adversary(mode="max", precision=precision)) for precision in ("float32", "bfloat16"))
+    assert half.dtype == torch.float32
+    assert not torch.equal(half, exact)
+    assert losses(half).mean() > losses(problem()[1]).mean()
+
+
+def test_replicas_start_at_random_points_of_their_own() -> None:
+    recipe = AdversaryRecipe.model_validate({"threats": ["Linf:0.1"], "steps": 1, "random_start": True})
+    points = [attack(Adversary(recipe, Replica(rank, 2))) for rank in (0, 1)]
+    assert not torch.equal(points[0], points[1])

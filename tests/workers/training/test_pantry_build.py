@@ -8,7 +8,7 @@ import timm
 
 from tests.workers.training.recipes import ADVERSARIAL, tiny_pantry
 from workers.training.pantry_build import RECORD, build_pantry
-from workers.training.trainer import Progress
+from workers.training.progress import Progress
 
 
 def weights(folder: Path) -> bytes:

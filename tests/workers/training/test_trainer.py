@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from tests.waiting import wait_until
-from tests.workers.training.recipes import fashion, tiny_model, training
+from tests.workers.training.recipes import images, tiny_model, training
 from workers.training.checkpoint import CheckpointMismatchError
 from workers.training.network import create_network
+from workers.training.progress import Progress
 from workers.training.recipe import TrainingRecipe
-from workers.training.trainer import Progress, Trainer
+from workers.training.trainer import Trainer
 
 ADVERSARIES: list[dict[str, Any] | None] = [
     None,
@@ -27,7 +28,7 @@ SCRIPT = """
 import sys, time
 from pathlib import Path
 import torch
-from tests.workers.training.recipes import fashion, tiny_model, training
+from tests.workers.training.recipes import fashion, images, tiny_model, training
 from workers.training.network import create_network
 from workers.training.trainer import Trainer
 torch.set_num_threads(1)
@@ -37,7 +38,7 @@ def on_progress(progress):
     if progress.step == stop_at:
         (folder / "reached").touch()
         time.sleep(600)
-trainer = Trainer(create_network(tiny_model(), 0), tiny_model(), fashion(320), recipe,
+trainer = Trainer(create_network(tiny_model(), 0), tiny_model(), images(320), recipe,
                   checkpoint=folder / "checkpoint", checkpoint_seconds=0)
 torch.save(trainer.run(on_progress).state_dict(), folder / "result")
 """
@@ -48,20 +49,12 @@ class Interruption(Exception):
 
 
 def train(recipe: TrainingRecipe, **options: Any) -> dict[str, Tensor]:
-    trainer = Trainer(create_network(tiny_model(), 0), tiny_model(), fashion(320), recipe, **options)
+    trainer = Trainer(create_network(tiny_model(), 0), tiny_model(), images(320), recipe, **options)
     return trainer.run().state_dict()
 
 
 def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("adversary", ADVERSARIES, ids=["nominal", "single", "eat"])
@@ -86,7 +79,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
 
     checkpoint = tmp_path / "checkpoint"
     trainer = Trainer(
-        create_network(tiny_model(), 0), tiny_model(), fashion(320), recipe, checkpoint=checkpoint, checkpoint_seconds=0
+        create_network(tiny_model(), 0), tiny_model(), images(320), recipe, checkpoint=checkpoint, checkpoint_seconds=0
     )
     with pytest.raises(Interruption):
         trainer.run(stop)
@@ -118,7 +111,7 @@ def _start(folder: Path, stop_at: int) -> subprocess.Popen[bytes]:
 def test_progress_counts_every_step() -> None:
     seen: list[Progress] = []
     recipe = training(epochs=1.5)
-    Trainer(create_network(tiny_model(), 0), tiny_model(), fashion(320), recipe).run(seen.append)
+    Trainer(create_network(tiny_model(), 0), tiny_model(), images(320), recipe).run(seen.append)
     assert [progress.step for progress in seen] == list(range(1, 16))
     assert {progress.steps for progress in seen} == {15}
     assert all(progress.images_per_second > 0 and 0 <= progress.accuracy <= 1 for progress in seen)
@@ -127,7 +120,7 @@ def test_progress_counts_every_step() -> None:
 def test_training_lowers_the_loss() -> None:
     seen: list[Progress] = []
     recipe = training(adversary=None, epochs=8, batch_size=64, optimizer={"learning_rate": 0.1})
-    Trainer(create_network(tiny_model(), 0), tiny_model(), fashion(640), recipe).run(seen.append)
+    Trainer(create_network(tiny_model(), 0), tiny_model(), images(640), recipe).run(seen.append)
     assert seen[-1].loss < 0.6 * seen[0].loss
 
 
@@ -136,3 +129,20 @@ def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
     train(training(adversary=None), checkpoint=checkpoint, checkpoint_seconds=0)
     with pytest.raises(CheckpointMismatchError):
         train(training(adversary=None, seed=6), checkpoint=checkpoint)
+
+
+def test_the_schedule_runs_over_the_steps_that_there_are() -> None:
+    seen: list[Progress] = []
+    recipe = training(epochs=5, max_steps=6, optimizer={"schedule": "thirds", "learning_rate": 1.0})
+    Trainer(create_network(tiny_model(), 0), tiny_model(), images(320), recipe).run(seen.append)
+    assert [round(progress.learning_rate, 4) for progress in seen] == [1, 1, 0.1, 0.1, 0.01, 0.01]
+
+
+def test_half_precision_trains_and_float16_asks_for_a_gpu() -> None:
+    seen: list[Progress] = []
+    recipe = training(adversary=None, epochs=2, optimizer={"learning_rate": 0.1}, precision="bfloat16")
+    network = Trainer(create_network(tiny_model(), 0), tiny_model(), images(320), recipe).run(seen.append)
+    assert seen[-1].loss < 0.9 * seen[0].loss
+    assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
+    with pytest.raises(ValueError, match="float16 needs a GPU"):
+        train(training(precision="float16"))

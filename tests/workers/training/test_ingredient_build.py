@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import fcntl
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+
+from tests.workers.training.cifar import write_cifar10
+from tests.workers.training.folders import colour_model, write_image_folder
+from tests.workers.training.recipes import ADVERSARIAL, TINY_MODEL
+from workers.training.ingredient_build import RECORD, build_ingredient
+from workers.training.progress import LOG, Progress
+from workers.training.recipe import IngredientRecipe
+from workers.training.recipe_file import RECIPE, read_recipe
+
+EVALUATION = {"threats": ["Linf:0.1"], "steps": 2, "images": 20}
+
+
+class Interruption(Exception):
+    """Stops a build where a kill would."""
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "model.safetensors").read_bytes()
+
+
+def recipe(folder: Path, **training: Any) -> IngredientRecipe:
+    content = {
+        "data": {"folder": str(folder), "max_images": 320},
+        "model": TINY_MODEL,
+        "training": ADVERSARIAL | training,
+        "evaluation": EVALUATION,
+    }
+    return IngredientRecipe.model_validate(content)
+
+
+def files_recipe(folder: Path, **training: Any) -> IngredientRecipe:
+    content = {
+        "data": {"format": "folder", "folder": str(folder), "image_size": 32, "crop_pct": 0.875, "workers": 0},
+        "model": colour_model(),
+        "training": {
+            "epochs": 2,
+            "batch_size": 8,
+            "augmentation": {"crop_scale": [0.25, 1.0], "flip": True},
+            "adversary": {"threats": ["Linf:0.03", "L2:1"], "mode": "eat", "attack": "apgd", "steps": 2},
+        }
+        | training,
+        "evaluation": EVALUATION,
+    }
+    return IngredientRecipe.model_validate(content)
+
+
+def test_the_folder_says_how_to_make_it_again(tmp_path: Path, small_fashion: Path) -> None:
+    folder = build_ingredient(recipe(small_fashion, epochs=0.5), tmp_path / "linf")
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "config.json", LOG, "model.safetensors", RECIPE, RECORD,
+    ]  # fmt: skip
+    assert [path.name for path in tmp_path.iterdir()] == ["linf"]
+    again = read_recipe(folder / RECIPE)
+    assert isinstance(again, IngredientRecipe)
+    assert weights(build_ingredient(again, tmp_path / "again")) == weights(folder)
+    record = json.loads((folder / RECORD).read_text())
+    assert record["ingredient"] == "linf"
+    assert record["fine_tuned_from"] is None
+    assert json.loads((folder / LOG).read_text().splitlines()[-1])["step"] == 5
+
+
+def test_fine_tuning_starts_from_the_base_and_says_so(tmp_path: Path, small_fashion: Path) -> None:
+    base = build_ingredient(recipe(small_fashion), tmp_path / "linf")
+    still = {"adversary": None, "epochs": 0.1, "optimizer": {"learning_rate": 1e-12, "weight_decay": 0}}
+    folder = build_ingredient(recipe(small_fashion, **still), tmp_path / "nominal", base=base)
+    states = [timm.create_model(f"local-dir:{each}", pretrained=True).state_dict() for each in (base, folder)]
+    assert torch.allclose(states[0]["fc.weight"], states[1]["fc.weight"], atol=1e-6)
+    record = json.loads((folder / RECORD).read_text())
+    assert record["fine_tuned_from"] == "linf"
+    assert len(record["base_sha256"]) == 64
+    other = build_ingredient(recipe(small_fashion, seed=9), tmp_path / "other")
+    with pytest.raises(ValueError, match="another recipe or other data"):
+        build_ingredient(recipe(small_fashion, **still), tmp_path / "nominal", base=other)
+
+
+def test_a_base_that_does_not_fit_is_refused(tmp_path: Path, small_fashion: Path) -> None:
+    base = build_ingredient(recipe(small_fashion, epochs=0.1), tmp_path / "linf")
+    given = recipe(small_fashion)
+    changes: dict[str, dict[str, Any]] = {
+        "other label_names": {"label_names": tuple(reversed(given.model.label_names))},
+        "normalises by mean": {"mean": (0.5,)},
+        "not of the architecture": {"arguments": {"layers": [1, 1, 1, 1], "channels": [4, 4, 8, 16], "in_chans": 1}},
+    }
+    for message, change in changes.items():
+        other = given.model_copy(update={"model": given.model.model_copy(update=change)})
+        with pytest.raises(ValueError, match=message):
+            build_ingredient(other, tmp_path / "l2", base=base)
+    with pytest.raises(FileNotFoundError, match="no timm folder"):
+        build_ingredient(given, tmp_path / "l2", base=tmp_path / "none")
+
+
+def test_image_files_resume_as_if_never_interrupted(tmp_path: Path) -> None:
+    given = files_recipe(write_image_folder(tmp_path / "images"))
+
+    def stop(progress: Progress) -> None:
+        if progress.step == 4:
+            raise Interruption
+
+    with pytest.raises(Interruption):
+        build_ingredient(given, tmp_path / "a", checkpoint_seconds=0, on_progress=stop)
+    seen: list[int] = []
+    resumed = build_ingredient(given, tmp_path / "a", on_progress=lambda progress: seen.append(progress.step))
+    assert seen == [4, 5, 6]
+    assert weights(resumed) == weights(build_ingredient(given, tmp_path / "b"))
+    config = json.loads((resumed / "config.json").read_text())
+    assert config["pretrained_cfg"]["crop_pct"] == 0.875
+    assert config["pretrained_cfg"]["input_size"] == [3, 32, 32]
+
+
+def test_cifar10_trains(tmp_path: Path) -> None:
+    (tmp_path / "cifar").mkdir()
+    write_cifar10(tmp_path / "cifar", each=20)
+    content = {
+        "data": {"format": "cifar10", "folder": str(tmp_path / "cifar")},
+        "model": {**TINY_MODEL, "arguments": {"layers": [1] * 4, "channels": [4] * 4}, "mean": [0.5] * 3,
+                  "std": [0.25] * 3, "label_names": "cifar10"},
+        "training": ADVERSARIAL | {"precision": "bfloat16", "max_steps": 2},
+        "evaluation": EVALUATION,
+    }  # fmt: skip
+    folder = build_ingredient(IngredientRecipe.model_validate(content), tmp_path / "linf")
+    assert json.loads((folder / "config.json").read_text())["label_names"][0] == "airplane"
+    assert json.loads((folder / LOG).read_text().splitlines()[-1])["steps"] == 2
+
+
+def test_two_processes_do_not_train_one_ingredient(tmp_path: Path, small_fashion: Path) -> None:
+    (tmp_path / ".linf.training").mkdir()
+    with (tmp_path / ".linf.training" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(ValueError, match="another process is training"):
+            build_ingredient(recipe(small_fashion), tmp_path / "linf")
+
+
+def test_images_of_other_channels_or_labels_are_refused(tmp_path: Path, small_fashion: Path) -> None:
+    given = recipe(small_fashion)
+    for change, message in (
+        ({"mean": (0.5,) * 3, "std": (0.5,) * 3}, r"model\.mean has 3"),
+        ({"label_names": ("a", "b")}, r"model\.label_names has 2"),
+    ):
+        other = given.model_copy(update={"model": given.model.model_copy(update=change)})
+        with pytest.raises(ValueError, match=message):
+            build_ingredient(other, tmp_path / "linf")

@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from workers.training.precision import autocast, gradient_scaler
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_products_are_computed_in_the_precision(precision: str, dtype: torch.dtype) -> None:
+    layer = torch.nn.Linear(4, 2)
+    with autocast(CPU, precision):  # type: ignore[arg-type]
+        assert layer(torch.rand(3, 4)).dtype == dtype
+    assert layer.weight.dtype == torch.float32
+
+
+def test_float16_is_for_gpus() -> None:
+    with pytest.raises(ValueError, match="use bfloat16 or float32"):
+        autocast(CPU, "float16")
+    assert not gradient_scaler(CPU, "bfloat16").is_enabled()

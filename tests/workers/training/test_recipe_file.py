@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.workers.training.recipes import ADVERSARIAL, TINY_MODEL, tiny_pantry
+from workers.training.recipe import IngredientRecipe, PantryRecipe
+from workers.training.recipe_file import read_recipe, write_recipe
+
+SINGLE: dict[str, Any] = {"data": {"folder": "images"}, "model": TINY_MODEL, "training": ADVERSARIAL}
+
+
+def written(folder: Path, content: object) -> Path:
+    path = folder / "recipe.yaml"
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    return path
+
+
+def test_tells_a_pantrys_recipe_from_an_ingredients(tmp_path: Path) -> None:
+    assert isinstance(read_recipe(Path("examples/recipes/fashion-vit.yaml")), PantryRecipe)
+    recipe = read_recipe(written(tmp_path, SINGLE))
+    assert isinstance(recipe, IngredientRecipe)
+    assert recipe.training.seed == 5
+
+
+@pytest.mark.parametrize("recipe", [tiny_pantry(), tiny_pantry().ingredient("nominal")], ids=["pantry", "ingredient"])
+def test_a_recipe_that_was_written_reads_the_same(tmp_path: Path, recipe: PantryRecipe | IngredientRecipe) -> None:
+    write_recipe(recipe, tmp_path / "recipe.yaml")
+    assert read_recipe(tmp_path / "recipe.yaml") == recipe
+
+
+def test_overrides_change_fields_and_add_sections(tmp_path: Path) -> None:
+    chosen = ["training.epochs=0.5", "training.optimizer.name=adamw", "data.folder=/data", "model.arguments.in_chans=1"]
+    recipe = read_recipe(written(tmp_path, SINGLE), chosen)
+    assert isinstance(recipe, IngredientRecipe)
+    assert recipe.training.epochs == 0.5
+    assert recipe.training.optimizer.name == "adamw"
+    assert recipe.data.folder == Path("/data")
+
+
+def test_label_names_may_be_those_of_a_data_set(tmp_path: Path) -> None:
+    recipe = read_recipe(written(tmp_path, SINGLE), ["model.label_names=imagenet"])
+    assert len(recipe.model.label_names) == 1000
+    assert recipe.model.label_names[0] == "n01440764"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["training.epochs=0"], r"recipe\.yaml: training\.epochs: Input should be greater than 0"),
+        (["training.epoch=1"], r"training\.epoch: Extra inputs are not permitted"),
+        (["training"], "write KEY=VALUE"),
+        (["data.folder.x=1"], "no section of the recipe"),
+        (["model.label_names=mnist"], "names no data set"),
+        (["data.format=folder"], "image_size is missing"),
+        (["data.image_size=32"], "are for format folder"),
+        (["training.augmentation.crop_scale=[0.1, 1]"], "training: crop_scale is for image files"),
+        (["training.augmentation.crop_scale=[0.9, 0.1]"], "exchange the two"),
+        (["training.augmentation.auto_augment=magic"], "timm knows no policy"),
+        (["training.adversary.attack=apgd"], "leave random_start out"),
+        (["training.precision=float8"], r"training\.precision"),
+        (["data.format=folder", "data.image_size=32"], "training: crop_padding is for images in memory"),
+    ],
+)
+def test_errors_name_the_field(tmp_path: Path, overrides: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_recipe(written(tmp_path, SINGLE), overrides)
+
+
+@pytest.mark.parametrize(("text", "message"), [("[1]", "is not a recipe"), ("a: [", "is not YAML")])
+def test_other_files_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_recipe(written(tmp_path, text))

@@ -1,0 +1,116 @@
+"""Building pantries, several fine-tunes at once."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Collection
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+from workers.cli.bars import training_bars
+from workers.cli.exits import CommandError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from workers.training.pantry_build import OnPantryProgress
+    from workers.training.recipe import PantryRecipe
+
+_told: Any = None
+"""In a process that builds: the queue to tell its progress by."""
+
+
+def build_with_progress(
+    recipe: "PantryRecipe",
+    folder: Path,
+    *,
+    only: Collection[str] | None,
+    jobs: int,
+    device: str,
+    threads: int,
+    options: dict[str, Any],
+) -> list[Path]:
+    """Build a pantry in ``folder/NAME``, ``jobs`` fine-tunes at once, with a progress bar for each ingredient.
+
+    ``options`` are those of ``PantryBuild``.
+
+    Raises CommandError for data that do not fit the recipe, and for a folder that holds something else.
+    """
+    import torch
+
+    from workers.cli.devices import torch_device
+    from workers.training.pantry_build import PantryBuild, wanted_ingredients
+
+    target, chosen = folder / recipe.name, torch_device(device)
+    shared = threads or max((os.cpu_count() or 1) // jobs, 1)
+    with training_bars() as bars:
+        try:
+            base, *fine_tunes = wanted_ingredients(recipe, only)
+            torch.set_num_threads(threads or os.cpu_count() or 1)
+            build = PantryBuild(recipe, target, chosen, **options)
+            built = [build.ingredient(base, bars)]
+            if jobs == 1:
+                return built + [build.ingredient(name, bars) for name in fine_tunes]
+            del build
+            with _builders(min(jobs, len(fine_tunes) or 1), shared, bars) as submit:
+                tasks = [
+                    submit(partial(_build, recipe, target, name, _spread(chosen, number), options))
+                    for number, name in enumerate(fine_tunes)
+                ]
+                return built + [task.result() for task in tasks]
+        except BrokenProcessPool as error:
+            raise CommandError("a process that trained was killed: run the same command to go on") from error
+        except (ValueError, OSError) as error:
+            raise CommandError(str(error)) from error
+
+
+def _spread(device: str, number: int) -> str:
+    """GPUs in turn; one that was named is kept."""
+    import torch
+
+    return f"cuda:{number % torch.cuda.device_count()}" if device == "cuda" else device
+
+
+@contextmanager
+def _builders(
+    processes: int, threads: int, on_progress: "OnPantryProgress"
+) -> "Iterator[Callable[[Callable[[], Path]], Future[Path]]]":
+    """Processes that build; they end with this one, and what they tell reaches ``on_progress``."""
+    context = multiprocessing.get_context("spawn")
+    queue = context.SimpleQueue()
+    listener = Thread(target=_listen, args=(queue, on_progress), daemon=True)
+    listener.start()
+    started = (queue, threads, os.getpid())
+    try:
+        with ProcessPoolExecutor(processes, context, initializer=_start, initargs=started) as pool:
+            yield pool.submit
+    finally:
+        queue.put(None)
+        listener.join()
+
+
+def _listen(queue: Any, on_progress: "OnPantryProgress") -> None:
+    while (told := queue.get()) is not None:
+        on_progress(*told)
+
+
+def _start(queue: Any, threads: int, parent: int) -> None:
+    import torch
+
+    from service.parent_death import die_with_parent
+
+    global _told  # noqa: PLW0603
+    die_with_parent(parent)
+    torch.set_num_threads(threads)
+    _told = queue
+
+
+def _build(recipe: "PantryRecipe", target: Path, name: str, device: str, options: dict[str, Any]) -> Path:
+    from workers.training.pantry_build import PantryBuild
+
+    build = PantryBuild(recipe, target, device, **options)
+    return build.ingredient(name, lambda ingredient, progress: _told.put((ingredient, progress)))

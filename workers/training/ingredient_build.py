@@ -1,0 +1,223 @@
+"""Building one ingredient from its recipe: a timm folder that says how it was made."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import platform
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import nn
+
+from workers.attacks.model import NormalizedModel
+from workers.attacks.robustness import attack_report
+from workers.training.images import TrainingImages, open_images
+from workers.training.network import create_network, load_base, save_ingredient
+from workers.training.progress import EVENTS, LOG, MetricsLog, OnProgress, Progress
+from workers.training.recipe import IngredientRecipe, recipe_digest
+from workers.training.recipe_file import RECIPE, write_recipe
+from workers.training.replica import Replica
+from workers.training.trainer import Trainer
+
+RECORD = "training.json"
+"""The file of an ingredient's folder that says how it was trained."""
+
+_WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What an ingredient is fine-tuned from: a timm folder, and what identifies its weights in a digest."""
+
+    folder: Path
+    digest: str
+
+    @classmethod
+    def of(cls, folder: Path) -> Origin:
+        """The model in ``folder``, identified by its bytes. Raises FileNotFoundError if there is none."""
+        path = folder / _WEIGHTS
+        if not path.is_file():
+            raise FileNotFoundError(f"{folder} is no timm folder: it has no {_WEIGHTS}")
+        with path.open("rb") as file:
+            return cls(folder, hashlib.file_digest(file, "sha256").hexdigest())
+
+
+@dataclass(frozen=True)
+class IngredientBuild:
+    """One ingredient, to be trained into ``folder``; from scratch, or from ``origin``.
+
+    ``digest`` stands for all that decides its parameters; ``record`` is put into ``training.json``. While it is
+    trained, checkpoint and log lie beside the folder, in a hidden one; the folder appears when all is done.
+    """
+
+    recipe: IngredientRecipe
+    images: TrainingImages
+    folder: Path
+    digest: str
+    origin: Origin | None = None
+    device: str = "cpu"
+    tensorboard: bool = False
+    checkpoint_seconds: float = 30.0
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def work(self) -> Path:
+        """Where an unfinished training keeps its files."""
+        return work_folder(self.folder)
+
+    def run(self, on_progress: OnProgress | None = None) -> Path:
+        """Train unless it is finished, going on where an interrupted run was; return the folder.
+
+        Raises ValueError if the folder holds something else, or another process is at it.
+        """
+        if self.is_finished():
+            return self.folder
+        replica = Replica.current()
+        self.work.mkdir(parents=True, exist_ok=True)
+        if not replica.is_first:
+            self._trainer().run()
+            return self.folder
+        with _alone(self.work):
+            log = MetricsLog(self.work, tensorboard=self.tensorboard)
+
+            def note(progress: Progress) -> None:
+                log(progress)
+                if on_progress is not None:
+                    on_progress(progress)
+
+            network = self._trainer().run(note)
+            log.close()
+            self._write(network.cpu())
+        return self.folder
+
+    def is_finished(self) -> bool:
+        """Whether the folder holds this very ingredient. Raises ValueError if it holds another."""
+        if not self.folder.exists():
+            return False
+        record = self.folder / RECORD
+        if record.is_file() and json.loads(record.read_text(encoding="utf-8")).get("digest") == self.digest:
+            shutil.rmtree(self.work, ignore_errors=True)
+            return True
+        raise ValueError(
+            f"{self.folder} holds an ingredient of another recipe or other data: remove it, or build elsewhere"
+        )
+
+    def _trainer(self) -> Trainer:
+        network = create_network(self.recipe.model, self.recipe.training.seed)
+        if self.origin is not None:
+            load_base(network, self.recipe.model, self.origin.folder)
+        return Trainer(
+            network,
+            self.recipe.model,
+            self.images,
+            self.recipe.training,
+            checkpoint=self.work / "checkpoint",
+            checkpoint_seconds=self.checkpoint_seconds,
+            device=self.device,
+            origin="" if self.origin is None else f":{self.origin.digest}",
+        )
+
+    def _write(self, network: nn.Module) -> None:
+        """Write the folder in a hidden place and move it to its own whole: a folder in its place is finished."""
+        unfinished = self.work / "ingredient"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        data = self.recipe.data
+        save_ingredient(
+            network,
+            self.recipe.model,
+            self.images.image_size,
+            unfinished,
+            crop_pct=data.crop_pct,
+            interpolation=data.interpolation,
+        )
+        record = json.dumps(self._record(network), indent=2)
+        (unfinished / RECORD).write_text(record + "\n", encoding="utf-8")
+        write_recipe(self.recipe, unfinished / RECIPE)
+        for kept in (LOG, EVENTS):
+            if (self.work / kept).exists():
+                (self.work / kept).rename(unfinished / kept)
+        unfinished.rename(self.folder)
+        shutil.rmtree(self.work, ignore_errors=True)
+
+    def _record(self, network: nn.Module) -> dict[str, Any]:
+        recipe = self.recipe
+        model = NormalizedModel(network.to(self.device), recipe.model.mean, recipe.model.std).eval()
+        record = {
+            **self.record,
+            "digest": self.digest,
+            "recipe": recipe.training.model_dump(mode="json"),
+            "data": {"images": len(self.images), "sha256": self.images.digest()},
+            "test": self._scores(model),
+            "versions": {"python": platform.python_version(), "torch": torch.__version__, "timm": timm.__version__},
+        }
+        network.cpu()
+        return record
+
+    def _scores(self, model: nn.Module) -> dict[str, Any]:
+        """Clean and robust accuracy on test images, by APGD on cross-entropy."""
+        evaluation = self.recipe.evaluation
+        images, labels = self.images.test_images(evaluation.images)
+        report = attack_report(
+            model, images, labels, evaluation.threats, steps=evaluation.steps, batch_size=evaluation.batch_size
+        )
+        return {"images": len(labels), "attack": "APGD", **report}
+
+
+def work_folder(folder: Path) -> Path:
+    """Where the training of the ingredient in ``folder`` keeps checkpoint and log until it is done."""
+    return folder.parent / f".{folder.name}.training"
+
+
+def build_ingredient(
+    recipe: IngredientRecipe,
+    folder: Path,
+    *,
+    base: Path | None = None,
+    device: str = "cpu",
+    tensorboard: bool = False,
+    checkpoint_seconds: float = 30.0,
+    on_progress: OnProgress | None = None,
+) -> Path:
+    """Train one ingredient into the timm folder ``folder``: from scratch, or fine-tuned from the folder ``base``.
+
+    Where it is finished nothing happens; where it was interrupted it goes on. Raises ValueError if ``folder`` holds
+    something else or ``base`` does not fit the recipe, FileNotFoundError if data or base are missing.
+    """
+    images = open_images(recipe.data, recipe.model)
+    origin = None if base is None else Origin.of(base)
+    digest = f"{recipe_digest(recipe.model, recipe.training)}:{images.digest()}"
+    build = IngredientBuild(
+        recipe,
+        images,
+        folder,
+        digest if origin is None else f"{digest}:{origin.digest}",
+        origin,
+        device,
+        tensorboard,
+        checkpoint_seconds,
+        {
+            "ingredient": folder.name,
+            "fine_tuned_from": None if origin is None else origin.folder.resolve().name,
+            "base_sha256": None if origin is None else origin.digest,
+        },
+    )
+    return build.run(on_progress)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, which ends with this process. Raises ValueError if another process holds it."""
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(f"another process is training into {folder}: wait for it, or end it") from error
+        yield

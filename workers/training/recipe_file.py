@@ -1,0 +1,64 @@
+"""Recipes as files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from workers.training.recipe import IngredientRecipe, PantryRecipe
+
+RECIPE = "recipe.yaml"
+"""The file of an ingredient's folder that it can be made again from."""
+
+
+def read_recipe(path: Path, overrides: Sequence[str] = ()) -> IngredientRecipe | PantryRecipe:
+    """Read a recipe from YAML: a pantry's if it has a ``base``, otherwise one ingredient's.
+
+    ``overrides`` are ``KEY=VALUE``, such as ``training.epochs=1``: KEY leads through the sections, VALUE is YAML.
+    Raises ValueError naming the file, each field that is wrong and what it should be.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is not a recipe: write a mapping with data, model and training, or base")
+    for override in overrides:
+        _override(content, override)
+    kind = PantryRecipe if "base" in content else IngredientRecipe
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise ValueError(f"{path}: {_fields(error)}") from error
+
+
+def write_recipe(recipe: IngredientRecipe | PantryRecipe, path: Path) -> None:
+    """Write a recipe that ``read_recipe`` reads back; fields at their defaults are left out."""
+    content = recipe.model_dump(mode="json", exclude_defaults=True)
+    text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    *sections, field = key.split(".")
+    if not equals or not field:
+        raise ValueError(f"{override!r} sets nothing: write KEY=VALUE, such as training.epochs=1")
+    section: Any = content
+    for name in sections:
+        section = section.setdefault(name, {}) if isinstance(section, dict) else None
+    if not isinstance(section, dict):
+        raise ValueError(f"{key!r} leads through {'.'.join(sections)}, which is no section of the recipe")
+    section[field] = yaml.safe_load(value)
+
+
+def _fields(error: ValidationError) -> str:
+    problems = []
+    for each in error.errors():
+        place = ".".join(map(str, each["loc"]))
+        problems.append(f"{place}: {each['msg']}" if place else each["msg"])
+    return "; ".join(problems).replace("Value error, ", "")
