@@ -1,6 +1,6 @@
 """Which of several soups is best, without ambiguity."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol, TypeVar
 
 NLL_DIGITS = 6
@@ -22,8 +22,17 @@ class Scored(Protocol):
     def nll(self) -> float | None:
         """Mean negative log-likelihood, nats an image."""
 
+    @property
+    def violation(self) -> float:
+        """By how much constraints are violated in all; 0 when they hold, or when there are none."""
+
+    @property
+    def objectives(self) -> Mapping[str, float]:
+        """With several objectives: the value of each in their order, ``score`` being the first; else empty."""
+
 
 S = TypeVar("S", bound=Scored)
+SortKey = tuple[float, float, tuple[float, ...], float, float, tuple[float, ...]]
 
 
 def distance_to_uniform(weights: tuple[float, ...] | list[float]) -> float:
@@ -32,12 +41,16 @@ def distance_to_uniform(weights: tuple[float, ...] | list[float]) -> float:
     return round(sum((w - share) ** 2 for w in weights), 9)
 
 
-def sort_key(soup: Scored) -> tuple[float, float, float, tuple[float, ...]]:
-    """Best first: score, then negative log-likelihood, then closeness to the uniform soup, then lexicographic order."""
+def sort_key(soup: Scored) -> SortKey:
+    """Best first: least violation of the constraints, then score, then the other objectives in their order.
+
+    Ties are broken by negative log-likelihood, then by closeness to the uniform soup, then in lexicographic order.
+    """
     if soup.score is None:
-        return (float("inf"), float("inf"), float("inf"), tuple(soup.weights))
+        return (float("inf"), float("inf"), (), float("inf"), float("inf"), tuple(soup.weights))
+    others = tuple(-value for value in soup.objectives.values())
     nll = float("inf") if soup.nll is None else round(soup.nll, NLL_DIGITS)
-    return (-soup.score, nll, distance_to_uniform(soup.weights), tuple(soup.weights))
+    return (soup.violation, -soup.score, others, nll, distance_to_uniform(soup.weights), tuple(soup.weights))
 
 
 def rank(soups: Iterable[S]) -> list[S]:

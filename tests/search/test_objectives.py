@@ -1,6 +1,16 @@
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from search.objectives import combine, combine_losses
+from search.objectives import Flags, Measure, combine, combine_losses, violation
+
+CORRECT = np.array([True, True, True, False])
+ROBUST = np.array([[True, True, False, False], [True, False, True, False], [False, False, False, False]])
+
+
+def value(measure: Measure, correct: Flags = CORRECT, robust: Flags | None = ROBUST) -> float:
+    return measure.value([measure.counts(int(correct.sum()), robust)], [len(correct)])
 
 
 def test_mean_counts_each_set_alike() -> None:
@@ -15,3 +25,58 @@ def test_worst_is_the_least_score_and_the_greatest_loss() -> None:
 def test_no_scores_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one set"):
         combine([])
+
+
+@pytest.mark.parametrize(
+    ("measure", "expected"),
+    [
+        (Measure(), 0.75),
+        (Measure((0,)), 0.5),
+        (Measure((0, 1)), 0.25),
+        (Measure((0, 1), "mean"), 0.5),
+        (Measure((0, 1, 2), "mean"), 1 / 3),
+        (Measure((0, 1, 2), "worst"), 0.0),
+    ],
+)
+def test_threats_are_combined_image_by_image_or_by_their_accuracies(measure: Measure, expected: float) -> None:
+    assert value(measure) == expected
+
+
+def test_sets_are_combined_after_threats() -> None:
+    measure = Measure((0, 1), "worst", "worst")
+    other = np.array([[True, True], [True, False]])
+    assert measure.value([measure.counts(3, ROBUST), measure.counts(2, other)], [4, 2]) == 0.5
+
+
+def test_robust_accuracy_needs_attacks() -> None:
+    with pytest.raises(ValueError, match="outcome of the attacks"):
+        Measure((0,)).counts(3, None)
+
+
+flags = st.integers(1, 5).flatmap(
+    lambda threats: st.lists(st.lists(st.booleans(), min_size=threats, max_size=threats), min_size=1, max_size=30).map(
+        lambda rows: np.array(rows).T
+    )
+)
+
+
+@given(flags)
+def test_the_union_is_at_most_the_worst_and_that_at_most_the_mean(robust: Flags) -> None:
+    threats = tuple(range(len(robust)))
+    correct = robust.any(axis=0)
+    union, worst, mean = (value(Measure(threats, over), correct, robust) for over in ("union", "worst", "mean"))
+    assert union <= worst <= mean + 1e-12
+    assert mean <= value(Measure(), correct, robust) + 1e-12
+
+
+@given(flags)
+def test_outcomes_add_up_to_counts(robust: Flags) -> None:
+    for over in ("union", "worst", "mean"):
+        measure = Measure(tuple(range(len(robust))), over)
+        rows = measure.outcomes(robust[0], robust)
+        assert rows.sum(axis=1).tolist() == measure.counts(int(robust[0].sum()), robust)
+
+
+def test_violations_add_up() -> None:
+    assert violation([0.9, 0.5], [0.85, 0.5]) == 0
+    assert violation([0.8, 0.3], [0.85, 0.5]) == pytest.approx(0.25)

@@ -39,3 +39,18 @@ def test_ties_fall_to_the_likelier_then_the_more_uniform_then_lexicographic_orde
 
 def test_mirrored_weights_are_equally_far_from_uniform() -> None:
     assert distance_to_uniform((0.2, 0.8, 0.0)) == distance_to_uniform((0.8, 0.0, 0.2))
+
+
+def test_soups_that_hold_the_constraints_go_first_then_the_least_violation() -> None:
+    poor, good, worse = (
+        Evaluation((1.0,), 0.2),
+        Evaluation((1.1,), 0.9, violation=0.1),
+        Evaluation((1.2,), 1.0, 0.1, 0.2),
+    )
+    assert rank([worse, good, poor]) == [poor, good, worse]
+
+
+def test_equal_scores_are_told_apart_by_the_other_objectives_before_the_likelihood() -> None:
+    likelier = Evaluation((1.0,), 0.5, 0.1, objectives={"first": 0.5, "second": 0.1})
+    better = Evaluation((0.9,), 0.5, 0.9, objectives={"first": 0.5, "second": 0.2})
+    assert rank([likelier, better]) == [better, likelier]

@@ -52,3 +52,17 @@ def test_mcnemar_counts_only_the_disagreements() -> None:
 def test_a_set_without_images_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one image"):
         bootstrap_interval([np.array([])])
+
+
+def test_several_threats_are_resampled_together() -> None:
+    rows = np.repeat([[1.0, 0.0], [0.0, 1.0]], 50, axis=1)
+    assert bootstrap_interval([rows], over_threats="mean") == (0.5, 0.5)
+    low, high = bootstrap_interval([rows], over_threats="worst")
+    assert low < 0.45
+    assert high <= 0.5
+
+
+def test_an_image_with_several_outcomes_has_no_mcnemar_test() -> None:
+    rows = np.ones((2, 30))
+    comparison = compare([rows], [0 * rows], over_threats="worst")
+    assert (comparison.difference, comparison.interval, comparison.p_value) == (1.0, (1.0, 1.0), None)

@@ -1,0 +1,59 @@
+import random
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from search.evaluation import Evaluation
+from search.pareto import non_dominated, pareto_front
+from search.ranking import rank
+
+levels = st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0])
+tables = st.integers(1, 4).flatmap(
+    lambda width: st.lists(st.lists(levels, min_size=width, max_size=width), min_size=1, max_size=40).map(np.array)
+)
+
+
+def by_brute_force(values: NDArray[np.float64]) -> list[bool]:
+    return [not any((other >= row).all() and (other > row).any() for other in values) for row in values]
+
+
+@given(tables)
+def test_the_front_is_that_of_comparing_every_pair(values: NDArray[np.float64]) -> None:
+    assert non_dominated(values).tolist() == by_brute_force(values)
+
+
+def test_nothing_has_no_front() -> None:
+    assert non_dominated(np.zeros((0, 2))).tolist() == []
+    assert pareto_front([]) == []
+
+
+def soup(place: int, first: float, second: float, nll: float = 1.0, violation: float = 0.0) -> Evaluation:
+    return Evaluation((place / 100, 1 - place / 100), first, nll, violation, {"first": first, "second": second})
+
+
+soups = st.lists(
+    st.tuples(levels, levels, st.sampled_from([1.0, 2.0]), st.sampled_from([0.0, 0.1])), min_size=1, max_size=30
+).map(lambda rows: [soup(place, *row) for place, row in enumerate(rows)])
+
+
+@given(soups, st.randoms(use_true_random=False))
+def test_the_front_begins_with_the_best_and_holds_no_two_that_compare(
+    tried: list[Evaluation], shuffle: random.Random
+) -> None:
+    front = pareto_front(tried)
+    assert front[0] == rank(tried)[0]
+    values = [tuple(each.objectives.values()) for each in front]
+    assert values == sorted(set(values), reverse=True)
+    assert non_dominated(np.array(values)).all()
+    assert len({each.violation for each in front}) == 1
+    shuffle.shuffle(tried)
+    assert pareto_front(tried) == front
+
+
+def test_of_equal_soups_the_likelier_stands_for_both_and_violators_stay_out() -> None:
+    kept, twin, other = soup(1, 0.9, 0.2, nll=0.5), soup(2, 0.9, 0.2), soup(3, 0.1, 0.3)
+    violator = soup(4, 1.0, 1.0, violation=0.01)
+    unscored = Evaluation((0.5, 0.5), None)
+    assert pareto_front([twin, violator, other, unscored, kept]) == [kept, other]
