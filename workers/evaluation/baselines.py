@@ -1,23 +1,28 @@
 """What a soup is compared with: its ingredients, the uniform soup and the ensembles of the ingredients."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from workers.evaluation.evaluator import Evaluator
+from workers.evaluation.adversary import Stop
+from workers.evaluation.ensemble import Average, EnsembleModel
+from workers.evaluation.errors import EvaluationStopped
+from workers.evaluation.evaluator import AnyScore, Evaluator, attacked
 from workers.evaluation.scores import ModelScore, SetScore, SoupScore
 from workers.evaluation.sets import EncodedSet
 from workers.evaluation.tally import Tally
+
+AVERAGES: tuple[Average, Average] = ("logits", "softmax")
 
 
 @dataclass(frozen=True)
 class BaselineScores:
     """Scores with each image's result, on the evaluator's sets; ``ingredients`` in the order of the stack.
 
-    ``logit_ensemble`` averages the ingredients' logits, ``softmax_ensemble`` their probabilities.
+    ``logit_ensemble`` averages the ingredients' logits, ``softmax_ensemble`` their probabilities. Where the evaluator
+    attacks, all of them are attacked, an ensemble as the one model that it is.
     """
 
     ingredients: tuple[SoupScore, ...]
@@ -26,24 +31,21 @@ class BaselineScores:
     softmax_ensemble: ModelScore
 
 
-def score_baselines(evaluator: Evaluator) -> BaselineScores:
+def score_baselines(evaluator: Evaluator, stop: Stop | None = None) -> BaselineScores:
     """Score all baselines on the sets of ``evaluator``, with one pass of each ingredient and of the uniform soup.
 
-    Raises EvaluationMemoryError.
+    ``stop`` is asked before each pass. Raises EvaluationStopped when it ended them, EvaluationMemoryError.
     """
     count = len(evaluator.soup.stack)
     ensembles = [Ensemble(source) for source in evaluator.sets]
     ingredients = []
     for one_hot in np.eye(count):
-        score = evaluator.evaluate(one_hot, logits=True)
+        score = _whole(evaluator.evaluate(one_hot, stop=stop, logits=True))
         sets = tuple(ensemble.take(part) for ensemble, part in zip(ensembles, score.sets, strict=True))
         ingredients.append(replace(score, sets=sets))
-    return BaselineScores(
-        tuple(ingredients),
-        evaluator.evaluate(np.full(count, 1 / count), detail=True),
-        _ensemble_score(ensembles, Ensemble.mean_logits),
-        _ensemble_score(ensembles, Ensemble.mean_log_probabilities),
-    )
+    uniform_soup = _whole(evaluator.evaluate(np.full(count, 1 / count), stop=stop, detail=True))
+    logit, softmax = (_ensemble_score(evaluator, ensembles, average, stop) for average in AVERAGES)
+    return BaselineScores(tuple(ingredients), uniform_soup, logit, softmax)
 
 
 class Ensemble:
@@ -78,13 +80,23 @@ class Ensemble:
         return self._log_probabilities
 
 
-def _ensemble_score(ensembles: list[Ensemble], outputs: Callable[[Ensemble], Tensor]) -> ModelScore:
+def _whole(score: AnyScore) -> AnyScore:
+    if not score.complete:
+        raise EvaluationStopped
+    return score
+
+
+def _ensemble_score(evaluator: Evaluator, ensembles: list[Ensemble], average: Average, stop: Stop | None) -> ModelScore:
     tallies = []
     for ensemble in ensembles:
         space = ensemble.source.space
         tally = Tally(len(ensemble.source))
-        logits = outputs(ensemble)
+        logits = ensemble.mean_logits() if average == "logits" else ensemble.mean_log_probabilities()
         tally.add(space.score(logits, space.mask(ensemble.source.accepted)), logits)
         tallies.append(tally)
     sets = tuple(tally.result(detail=True) for tally in tallies)
-    return ModelScore(sets, all(tally.finite for tally in tallies), complete=True)
+    score = ModelScore(sets, all(tally.finite for tally in tallies), complete=True)
+    if not evaluator.attacks:
+        return score
+    model = EnsembleModel(evaluator.soup.ingredients(), average)
+    return _whole(attacked(score, evaluator.adversary(model), stop))

@@ -3,3 +3,7 @@
 
 class EvaluationMemoryError(MemoryError):
     """Not even one image fits into memory beside the model; the message says what to change."""
+
+
+class EvaluationStopped(Exception):
+    """The caller asked to stop before the evaluation was whole; what there was of it is lost."""

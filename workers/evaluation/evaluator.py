@@ -7,16 +7,20 @@ with 1, 2 and 3 threads. bfloat16 pays on GPUs and on CPUs with bfloat16 instruc
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
+from workers.evaluation.adversary import Adversary, Attack
 from workers.evaluation.batches import ResidentImages
+from workers.evaluation.errors import EvaluationStopped
 from workers.evaluation.forward import ForwardPass
 from workers.evaluation.preprocess import DataConfig
-from workers.evaluation.scores import SoupScore
+from workers.evaluation.scores import ModelScore, SoupScore
 from workers.evaluation.sets import EncodedSet
 from workers.evaluation.tally import PointMonitor, Tally
 from workers.soups.model import count_classes
@@ -26,6 +30,7 @@ from workers.soups.stack import IngredientStack
 SoupWeights = Sequence[float] | NDArray[np.floating[Any]]
 Stop = Callable[[], bool]
 EndEarly = Callable[[Sequence[Tally]], bool]
+AnyScore = TypeVar("AnyScore", bound=ModelScore)
 
 
 class Evaluator:
@@ -34,9 +39,10 @@ class Evaluator:
     Images go through the model in their order, in batches of ``batch_size`` that never span two sets, so a score
     depends on neither the evaluator nor what it evaluated before. ``threads`` sets PyTorch's CPU threads, for the
     whole process. Pass ``soup`` to share a resident model of the same stack between evaluators; its device and
-    precision then hold.
+    precision then hold. With ``attacks`` (in float32 alone) each soup that is scored whole is attacked by them too,
+    from random starts that ``seed`` gives.
 
-    Raises ValueError when a set does not fit the model.
+    Raises ValueError when a set does not fit the model, or the attacks.
     """
 
     def __init__(
@@ -49,6 +55,8 @@ class Evaluator:
         batch_size: int = 256,
         threads: int | None = None,
         soup: ResidentSoup | None = None,
+        attacks: Sequence[Attack] = (),
+        seed: int = 0,
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
@@ -63,6 +71,10 @@ class Evaluator:
             batch_size=batch_size,
         )
         self.forward = ForwardPass(model, self.soup.device, self.soup.precision, batch_size)
+        if attacks and self.soup.precision != "float32":
+            raise ValueError("attacks need gradients in float32: leave precision out")
+        self.attacks, self.seed = tuple(attacks), seed
+        self._adversary = self.adversary(model)
         self.nbytes = self.soup.stack.nbytes + sum(source.nbytes for source in self.sets)
 
     def evaluate(
@@ -79,6 +91,8 @@ class Evaluator:
         ``stop`` is asked before each batch and ``monitor`` told after each; when either ends the point, the score is
         of the images seen and ``complete`` is False. ``detail`` keeps each image's result, ``logits`` its logits too.
 
+        ``stop`` is also asked before each pass of an attack; attacks that did not end leave no outcome.
+
         Raises ValueError for wrong weights, EvaluationMemoryError when not even one image fits into memory.
         """
         start = time.perf_counter()
@@ -87,14 +101,22 @@ class Evaluator:
         tallies = [Tally(size, keep_logits=logits) for size in self.images.sizes]
         end_early = _watched(monitor, vector) if monitor is not None else None
         complete = run(self.forward, self.images, tallies, stop=stop, end_early=end_early)
-        return SoupScore(
+        score = SoupScore(
             sets=tuple(tally.result(detail=detail or logits) for tally in tallies),
             finite=all(tally.finite for tally in tallies),
             complete=complete,
             weights=tuple(vector.tolist()),
             floored_channels=flags.floored_channels,
-            seconds=time.perf_counter() - start,
+            seconds=0.0,
         )
+        score = attacked(score, self._adversary, stop)
+        return replace(score, seconds=time.perf_counter() - start)
+
+    def adversary(self, model: nn.Module) -> Adversary | None:
+        """Who attacks ``model`` on this evaluator's images; None without attacks."""
+        if not self.attacks:
+            return None
+        return Adversary(model, self.images, self.attacks, seed=self.seed, part_size=self.forward.part_size)
 
     def iter_evaluate(
         self, weights: Iterable[SoupWeights], stop: Stop | None = None, *, monitor: PointMonitor | None = None
@@ -127,6 +149,21 @@ def run(
         if end_early is not None and end_early(tallies) and position < len(images):
             return False
     return True
+
+
+def attacked(score: AnyScore, adversary: Adversary | None, stop: Stop | None = None) -> AnyScore:
+    """``score``, of the model that ``adversary`` attacks, with what its attacks leave right.
+
+    A model that was not seen whole, or whose logits are not finite, is not attacked.
+    """
+    if adversary is None or not (score.complete and score.finite):
+        return score
+    try:
+        robust, passes = adversary.robust(stop)
+    except EvaluationStopped:
+        return replace(score, complete=False)
+    sets = tuple(replace(each, robust=flags) for each, flags in zip(score.sets, robust, strict=True))
+    return replace(score, sets=sets, attacks=passes)
 
 
 def _watched(monitor: PointMonitor, weights: NDArray[np.float64]) -> EndEarly:

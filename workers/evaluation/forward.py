@@ -17,9 +17,16 @@ def forward_context(device: torch.device, precision: Precision) -> Iterator[None
     """No gradients; IEEE float32 (TF32 is off), or bfloat16 autocast of the forward passes."""
     with (
         torch.inference_mode(),
-        torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
+        exact_arithmetic(),
         torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"),
     ):
+        yield
+
+
+@contextmanager
+def exact_arithmetic() -> Iterator[None]:
+    """Convolutions in IEEE float32 by deterministic algorithms, forwards and backwards."""
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
         yield
 
 

@@ -73,6 +73,18 @@ class LabelSpace:
         means = [part.logsumexp(dim=1) - torch.tensor(part.shape[1], dtype=torch.float64).log() for part in parts]
         return torch.stack(means, dim=1)
 
+    def attack_scores(self, logits: Tensor) -> Tensor:
+        """What an attack takes for the logits of a model with one class a column, float32 of shape (N, columns).
+
+        These are the logits of the columns, or for columns of several classes the logarithm of their mean softmax up
+        to a constant: the argmax and the cross-entropy are those of ``score``.
+        """
+        if self.is_plain:
+            return logits
+        if all(len(column) == 1 for column in self.columns):
+            return logits[:, [index for (index,) in self.columns]]
+        return self.log_scores(logits).float()
+
     def score(self, logits: Tensor, accepted: Tensor) -> ImageScores:
         """Score ``logits``, float32 of shape (N, classes), against ``accepted`` of ``mask`` on the same device."""
         finite = logits.isfinite().all(dim=1)

@@ -1,6 +1,6 @@
 """What an evaluation returns."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,8 @@ class ImageDetail:
 class SetScore:
     """One model on one set: ``correct`` of the ``seen`` among ``total`` images, and the sum of their nll in nats.
 
-    ``nll_sum`` is infinite when a seen image had a logit that is not finite.
+    ``nll_sum`` is infinite when a seen image had a logit that is not finite. ``robust`` (threats, N) are the images
+    still right after each attack; None where there were no attacks, or they did not end.
     """
 
     correct: int
@@ -27,6 +28,7 @@ class SetScore:
     total: int
     nll_sum: float
     detail: ImageDetail | None = None
+    robust: NDArray[np.bool_] | None = None
 
     @property
     def accuracy(self) -> float:
@@ -40,21 +42,30 @@ class SetScore:
 
 
 @dataclass(frozen=True)
+class Passes:
+    """Passes of one image through a model that attacks spent."""
+
+    forward: int = 0
+    backward: int = 0
+
+
+@dataclass(frozen=True)
 class ModelScore:
     """One model on all sets, in their order.
 
     ``finite`` is False when any logit was not: such a model must never be best. ``complete`` is False when the
-    evaluation ended before the last image.
+    evaluation ended before the last image or attack. ``attacks`` are the passes spent on attacks alone.
     """
 
     sets: tuple[SetScore, ...]
     finite: bool
     complete: bool
+    attacks: Passes = field(default=Passes(), kw_only=True)
 
     @property
     def images(self) -> int:
-        """Images that went through the model."""
-        return sum(score.seen for score in self.sets)
+        """Forward passes of one image."""
+        return sum(score.seen for score in self.sets) + self.attacks.forward
 
 
 @dataclass(frozen=True)

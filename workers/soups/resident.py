@@ -61,6 +61,17 @@ class ResidentSoup:
             torch.mv(self._rows.t(), vector, out=self._flat)
             return SoupFlags(self._floor_variances())
 
+    def ingredients(self) -> list[nn.Module]:
+        """The ingredients as models of their own on the device, whose floating-point tensors are not copied."""
+        models = []
+        for row in self._rows:
+            model = build_model(self.stack.config).requires_grad_(requires_grad=False)
+            _set_integers(model, self.stack)
+            model.to(self.device)
+            _make_views(model, self.stack.layout, row)
+            models.append(model)
+        return models
+
     def _floor_variances(self) -> int:
         if not self._variances.numel():
             return 0

@@ -1,0 +1,117 @@
+"""Attacks on the model that is resident, on the images that are."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from workers.attacks.apgd import Settings, apgd
+from workers.attacks.threat import Threat
+from workers.evaluation.batches import Batch, ResidentImages
+from workers.evaluation.errors import EvaluationMemoryError, EvaluationStopped
+from workers.evaluation.forward import exact_arithmetic, is_out_of_memory
+from workers.evaluation.labels import LabelSpace
+from workers.evaluation.scores import Passes
+
+Stop = Callable[[], bool]
+Attack = tuple[Threat, Settings]
+Flags = NDArray[np.bool_]
+
+
+class Adversary:
+    """Attacks ``model`` on ``images`` by every one of ``attacks``, from random starts that depend on ``seed``.
+
+    ``model`` takes normalised inputs, as a forward pass does. The start of an image depends on its place in its set.
+    Images go in their batches, in parts of ``part_size`` that halve when memory runs out.
+
+    Raises ValueError when an image accepts several labels: there is no one class to lead it away from.
+    """
+
+    def __init__(
+        self, model: nn.Module, images: ResidentImages, attacks: Sequence[Attack], *, seed: int, part_size: int
+    ) -> None:
+        if not all(bool((batch.accepted.sum(1) == 1).all()) for batch in images):
+            raise ValueError("attacks need exactly one right class an image: this set has images with several")
+        self.attacks = tuple(attacks)
+        self.part_size = part_size
+        self._model = model
+        self._images = images
+        self._seed = seed
+
+    def robust(self, stop: Stop | None = None) -> tuple[list[Flags], Passes]:
+        """Of each set whether its images stay right, (attacks, images), and the passes that this took.
+
+        ``stop`` is asked before each pass. Raises EvaluationStopped, EvaluationMemoryError, and the ValueError of
+        ``apgd`` when a loss needs more classes than a set has.
+        """
+        flags = [np.zeros((len(self.attacks), size), dtype=np.bool_) for size in self._images.sizes]
+        seen = [0] * len(flags)
+        forward = backward = 0
+        for batch in self._images:
+            rows = slice(seen[batch.set_index], seen[batch.set_index] + len(batch.images))
+            seen[batch.set_index] = rows.stop
+            model = _Probe(self._model, self._images, batch.space, stop)
+            for index, attack in enumerate(self.attacks):
+                flags[batch.set_index][index, rows] = self._attack(model, batch, attack, rows.start)
+            forward, backward = forward + model.forward_passes, backward + model.backward_passes
+        return flags, Passes(forward, backward)
+
+    def _attack(self, model: nn.Module, batch: Batch, attack: Attack, first: int) -> Flags:
+        threat, settings = attack
+        images = batch.images.to(torch.float32).div_(255)
+        labels = batch.accepted.to(torch.int64).argmax(dim=1)
+        indices = torch.arange(first, first + len(images))
+        while True:
+            try:
+                with exact_arithmetic():
+                    outcome = apgd(
+                        model,
+                        images,
+                        labels,
+                        threat,
+                        settings,
+                        seed=self._seed,
+                        indices=indices,
+                        batch_size=self.part_size,
+                    )
+                robust: Flags = outcome.robust.cpu().numpy()
+                return robust
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._halve(len(images), error)
+
+    def _halve(self, images: int, error: Exception) -> None:
+        size = min(self.part_size, images)
+        if size <= 1:
+            raise EvaluationMemoryError(
+                "not even one image can be attacked in the memory there is beside the ingredients: use fewer "
+                "ingredients, or a device with more memory"
+            ) from error
+        self.part_size = size // 2
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+class _Probe(nn.Module):
+    """The model as an attack sees it: pixels in [0, 1] in, a score for each column of ``space`` out; counts passes."""
+
+    def __init__(self, model: nn.Module, images: ResidentImages, space: LabelSpace, stop: Stop | None) -> None:
+        super().__init__()
+        self.model = model
+        self.forward_passes = 0
+        self.backward_passes = 0
+        self._normalise = images.normalise
+        self._space = space
+        self._stop = stop
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self._stop is not None and self._stop():
+            raise EvaluationStopped
+        self.forward_passes += len(images)
+        self.backward_passes += len(images) if images.requires_grad else 0
+        inputs = (images - self._normalise.mean) / self._normalise.std
+        logits: Tensor = self.model(inputs.contiguous(memory_format=torch.channels_last))
+        return self._space.attack_scores(logits)
