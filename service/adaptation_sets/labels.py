@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from service.adaptation_sets.contents import as_index, class_order
 from service.adaptation_sets.stored import StoredSet
-from service.errors import InvalidSet
+from service.errors import InvalidRequest, InvalidSet
 from service.schemas.adaptation_set import LabelMap, ModelClass
+from service.schemas.objective import FEWEST_CLASSES, ThreatModel
 
 _NAMED = 8
 
@@ -97,6 +98,28 @@ def _target_indices(
         else:
             raise _unknown(str(target), label_names, num_classes, param="label_map")
     return tuple(sorted(indices))
+
+
+def check_attackable(labels: Labels, threats: Iterable[ThreatModel]) -> None:
+    """Check that an attack can lead each image away from its class by the losses of ``threats``.
+
+    Raises InvalidRequest: ``several_labels`` when an image accepts several, ``too_few_classes`` for a loss.
+    """
+    for threat in threats:
+        if any(len(accepted) > 1 for accepted in labels.accepted):
+            raise InvalidRequest(
+                "robust accuracy needs one right class an image, and this set has images with several: "
+                "take accuracy, or a set with one label an image",
+                param="objective",
+                code="several_labels",
+            )
+        if len(labels.columns) < FEWEST_CLASSES[threat.loss]:
+            raise InvalidRequest(
+                f"the loss {threat.loss!r} needs {FEWEST_CLASSES[threat.loss]} classes and there are "
+                f"{len(labels.columns)}: take the loss 'ce'",
+                param="objective",
+                code="too_few_classes",
+            )
 
 
 def _by_name(label_names: Sequence[str] | None) -> dict[ModelClass, int]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from search.lattice import Lattice, LatticeError
-from service.adaptation_sets.labels import resolve
+from service.adaptation_sets.labels import check_attackable, resolve
 from service.adaptation_sets.stored import StoredSet
 from service.api.services import Services
 from service.errors import InUse, InvalidRequest, SetNotFound
@@ -118,10 +118,10 @@ def check_set(stored: StoredSet, request: AdaptRequest, pantry: Pantry) -> None:
 
     Raises:
         InvalidSet: its classes or channels are not the pantry's.
-        InvalidRequest: ``held_out_fraction`` leaves no image on one side.
+        InvalidRequest: ``held_out_fraction`` leaves no image on one side, or its labels admit no attack.
     """
     stored.check_channels(pantry.input_size[0])
-    resolve(stored, pantry.label_names, pantry.num_classes)
+    check_attackable(resolve(stored, pantry.label_names, pantry.num_classes), request.threat_models)
     held_out = round(request.held_out_fraction * len(stored))
     if request.held_out_fraction and not 1 <= held_out < len(stored):
         raise InvalidRequest(

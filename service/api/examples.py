@@ -16,8 +16,9 @@ from service.schemas.job import (
     RequestEcho,
     SetScore,
 )
+from service.schemas.objective import Objective
 from service.schemas.pantry import Ingredient, Pantry, PantryList, PantryRequest
-from service.schemas.request import AdaptRequest, Grid, Objective
+from service.schemas.request import AdaptRequest, Grid
 from service.schemas.result import Baselines, Cost, MergedModel, PairedTest, Result, Score, ScoredSoup
 
 NAMES = ("linf", "l2", "l1", "nominal")

@@ -22,7 +22,7 @@ def progress_of(counters: Mapping[str, str | int | float]) -> Progress:
     The rate counts the points evaluated in this attempt, since it started; points from the journal cost nothing and
     would make it look faster than it is.
     """
-    count = {name: int(float(counters.get(name, 0))) for name in ("done", "pruned", "total", "images")}
+    count = {name: int(float(counters.get(name, 0))) for name in ("done", "pruned", "total", "images", "backward")}
     progress = Progress.model_validate(count)
     evaluated = float(counters.get("attempt_points", 0))
     last = float(counters.get("progress_at", 0))

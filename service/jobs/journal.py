@@ -25,12 +25,12 @@ class JobJournal(Records):
 
         Returns how many the job did not have yet (0 when the call was made again after a lost answer); a point
         recorded before, by any attempt, changes nothing. Points that the journal already held count as done, but
-        neither in ``images`` nor in the rate; pruned ones count as done and as pruned. Raises FencedOut, and
+        in no count of passes nor in the rate; pruned ones count as done and as pruned. Raises FencedOut, and
         ValueError before ``start``.
         """
         arguments: list[str | int] = []
         for point in points:
-            arguments += [weights_key(point.weights), point.index, point.images, int(point.pruned)]
+            arguments += [weights_key(point.weights), point.index, point.images, point.backward, int(point.pruned)]
             arguments.append(point.model_dump_json())
         document = "" if best is None else best.model_dump_json()
         return int(self._write("record", job_id, attempt, self.settings.journal_ttl, document, *arguments)[0])

@@ -34,6 +34,7 @@ class Progress(Document):
     pruned: int = Field(default=0, description="Points dropped early because they could no longer be among the best.")
     total: int = Field(default=0, description="Points in the search; 0 until it is known.")
     images: int = Field(default=0, description="Forward passes of one image so far.")
+    backward: int = Field(default=0, description="Backward passes of one image so far: attacks need them.")
     rate: float | None = Field(default=None, description="Points a second, over this attempt.")
     estimated_finish: Timestamp | None = None
 
@@ -44,6 +45,7 @@ class Best(Document):
     weights: dict[Name, float]
     score: float
     nll: float | None = None
+    violation: float = 0.0
 
 
 class JobWarning(Document):
@@ -118,6 +120,9 @@ class SetScore(Document):
     correct: int
     images: int
     nll: float = Field(description="Mean negative log-likelihood, nats an image.")
+    robust: dict[str, int] = Field(
+        default_factory=dict, description="Images still right under each threat, and under all of them (`union`)."
+    )
 
 
 class Point(Document):
@@ -131,6 +136,14 @@ class Point(Document):
     floored_channels: int = Field(default=0, description="BatchNorm channels whose variance was not positive.")
     pruned: bool = False
     images: int = Field(description="Forward passes spent on it.")
+    backward: int = Field(default=0, description="Backward passes spent on it.")
+    metrics: dict[str, float] = Field(
+        default_factory=dict, description="With threats: accuracy, robust accuracy under each, and under their union."
+    )
+    objectives: dict[Name, float] = Field(
+        default_factory=dict, description="With several objectives: each one's value."
+    )
+    violation: float = Field(default=0.0, description="By how much it violates the constraints, in all; 0: not at all.")
     sets: list[SetScore] = Field(default_factory=list)
     seconds: float = 0.0
 

@@ -1,23 +1,12 @@
 """The request to adapt."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from service.schemas.adaptation_set import LabelMap
 from service.schemas.base import Document, Name, Sha256
-
-
-class Objective(Document):
-    """What a soup is scored by."""
-
-    metric: Literal["accuracy"] = Field(
-        default="accuracy",
-        description="Accuracy on the adaptation set; ties are broken by negative log-likelihood.",
-    )
-    over_sets: Literal["mean", "worst"] = Field(
-        default="mean", description="With several sets: the mean of their accuracies, or the worst one."
-    )
+from service.schemas.objective import MAX_THREATS, Constraint, Measured, NamedObjective, Objective, ThreatModel
 
 
 class Grid(Document):
@@ -64,7 +53,18 @@ class AdaptRequest(Document):
     label_map: LabelMap | None = Field(
         default=None, description="For the set uploaded with this request: its classes to the model's."
     )
-    objective: Objective = Objective()
+    objective: Objective | None = Field(
+        default=None, description="What soups are scored by: accuracy, when neither this nor objectives is given."
+    )
+    objectives: list[NamedObjective] | None = Field(
+        default=None,
+        min_length=2,
+        max_length=4,
+        description="In place of objective: several, for the Pareto front of soups that no other beats in all of them.",
+    )
+    constraints: list[Constraint] = Field(
+        default_factory=list, max_length=8, description="Soups that violate one go after all soups that violate none."
+    )
     search: Search = Grid()
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32",
@@ -77,4 +77,47 @@ class AdaptRequest(Document):
         description="Share of the images kept from selection to score the winner on.",
     )
     top_k: int = Field(default=5, ge=1, le=100, description="How many of the best soups the result lists.")
-    seed: int = Field(default=0, ge=0, lt=2**32, description="Seeds the held-out split and the bootstrap.")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="Seeds the held-out split, the attacks and the bootstrap.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_objective(cls, value: Any) -> Any:
+        """Accuracy unless there is another objective."""
+        if isinstance(value, dict) and value.get("objective") is None and value.get("objectives") is None:
+            return value | {"objective": {}}
+        return value
+
+    @model_validator(mode="after")
+    def _objectives_agree(self) -> Self:
+        named = self.objectives or []
+        if self.objective is not None and named:
+            msg = "give either objective or objectives, not both"
+            raise ValueError(msg)
+        if len({each.name for each in named}) < len(named):
+            msg = "two objectives have one name: give each its own"
+            raise ValueError(msg)
+        if len(self.threat_models) > MAX_THREATS:
+            msg = f"objectives and constraints name {len(self.threat_models)} threats: at most {MAX_THREATS} in all"
+            raise ValueError(msg)
+        if self.threat_models and self.precision != "float32":
+            msg = "attacks need the gradients of float32: leave precision out"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def ranked_by(self) -> list[Measured]:
+        """The objective, or the objectives in their order; soups are ranked by the first."""
+        return [self.objective] if self.objective is not None else list(self.objectives or [])
+
+    @property
+    def threat_models(self) -> list[ThreatModel]:
+        """Every threat model that an objective or a constraint names, once, in their order."""
+        measured = [*self.ranked_by, *self.constraints]
+        return list({threat.label: threat for each in measured for threat in each.threats or []}.values())
+
+    @property
+    def metric_names(self) -> list[str]:
+        """What is reported of every soup beside its score: with threats accuracy, each threat, and their union."""
+        labels = [threat.label for threat in self.threat_models]
+        union = ["union"] if len(labels) > 1 else []
+        return ["accuracy", *labels, *union] if labels else []

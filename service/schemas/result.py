@@ -3,6 +3,9 @@
 from pydantic import Field
 
 from service.schemas.base import Document, Name, Sha256
+from service.schemas.objective import Constraint
+
+METRICS = "With threats: accuracy, robust accuracy under each, and under their union."
 
 
 class Score(Document):
@@ -11,6 +14,7 @@ class Score(Document):
     score: float = Field(description="The objective; with one set and accuracy, the fraction right.")
     nll: float | None = None
     interval: tuple[float, float] | None = Field(default=None, description="95 % bootstrap interval over images.")
+    metrics: dict[str, float] = Field(default_factory=dict, description=METRICS)
 
 
 class ScoredSoup(Document):
@@ -20,6 +24,25 @@ class ScoredSoup(Document):
     score: float
     nll: float | None = None
     floored_channels: int = 0
+    metrics: dict[str, float] = Field(default_factory=dict, description=METRICS)
+    objectives: dict[Name, float] = Field(
+        default_factory=dict, description="With several objectives: each one's value."
+    )
+    violation: float = 0.0
+
+
+class FrontSoup(ScoredSoup):
+    """A soup that no other beats in every objective."""
+
+    point: int = Field(description="Index of its point, by which its model is downloaded: `?point=`.")
+
+
+class ConstraintOutcome(Document):
+    """A constraint and the soup's value, as the search scored it."""
+
+    constraint: Constraint
+    value: float
+    holds: bool
 
 
 class Baselines(Document):
@@ -37,7 +60,9 @@ class PairedTest(Document):
     against: Name
     difference: float = Field(description="Soup's score minus the ingredient's.")
     interval: tuple[float, float] = Field(description="95 % paired bootstrap interval of the difference.")
-    p_value: float
+    p_value: float | None = Field(
+        description="Null for the mean or worst over threats: an image is then not just right or wrong."
+    )
 
 
 class HeldOut(Document):
@@ -56,7 +81,10 @@ class Cost(Document):
     reused_points: int = Field(default=0, description="Points taken from the journal of an earlier job or attempt.")
     images: int = Field(description="Images in the selection.")
     forward_passes: int = Field(description="Forward passes of one image by soups, in this search.")
-    grid_forward_passes: int = Field(description="What scoring every soup of the lattice on every image spends.")
+    backward_passes: int = Field(default=0, description="Backward passes of one image: attacks need them.")
+    grid_forward_passes: int = Field(
+        description="What scoring every soup of the lattice on every image spends; with attacks, at most."
+    )
     seconds: float
 
 
@@ -76,6 +104,19 @@ class Result(Document):
     score: float
     nll: float | None = None
     interval: tuple[float, float] | None = None
+    metrics: dict[str, float] = Field(default_factory=dict, description=METRICS)
+    objectives: dict[Name, float] = Field(
+        default_factory=dict, description="With several objectives: each one's value."
+    )
+    constraints: list[ConstraintOutcome] = Field(default_factory=list)
+    constraints_met: bool | None = Field(
+        default=None, description="False when no soup holds all constraints: this one violates them least."
+    )
+    front: list[FrontSoup] = Field(
+        default_factory=list,
+        description="With several objectives: the soups that no other beats in all of them, best in the first one "
+        "first, which is this result's.",
+    )
     per_set: dict[Sha256, Score] = Field(default_factory=dict)
     partial: bool = Field(
         default=False,

@@ -13,10 +13,10 @@ from service.jobs.store import JobStore
 from service.schemas.job import JobError, JobStatus
 from service.settings import Settings
 from workers.evaluation.errors import EvaluationMemoryError
-from workers.jobs.finalize import Finalizer
+from workers.jobs.finalize import ATTACKS, Finalizer
 from workers.jobs.material import Material
 from workers.jobs.plan import Plan, plan_search
-from workers.jobs.preflight import Preflight, run_preflight
+from workers.jobs.preflight import Preflight, run_preflight, warn_of_time
 from workers.jobs.progress import CancelWatch, Recorder
 from workers.jobs.scope import scope_of
 from workers.jobs.scoring import Scoring
@@ -65,12 +65,12 @@ class Attempt:
     def _run(self) -> None:
         material = Material(self._store.get(self._claim.job_id).request, self._settings)
         plan = plan_search(material.request.search, len(material.names), self._settings)
-        scoring = Scoring(material.request.objective.over_sets, material.echo.adaptation_sets)
+        scoring = Scoring(material.request, material.echo.adaptation_sets)
         recorder = Recorder(self._store, self._claim, plan, scoring, material.names)
         self._watch.on_cancel(self._interrupt)
         connect(self._settings)
         pool = EvaluatorPool(self._settings, self._interrupted)
-        self._watch.on_cancel(lambda: pool.stop([self._token]))
+        self._watch.on_cancel(lambda: pool.stop([self._token, f"{self._token}:final{ATTACKS}"]))
         pool.stop([f"{self._claim.job_id}:{attempt}" for attempt in range(1, self._claim.attempt)])
         reused = recorder.start(scope_of(material, pool.hardware, self._settings.batch_size))
         preflight = self._search(material, pool, plan, recorder, scoring)
@@ -86,6 +86,8 @@ class Attempt:
         try:
             preflight = run_preflight(material, pool, self._token)
             recorder.warn(preflight.warnings)
+            left = plan.strategy.total - len(recorder.points)
+            recorder.warn(warn_of_time(material, preflight.baselines, left, len(pool.names)))
             if material.request.precision == "float32":
                 self._take_baselines(preflight, plan, recorder)
             plan.strategy.tell(recorder.evaluations())

@@ -4,13 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from search.statistics import bootstrap_interval, compare
 from service.artifacts.store import ArtifactStore
 from service.errors import SoupsearchError
 from service.schemas.job import Point, Progress
-from service.schemas.result import Baselines, Cost, HeldOut, PairedTest, Result, Score, ScoredSoup
+from service.schemas.result import Baselines, Cost, HeldOut, PairedTest, Result, ScoredSoup
 from workers.evaluation.scores import ModelScore
 from workers.jobs.material import Material
 from workers.jobs.preflight import Preflight
@@ -18,6 +16,9 @@ from workers.jobs.scoring import Scoring
 from workers.jobs.winner import MergedFile, write_winner
 from workers.ray_runtime.evaluators import EvaluatorPool
 from workers.ray_runtime.task import Task
+
+ATTACKS = ":attacks"
+"""Ends the token of attacks while a job is finalized."""
 
 
 class NoFiniteSoup(SoupsearchError):
@@ -57,16 +58,18 @@ class Finalizer:
         best = ranked[0]
         with self.store.staging() as folder:
             merged = write_winner(self.material, best, folder)
-            score = self._score_file(merged)
+            score = self._score_file(merged, is_cancelled)
             held_out = self._held_out(merged, is_cancelled)
             model = merged.commit(self.store, url)
+        value = self.scoring.value(score)
         return Result(
             weights=self._named(best),
-            metric=self.material.request.objective.metric,
-            score=self.scoring.value(score) or 0.0,
+            metric=self.material.request.ranked_by[0].metric,
+            score=(best.score or 0.0) if value is None else value,
             nll=self.scoring.nll(score),
-            interval=self._interval(score),
-            per_set=self._per_set(score),
+            interval=self.scoring.interval(score),
+            metrics=self.scoring.metrics(score) or best.metrics,
+            per_set=self.scoring.per_set(score),
             partial=progress.done < progress.total,
             floored_channels=best.floored_channels,
             held_out=held_out,
@@ -77,9 +80,17 @@ class Finalizer:
             model=model,
         )
 
-    def _score_file(self, merged: MergedFile) -> ModelScore:
-        task = self.material.selection("float32", merged.stack_key)
-        (score,) = self._score(merged, task)
+    def _score_file(self, merged: MergedFile, is_cancelled: Callable[[], bool]) -> ModelScore:
+        """The written file on the selection images; without attacks when cancelled before they are through."""
+        attacked = bool(self.material.attacks)
+        if attacked and not is_cancelled():
+            score = self._finite(merged, attacked=True)
+            if score.complete:
+                return score
+        return self._finite(merged, attacked=False)
+
+    def _finite(self, merged: MergedFile, *, attacked: bool) -> ModelScore:
+        (score,) = self._score(merged, self.material.selection("float32", merged.stack_key, attacked=attacked))
         if not score.finite:
             msg = "the merged soup gives logits that are not finite: choose bounds closer to [0, 1], or convex"
             raise NoFiniteSoup(msg, param="search")
@@ -89,7 +100,11 @@ class Finalizer:
         def arrays_of(key: str) -> dict[str, object]:
             return merged.arrays() if key == merged.stack_key else self.material.arrays_of(key)
 
-        return self.pool.score(self.token, task, arrays_of, [[1.0]], detail=True)
+        return self.pool.score(self._token_for(task), task, arrays_of, [[1.0]], detail=True)
+
+    def _token_for(self, task: Task) -> str:
+        """Attacks are stopped when the job is cancelled; the score of the written file is wanted even then."""
+        return f"{self.token}{ATTACKS}" if task.attacks else self.token
 
     def _held_out(self, merged: MergedFile, is_cancelled: Callable[[], bool]) -> HeldOut | None:
         images = sum(len(each.split.held_out) for each in self.material.sets)
@@ -97,10 +112,11 @@ class Finalizer:
             return None
         (soup,) = self._score(merged, self.material.held_out(merged.stack_key))
         ones = self._held_out_ingredients(is_cancelled)
-        if ones is None:
+        if ones is None or not all(score.complete for score in (soup, *ones)):
             return None
-        ingredients = {name: self._document(one) for name, one in zip(self.material.names, ones, strict=True)}
-        return HeldOut(images=images, soup=self._document(soup), ingredients=ingredients)
+        documents = [self.scoring.document(one) for one in ones]
+        ingredients = dict(zip(self.material.names, documents, strict=True))
+        return HeldOut(images=images, soup=self.scoring.document(soup), ingredients=ingredients)
 
     def _held_out_ingredients(self, is_cancelled: Callable[[], bool]) -> list[ModelScore] | None:
         """Scores of all ingredients, one an evaluator at a time; None when cancelled in between."""
@@ -111,25 +127,26 @@ class Finalizer:
             if is_cancelled():
                 return None
             batch = rows[first : first + width]
-            scores += self.pool.score(self.token, task, self.material.arrays_of, batch, detail=True)
+            scores += self.pool.score(self._token_for(task), task, self.material.arrays_of, batch, detail=True)
         return scores
 
     def _baselines(self, preflight: Preflight) -> Baselines:
         scores = preflight.baselines
         pairs = zip(self.material.names, scores.ingredients, strict=True)
         return Baselines(
-            ingredients={name: self._document(score) for name, score in pairs},
-            uniform_soup=self._document(scores.uniform_soup),
-            logit_ensemble=self._document(scores.logit_ensemble),
-            softmax_ensemble=self._document(scores.softmax_ensemble),
+            ingredients={name: self.scoring.document(score) for name, score in pairs},
+            uniform_soup=self.scoring.document(scores.uniform_soup),
+            logit_ensemble=self.scoring.document(scores.logit_ensemble),
+            softmax_ensemble=self.scoring.document(scores.softmax_ensemble),
         )
 
-    def _paired_test(self, score: ModelScore, preflight: Preflight) -> PairedTest:
+    def _paired_test(self, score: ModelScore, preflight: Preflight) -> PairedTest | None:
         ingredients = preflight.baselines.ingredients
         values = [self.scoring.value(each) or 0.0 for each in ingredients]
         rival = int(np.argmax(values))
-        ours, theirs = outcomes(score), outcomes(ingredients[rival])
-        test = compare(ours, theirs, self.scoring.over_sets, self.material.request.seed)
+        test = self.scoring.compare(score, ingredients[rival])
+        if test is None:
+            return None
         return PairedTest(
             against=self.material.names[rival],
             difference=test.difference,
@@ -145,23 +162,10 @@ class Finalizer:
             reused_points=reused,
             images=images,
             forward_passes=progress.images,
-            grid_forward_passes=progress.total * images,
+            backward_passes=progress.backward,
+            grid_forward_passes=progress.total * self.material.passes_a_soup,
             seconds=seconds,
         )
-
-    def _per_set(self, score: ModelScore) -> dict[str, Score]:
-        scores = self.scoring.per_set(score)
-        intervals = [bootstrap_interval([each], seed=self.material.request.seed) for each in outcomes(score)]
-        return {
-            digest: each.model_copy(update={"interval": interval})
-            for (digest, each), interval in zip(scores.items(), intervals, strict=True)
-        }
-
-    def _document(self, score: ModelScore) -> Score:
-        return self.scoring.document(score, self._interval(score))
-
-    def _interval(self, score: ModelScore) -> tuple[float, float]:
-        return bootstrap_interval(outcomes(score), self.scoring.over_sets, self.material.request.seed)
 
     def _scored(self, point: Point) -> ScoredSoup:
         return ScoredSoup(
@@ -169,12 +173,10 @@ class Finalizer:
             nll=point.nll,
             weights=self._named(point),
             floored_channels=point.floored_channels,
+            metrics=point.metrics,
+            objectives=point.objectives,
+            violation=point.violation,
         )
 
     def _named(self, point: Point) -> dict[str, float]:
         return dict(zip(self.material.names, point.weights, strict=True))
-
-
-def outcomes(score: ModelScore) -> list[NDArray[np.float64]]:
-    """Of each set, 1 for each image that is right and 0 for each that is wrong."""
-    return [each.detail.correct.astype(np.float64) for each in score.sets if each.detail is not None]

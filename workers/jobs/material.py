@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from service.adaptation_sets.labels import Labels, resolve
+from service.adaptation_sets.labels import Labels, check_attackable, resolve
 from service.adaptation_sets.registry import SetRegistry
 from service.adaptation_sets.stored import StoredSet
 from service.artifacts.store import ArtifactStore
@@ -16,7 +16,7 @@ from service.schemas.job import RequestEcho
 from service.settings import Settings
 from workers.evaluation.preprocess import DataConfig, encode_images
 from workers.jobs.selection import Rows, Split, split_images
-from workers.ray_runtime.task import SetPart, Task
+from workers.ray_runtime.task import AttackPlan, SetPart, Task
 from workers.soups.model import read_config
 from workers.soups.resident import Precision
 from workers.soups.stack import IngredientStack
@@ -70,18 +70,40 @@ class Material:
         """Selection images of all sets."""
         return sum(len(each.split.selection) for each in self.sets)
 
-    def task(self, precision: Precision, rows_of: Callable[[SetMaterial], Rows], stack: str | None = None) -> Task:
-        """Soups of the pantry, or of another stack, on some images of each set."""
-        parts = tuple(self._part(each, rows_of(each)) for each in self.sets)
-        return Task(stack or self._stack_key, parts, precision, self._settings.batch_size)
+    @cached_property
+    def attacks(self) -> tuple[AttackPlan, ...]:
+        """The attacks that the objectives and constraints name, in the order of the request's threat models."""
+        return tuple(AttackPlan(**threat.model_dump()) for threat in self.request.threat_models)
 
-    def selection(self, precision: Precision, stack: str | None = None) -> Task:
-        """Soups on the selection images."""
-        return self.task(precision, lambda each: each.split.selection, stack)
+    @property
+    def passes_a_soup(self) -> int:
+        """Most forward passes of one image that a soup costs on the selection images."""
+        return sum(
+            len(each.split.selection)
+            * (1 + sum(threat.passes(len(each.labels.columns)) for threat in self.request.threat_models))
+            for each in self.sets
+        )
+
+    def task(
+        self,
+        precision: Precision,
+        rows_of: Callable[[SetMaterial], Rows],
+        stack: str | None = None,
+        *,
+        attacked: bool = False,
+    ) -> Task:
+        """Soups of the pantry, or of another stack, on some images of each set; under attack if ``attacked``."""
+        parts = tuple(self._part(each, rows_of(each)) for each in self.sets)
+        attacks, seed = (self.attacks, self.request.seed) if attacked and self.attacks else ((), 0)
+        return Task(stack or self._stack_key, parts, precision, self._settings.batch_size, attacks, seed)
+
+    def selection(self, precision: Precision, stack: str | None = None, *, attacked: bool = True) -> Task:
+        """Soups on the selection images, under the request's attacks unless told otherwise."""
+        return self.task(precision, lambda each: each.split.selection, stack, attacked=attacked)
 
     def held_out(self, stack: str | None = None) -> Task:
-        """Soups on the images held out, in float32."""
-        return self.task("float32", lambda each: each.split.held_out, stack)
+        """Soups on the images held out, in float32, under the request's attacks."""
+        return self.task("float32", lambda each: each.split.held_out, stack, attacked=True)
 
     def arrays_of(self, key: str) -> dict[str, Any]:
         """The arrays of one key of a task, for the object store."""
@@ -111,5 +133,6 @@ class Material:
         stored = registry.open(digest)
         stored.check_channels(self.pantry.input_size[0])
         labels = resolve(stored, self.pantry.label_names, self.pantry.num_classes)
+        check_attackable(labels, self.request.threat_models)
         split = split_images(labels.accepted, self.request.held_out_fraction, self.request.seed)
         return SetMaterial(stored, labels, split)

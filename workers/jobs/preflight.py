@@ -17,6 +17,7 @@ from workers.ray_runtime.evaluators import EvaluatorPool
 MIDPOINT_IMAGES = 256
 FEW_IMAGES = 50
 CHANCE_P_VALUE = 0.01
+LONG_HOURS = 1.0
 COLLAPSE = 0.5
 """A midpoint with less than this share of its weaker end's accuracy has collapsed."""
 
@@ -35,7 +36,7 @@ def run_preflight(material: Material, pool: EvaluatorPool, token: str) -> Prefli
     Warns of few images, ingredients at chance level, and midpoints that collapse: such ingredients share no start.
     All is in float32, whatever the search's precision. Raises what the pool raises.
     """
-    baselines = pool.baselines(material.selection("float32"), material.arrays_of)
+    baselines = pool.baselines(token, material.selection("float32"), material.arrays_of)
     small = material.task("float32", lambda each: spread(each.split.selection, MIDPOINT_IMAGES))
     size = len(material.names)
     pairs = list(combinations(range(size), 2))
@@ -105,6 +106,19 @@ def warn_of_collapse(
             )
             warnings.append(JobWarning(code="collapsed_midpoint", message=message))
     return warnings
+
+
+def warn_of_time(material: Material, baselines: BaselineScores, points: int, evaluators: int) -> list[JobWarning]:
+    """Attacks on ``points`` soups that will take longer than an hour, judged by what those on the ingredients took."""
+    pace = sum(score.seconds for score in baselines.ingredients) / len(baselines.ingredients)
+    hours = pace * points / evaluators / 3600
+    if not material.attacks or hours < LONG_HOURS:
+        return []
+    message = (
+        f"the attacks on {points} soups will take about {hours:.1f} hours, {pace:.1f} s each: "
+        "take fewer steps, images or threats, or a greater step of the grid"
+    )
+    return [JobWarning(code="long_search", message=message)]
 
 
 def _right(sets: Sequence[SetScore]) -> float:

@@ -3,30 +3,55 @@
 from collections.abc import Sequence
 
 from search.evaluation import Evaluation
-from search.objectives import OverSets, combine, combine_losses
+from search.objectives import Flags, Measure, combine_losses, violation
+from search.statistics import PairedComparison, bootstrap_interval, compare
 from service.schemas.job import Point, SetScore
+from service.schemas.objective import Measured
+from service.schemas.request import AdaptRequest
 from service.schemas.result import Score
+from workers.evaluation import scores
 from workers.evaluation.scores import ModelScore, SoupScore
+
+UNION = "union"
 
 
 class Scoring:
-    """The objective of a request over its sets, whose digests are given in order."""
+    """The objectives and constraints of a request over its sets, whose digests are given in order."""
 
-    def __init__(self, over_sets: OverSets, sets: Sequence[str]) -> None:
-        self.over_sets = over_sets
+    def __init__(self, request: AdaptRequest, sets: Sequence[str]) -> None:
+        self._request = request
         self._sets = list(sets)
+        self._labels = [threat.label for threat in request.threat_models]
+        self._objectives = [self._measure(each) for each in request.ranked_by]
+        self._constraints = [self._measure(each) for each in request.constraints]
+        self._first = self._objectives[0]
+        self._metrics = dict(zip(request.metric_names, self._all_measures(), strict=False))
 
     def value(self, score: ModelScore) -> float | None:
-        """The objective; None when the logits were not finite or not all images were seen."""
-        return combine([each.accuracy for each in score.sets], self.over_sets) if _is_valid(score) else None
+        """The first objective; None when logits were not finite, or images or attacks are missing."""
+        return self._value(self._first, score) if self._is_valid(score) else None
 
     def nll(self, score: ModelScore) -> float | None:
-        """Negative log-likelihood over the sets, in nats an image."""
-        return combine_losses([each.nll for each in score.sets], self.over_sets) if _is_valid(score) else None
+        """Negative log-likelihood over the sets without attacks, in nats an image."""
+        if not (score.finite and score.complete):
+            return None
+        return combine_losses([each.nll for each in score.sets], self._first.over_sets)
+
+    def metrics(self, score: ModelScore) -> dict[str, float]:
+        """With threats: accuracy, robust accuracy under each and under their union; empty where ``value`` is None."""
+        if not self._is_valid(score):
+            return {}
+        return {name: self._value(measure, score) for name, measure in self._metrics.items()}
+
+    def constraint_values(self, score: ModelScore) -> list[float]:
+        """The value of each constraint's measure, for a score whose ``value`` is not None."""
+        return [self._value(measure, score) for measure in self._constraints]
 
     def evaluation(self, score: SoupScore) -> Evaluation:
         """What a strategy learns."""
-        return Evaluation(score.weights, self.value(score), self.nll(score))
+        return Evaluation(
+            score.weights, self.value(score), self.nll(score), self._violation(score), self._named_objectives(score)
+        )
 
     def point(self, score: SoupScore, index: int) -> Point:
         """What the job's list of points shows."""
@@ -38,23 +63,92 @@ class Scoring:
             finite=score.finite,
             floored_channels=score.floored_channels,
             images=score.images,
-            sets=self._set_scores(score) if _is_valid(score) else [],
+            backward=score.attacks.backward,
+            metrics=self.metrics(score),
+            objectives=self._named_objectives(score),
+            violation=self._violation(score),
+            sets=self._set_scores(score) if self._is_valid(score) else [],
             seconds=score.seconds,
         )
 
-    def document(self, score: ModelScore, interval: tuple[float, float] | None = None) -> Score:
-        """One model's score in a result: 0 without likelihood when its logits were not finite."""
-        return Score(score=self.value(score) or 0.0, nll=self.nll(score), interval=interval)
+    def document(self, score: ModelScore) -> Score:
+        """One model's score in a result, with its interval: 0 without likelihood when its logits were not finite."""
+        return Score(
+            score=self.value(score) or 0.0,
+            nll=self.nll(score),
+            interval=self.interval(score),
+            metrics=self.metrics(score),
+        )
 
     def per_set(self, score: ModelScore) -> dict[str, Score]:
-        """The scores on each set."""
-        pairs = zip(self._sets, score.sets, strict=True)
-        return {digest: Score(score=each.accuracy, nll=each.nll) for digest, each in pairs}
+        """The scores on each set; without an interval unless each image's result was kept."""
+        alone = [ModelScore((each,), score.finite, score.complete) for each in score.sets]
+        return {digest: self.document(each) for digest, each in zip(self._sets, alone, strict=True)}
+
+    def interval(self, score: ModelScore) -> tuple[float, float] | None:
+        """95 % bootstrap interval of the first objective; None where attacks or each image's result are missing."""
+        outcomes = self.outcomes(score)
+        if not outcomes:
+            return None
+        first = self._first
+        return bootstrap_interval(outcomes, first.over_sets, self._request.seed, over_threats=first.over_threats)
+
+    def compare(self, ours: ModelScore, theirs: ModelScore) -> PairedComparison | None:
+        """Two models image by image in the first objective; None where attacks are missing."""
+        mine, yours = self.outcomes(ours), self.outcomes(theirs)
+        if not (mine and yours):
+            return None
+        first = self._first
+        return compare(mine, yours, first.over_sets, self._request.seed, over_threats=first.over_threats)
+
+    def outcomes(self, score: ModelScore) -> list[Flags]:
+        """Of each set, kept in detail, what the first objective counts of each image (``Measure.outcomes``).
+
+        A model whose logits are not finite has nothing right. Empty where attacks are missing.
+        """
+        kept = [(each.detail.correct, each.robust) for each in score.sets if each.detail is not None]
+        if not score.finite:
+            return [correct[None] & False for correct, _ in kept]
+        return [self._first.outcomes(correct, robust) for correct, robust in kept] if self._is_valid(score) else []
+
+    def _is_valid(self, score: ModelScore) -> bool:
+        attacked = not self._labels or all(each.robust is not None for each in score.sets)
+        return score.finite and score.complete and attacked
+
+    def _value(self, measure: Measure, score: ModelScore) -> float:
+        counts = [measure.counts(each.correct, each.robust) for each in score.sets]
+        return measure.value(counts, [each.seen for each in score.sets])
+
+    def _violation(self, score: ModelScore) -> float:
+        if not self._is_valid(score):
+            return 0.0
+        least = [constraint.at_least for constraint in self._request.constraints]
+        return violation(self.constraint_values(score), least)
+
+    def _named_objectives(self, score: ModelScore) -> dict[str, float]:
+        names = [each.name for each in self._request.objectives or []]
+        if not names or not self._is_valid(score):
+            return {}
+        return {name: self._value(each, score) for name, each in zip(names, self._objectives, strict=True)}
 
     def _set_scores(self, score: ModelScore) -> list[SetScore]:
-        pairs = zip(self._sets, score.sets, strict=True)
-        return [SetScore(set=digest, correct=each.correct, images=each.seen, nll=each.nll) for digest, each in pairs]
+        return [
+            SetScore(set=digest, correct=each.correct, images=each.seen, nll=each.nll, robust=self._counts(each))
+            for digest, each in zip(self._sets, score.sets, strict=True)
+        ]
 
+    def _counts(self, each: scores.SetScore) -> dict[str, int]:
+        if each.robust is None:
+            return {}
+        counts = dict(zip(self._labels, each.robust.sum(axis=1).tolist(), strict=True))
+        return counts | ({UNION: int(each.robust.all(axis=0).sum())} if len(counts) > 1 else {})
 
-def _is_valid(score: ModelScore) -> bool:
-    return score.finite and score.complete
+    def _measure(self, measured: Measured) -> Measure:
+        indices = tuple(self._labels.index(threat.label) for threat in measured.threats or [])
+        return Measure(indices, measured.over_threats, measured.over_sets)
+
+    def _all_measures(self) -> list[Measure]:
+        """Accuracy, each threat, all threats together: as ``metric_names`` names them."""
+        over_sets = self._first.over_sets
+        single = [Measure((index,), over_sets=over_sets) for index in range(len(self._labels))]
+        return [Measure(over_sets=over_sets), *single, Measure(tuple(range(len(self._labels))), over_sets=over_sets)]

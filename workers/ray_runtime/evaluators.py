@@ -98,12 +98,12 @@ class EvaluatorPool:
         with ThreadPoolExecutor(max_workers=len(names)) as threads:
             return list(threads.map(one, range(len(soups))))
 
-    def baselines(self, task: Task, arrays_of: Supplier) -> BaselineScores:
+    def baselines(self, token: str, task: Task, arrays_of: Supplier) -> BaselineScores:
         """Score what soups are compared with, on one evaluator."""
 
         def call(actor: ActorHandle) -> BaselineScores:
             self._supply_one(actor, task, arrays_of, {})
-            scores: BaselineScores = self._get(actor.baselines.remote(task.digest))
+            scores: BaselineScores = self._get(actor.baselines.remote(token, task.digest))
             return scores
 
         result: BaselineScores = self._persist(self.names[0], call)
@@ -148,6 +148,7 @@ class EvaluatorPool:
             try:
                 return call(self._actors[name])
             except RayTaskError as error:
+                self._check_interrupted()
                 if isinstance(error.cause, EvaluationMemoryError | ValueError):
                     raise error.cause from error
                 failure = error

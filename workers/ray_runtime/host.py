@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from workers.attacks.apgd import Settings
+from workers.attacks.threat import Threat
+from workers.evaluation.adversary import Attack
 from workers.evaluation.baselines import BaselineScores, score_baselines
 from workers.evaluation.errors import EvaluationMemoryError
 from workers.evaluation.evaluator import Evaluator
@@ -17,7 +20,7 @@ from workers.evaluation.labels import LabelSpace
 from workers.evaluation.scores import SoupScore
 from workers.evaluation.sets import EncodedSet
 from workers.ray_runtime.cache import ByteCache
-from workers.ray_runtime.task import HostInfo, Problem, Report, SetPart, Task, Unprepared
+from workers.ray_runtime.task import AttackPlan, HostInfo, Problem, Report, SetPart, Task, Unprepared
 from workers.soups.resident import ResidentSoup
 from workers.soups.stack import IngredientStack
 
@@ -97,10 +100,12 @@ class EvaluatorHost:
         evaluator = self._evaluator(digest)
         return evaluator.evaluate(weights, stop=lambda: self._is_stopped(token), detail=detail, logits=logits)
 
-    def baselines(self, digest: str) -> BaselineScores:
-        """Score the ingredients, the uniform soup and the ensembles. Raises Unprepared."""
-        self._last_use = time.monotonic()
-        return score_baselines(self._evaluator(digest))
+    def baselines(self, token: str, digest: str) -> BaselineScores:
+        """Score the ingredients, the uniform soup and the ensembles.
+
+        Raises Unprepared, and EvaluationStopped when the token's work is stopped.
+        """
+        return score_baselines(self._evaluator(digest), stop=lambda: self._is_stopped(token))
 
     def _evaluator(self, digest: str) -> Evaluator:
         if digest not in self._cache:
@@ -134,6 +139,8 @@ class EvaluatorHost:
             batch_size=task.batch_size,
             threads=self._threads,
             soup=soup,
+            attacks=[_attack(plan) for plan in task.attacks],
+            seed=task.seed,
         )
         return evaluator, sum(each.nbytes for each in sets)
 
@@ -151,6 +158,11 @@ class EvaluatorHost:
     def _encoded(self, part: SetPart) -> EncodedSet:
         images = self._cache.get(part.images)[np.asarray(part.rows, dtype=np.int64)]
         return EncodedSet(images, part.accepted, LabelSpace(part.columns, part.num_classes))
+
+
+def _attack(plan: AttackPlan) -> Attack:
+    settings = Settings(plan.steps, plan.loss, plan.restarts, larger_radii=plan.larger_radii)
+    return Threat(plan.norm, plan.eps), settings
 
 
 def _soup_key(task: Task) -> str:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from workers.evaluation.scores import SoupScore
 
 if TYPE_CHECKING:
+    from workers.attacks.losses import LossName
+    from workers.attacks.threat import Norm
     from workers.soups.resident import Precision
 
 
@@ -33,13 +35,30 @@ class SetPart:
 
 
 @dataclass(frozen=True)
+class AttackPlan:
+    """One attack: a threat model and how it is tried; the fields of ``Threat`` and of the attack's ``Settings``."""
+
+    norm: "Norm"
+    eps: float
+    steps: int
+    loss: "LossName"
+    restarts: int
+    larger_radii: bool
+
+
+@dataclass(frozen=True)
 class Task:
-    """Soups of the ingredients whose key is ``stack``, scored on ``sets``; ``digest`` identifies all of it."""
+    """Soups of the ingredients whose key is ``stack``, scored on ``sets``; ``digest`` identifies all of it.
+
+    With ``attacks`` every soup is attacked by each of them, from random starts that ``seed`` gives.
+    """
 
     stack: str
     sets: tuple[SetPart, ...]
     precision: "Precision"
     batch_size: int
+    attacks: tuple[AttackPlan, ...] = ()
+    seed: int = 0
 
     @cached_property
     def digest(self) -> str:

@@ -10,7 +10,7 @@ import torch
 
 import workers
 
-_SCORING = ("architectures", "soups", "evaluation")
+_SCORING = ("architectures", "soups", "evaluation", "attacks")
 _SERVING = ("ray_runtime",)
 
 

@@ -60,7 +60,7 @@ local function set_status(id, status)
 end
 
 local function progress_event(id)
-  local names = { "done", "pruned", "total", "images", "attempt_points", "attempt_started_at", "progress_at" }
+  local names = { "done", "pruned", "total", "images", "backward", "attempt_points", "attempt_started_at", "progress_at" }
   local values = redis.call("HMGET", job_key(id), unpack(names))
   local data = {}
   for position, name in ipairs(names) do

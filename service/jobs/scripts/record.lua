@@ -1,4 +1,4 @@
--- id, attempt, seconds to keep the journal, best or "", then for each point: weights key, index, images, pruned, document
+-- id, attempt, seconds to keep the journal, best or "", then for each point: weights key, index, forward passes, backward passes, pruned, document
 -- -> ok, newly recorded | missing | fenced | not_started
 local id, attempt, keep, best = unpack(ARGV, 1, 4)
 local refused = refusal(id, attempt)
@@ -11,9 +11,9 @@ if not scope then
 end
 
 local journal = key("journal", scope)
-local recorded, evaluated, pruned_points, spent = 0, 0, 0, 0
+local recorded, evaluated, pruned_points, forward, backward = 0, 0, 0, 0, 0
 
-local function record(weights, index, images, pruned, document)
+local function record(weights, index, images, gradients, pruned, document)
   if redis.call("HSETNX", key("job", id, "points"), weights, document) == 0 then
     return
   end
@@ -25,13 +25,14 @@ local function record(weights, index, images, pruned, document)
   end
   if pruned == "1" or redis.call("HSETNX", journal, weights, document) == 1 then
     evaluated = evaluated + 1
-    spent = spent + tonumber(images)
+    forward = forward + tonumber(images)
+    backward = backward + tonumber(gradients)
   end
   append_event(id, "point", document)
 end
 
-for first = 5, #ARGV, 5 do
-  record(unpack(ARGV, first, first + 4))
+for first = 5, #ARGV, 6 do
+  record(unpack(ARGV, first, first + 5))
 end
 
 local better = best ~= "" and best ~= get(id, "best")
@@ -46,7 +47,8 @@ if recorded > 0 then
   redis.call("EXPIRE", journal, keep)
   redis.call("HINCRBY", job_key(id), "done", recorded)
   redis.call("HINCRBY", job_key(id), "pruned", pruned_points)
-  redis.call("HINCRBY", job_key(id), "images", spent)
+  redis.call("HINCRBY", job_key(id), "images", forward)
+  redis.call("HINCRBY", job_key(id), "backward", backward)
   redis.call("HINCRBY", job_key(id), "attempt_points", evaluated)
   set(id, "progress_at", now)
   progress_event(id)

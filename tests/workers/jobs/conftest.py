@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +43,7 @@ class Bench:
     settings: Settings
     store: JobStore
     folder: Path
+    ingredients: list[Path] = field(default_factory=list)
 
     @property
     def artifacts(self) -> ArtifactStore:

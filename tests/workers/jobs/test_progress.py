@@ -33,7 +33,7 @@ def claim(job_store: JobStore) -> Claim:
 
 def recorder(store: JobStore, claim: Claim, settings: Settings, step: float = 0.5) -> Recorder:
     plan = plan_search(Grid(lower=0, upper=1, step=step), 2, settings)
-    return Recorder(store, claim, plan, Scoring("mean", [SET]), NAMES)
+    return Recorder(store, claim, plan, Scoring(AdaptRequest(pantry="tiny"), [SET]), NAMES)
 
 
 def score(first: float, correct: int) -> SoupScore:

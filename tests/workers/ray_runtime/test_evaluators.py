@@ -41,7 +41,7 @@ connect(settings)
 churn = [ray.put(np.zeros(60 * 2**20, dtype=np.uint8)) for _ in range(0 if supplies else 4)]
 pool = EvaluatorPool(settings, threading.Event())
 scores = pool.score("token", task, arrays_of, [[0.5, 0.25, 0.25], [1.0, -0.5, 0.5]])
-baselines = pool.baselines(task, arrays_of)
+baselines = pool.baselines("token", task, arrays_of)
 pids = [info.pid for info in pool.infos.values()]
 values = [[score.sets[0].correct, score.sets[0].nll_sum] for score in (*scores, *baselines.ingredients)]
 print(json.dumps([pids, values]))

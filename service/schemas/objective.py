@@ -1,0 +1,94 @@
+"""What a soup is scored by: accuracy, accuracy under attack, constraints."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from service.schemas.base import Document, Name
+
+MAX_THREATS = 8
+FEWEST_CLASSES = {"ce": 2, "dlr": 3, "targeted-dlr": 4}
+"""Classes that each loss needs: the difference of logits ratio divides by a distance of the greatest ones."""
+
+MAX_TARGETS = 9
+_FEWEST_STEPS_LARGER = 5
+
+
+class ThreatModel(Document):
+    """What an adversary may do to an image, and how that is tried: APGD within an l_p ball."""
+
+    norm: Literal["Linf", "L2", "L1"] = Field(description="Norm of the ball.")
+    eps: float = Field(gt=0, le=1e6, description="Its radius, with pixels in [0, 1] at the models' input size.")
+    steps: int = Field(default=40, ge=1, le=1000, description="Steps of one run of the attack.")
+    loss: Literal["ce", "dlr", "targeted-dlr"] = Field(
+        default="ce", description="What the attack maximises; targeted-dlr runs once for each of 9 classes."
+    )
+    restarts: int = Field(default=1, ge=1, le=10, description="Runs, each from a random start of its own.")
+    larger_radii: bool = Field(
+        default=False, description="Three tenths of the steps at 3 eps and at 2 eps first: stronger in L1, only there."
+    )
+
+    @model_validator(mode="after")
+    def _larger_in_l1(self) -> Self:
+        if self.larger_radii and (self.norm != "L1" or self.steps < _FEWEST_STEPS_LARGER):
+            msg = f"larger_radii is for L1 with at least {_FEWEST_STEPS_LARGER} steps: leave it out"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def label(self) -> str:
+        """Name in results, such as ``Linf:0.1``; what differs from the defaults follows. Different threats differ."""
+        names = ("loss", "steps", "restarts", "larger_radii")
+        changed = [name for name in names if getattr(self, name) != type(self).model_fields[name].default]
+        return " ".join([f"{self.norm}:{self.eps:.12g}", *(f"{name}={getattr(self, name)}" for name in changed)])
+
+    def passes(self, classes: int) -> int:
+        """Most forward passes that one image costs; nearly as many go backwards."""
+        runs = self.restarts * (min(MAX_TARGETS, classes - 1) if self.loss == "targeted-dlr" else 1)
+        return 1 + runs * (self.steps + (3 if self.larger_radii else 1))
+
+
+class Measured(Document):
+    """One number for a soup."""
+
+    metric: Literal["accuracy", "robust_accuracy"] = Field(
+        default="accuracy",
+        description="Accuracy on the images as they are, or of images that stay right under attack.",
+    )
+    threats: list[ThreatModel] | None = Field(
+        default=None, min_length=1, max_length=MAX_THREATS, description="For robust_accuracy: the threat models."
+    )
+    over_threats: Literal["union", "mean", "worst"] = Field(
+        default="union",
+        description="With several threats: an image counts when it stays right in all (union), or the mean or worst "
+        "of the accuracies in each.",
+    )
+    over_sets: Literal["mean", "worst"] = Field(
+        default="mean", description="With several sets: the mean of their accuracies, or the worst one."
+    )
+
+    @model_validator(mode="after")
+    def _threats_are_for_robust_accuracy(self) -> Self:
+        if self.metric == "robust_accuracy" and not self.threats:
+            msg = 'robust_accuracy needs threats, for instance [{"norm": "Linf", "eps": 0.1}]'
+            raise ValueError(msg)
+        if self.metric == "accuracy" and self.threats:
+            msg = "accuracy has no threats: leave them out, or set metric to robust_accuracy"
+            raise ValueError(msg)
+        return self
+
+
+class Objective(Measured):
+    """What a soup is scored by."""
+
+
+class NamedObjective(Measured):
+    """One of several objectives."""
+
+    name: Name = Field(description="What the result calls it.")
+
+
+class Constraint(Measured):
+    """What a soup must reach to go before all that do not."""
+
+    at_least: Annotated[float, Field(ge=0, le=1, description="Least value on the selection images.")]

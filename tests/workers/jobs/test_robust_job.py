@@ -1,0 +1,99 @@
+"""Jobs under attack, run whole in their own processes."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from service.schemas.job import Job, JobStatus
+from service.schemas.result import Result
+from tests.workers.jobs.conftest import Bench
+from workers.attacks.apgd import Settings
+from workers.attacks.threat import Threat
+from workers.evaluation.evaluator import Evaluator
+from workers.evaluation.preprocess import DataConfig, encode_images
+from workers.evaluation.sets import EncodedSet
+from workers.soups.model import read_config
+from workers.soups.stack import IngredientStack
+
+pytestmark = pytest.mark.slow
+
+THREATS = [
+    {"norm": "Linf", "eps": 0.02, "steps": 4},
+    {"norm": "L2", "eps": 0.4, "steps": 4},
+    {"norm": "L1", "eps": 4, "steps": 5, "larger_radii": True},
+]
+LABELS = ["Linf:0.02 steps=4", "L2:0.4 steps=4", "L1:4 steps=5 larger_radii=True"]
+UNION = {"metric": "robust_accuracy", "threats": THREATS}
+COARSE = {"strategy": "grid", "lower": -0.5, "upper": 1.5, "step": 0.5}
+
+
+@pytest.fixture
+def ready(bench: Bench) -> Iterator[Bench]:
+    bench.ingredients = bench.add_pantry()
+    yield bench
+
+
+def result_of(job: Job) -> Result:
+    assert job.status is JobStatus.SUCCEEDED, job.error
+    assert job.result is not None
+    return job.result
+
+
+def evaluator_of(bench: Bench, count: int) -> Evaluator:
+    arrays = np.load(bench.folder / f"{count}.npz")
+    encoded = encode_images(arrays["images"], DataConfig.of(read_config(bench.ingredients[0])))
+    images = EncodedSet.of_classes(encoded, arrays["labels"], 4)
+    attacks = [
+        (Threat("Linf", 0.02), Settings(steps=4)),
+        (Threat("L2", 0.4), Settings(steps=4)),
+        (Threat("L1", 4.0), Settings(steps=5, larger_radii=True)),
+    ]
+    stack = IngredientStack.from_folders(bench.ingredients)
+    return Evaluator(stack, [images], batch_size=64, threads=1, attacks=attacks, seed=3)
+
+
+def submit(bench: Bench, **fields: object) -> str:
+    fields = {"search": COARSE, "adaptation_sets": [bench.add_set(24)], "held_out_fraction": 0, "seed": 3} | fields
+    return bench.submit(**fields)
+
+
+def test_a_union_job_scores_as_a_bare_loop_whatever_the_number_of_evaluators(ready: Bench) -> None:
+    job = ready.run(submit(ready, objective=UNION), evaluators=2)
+    result = result_of(job)
+    assert result.metric == "robust_accuracy"
+    assert list(result.metrics) == ["accuracy", *LABELS, "union"]
+    points = list(ready.store.iter_points(job.id))
+    evaluator = evaluator_of(ready, 24)
+    for point in points:
+        score = evaluator.evaluate(point.weights).sets[0]
+        assert score.robust is not None
+        assert point.score == score.robust.all(axis=0).mean()
+        assert point.metrics["accuracy"] == score.accuracy
+        assert [point.metrics[label] for label in LABELS] == score.robust.mean(axis=1).tolist()
+        assert point.sets[0].robust["union"] == score.robust.all(axis=0).sum()
+        assert point.backward > 0
+    assert result.score == pytest.approx(max(point.score or 0 for point in points), abs=0.05)
+    assert result.cost.forward_passes == sum(point.images for point in points)
+    assert result.cost.backward_passes == sum(point.backward for point in points)
+    assert result.cost.forward_passes <= result.cost.grid_forward_passes
+    assert result.baselines is not None
+    for baseline in (*result.baselines.ingredients.values(), result.baselines.softmax_ensemble):
+        assert list(baseline.metrics) == ["accuracy", *LABELS, "union"]
+        assert baseline.score == baseline.metrics["union"] <= min(baseline.metrics.values())
+
+
+def test_cancelling_an_attack_ends_the_job_within_seconds_with_the_best_so_far(ready: Bench) -> None:
+    threats = [{"norm": "Linf", "eps": 0.0001, "steps": 200}]
+    job_id = submit(
+        ready, objective={"metric": "robust_accuracy", "threats": threats}, adaptation_sets=[ready.add_set(60)]
+    )
+    process = ready.start(job_id)
+    ready.await_points(job_id, 5)
+    ready.store.cancel(job_id)
+    process.wait(timeout=15)
+    job = ready.end(process, job_id)
+    assert job.status is JobStatus.CANCELLED
+    assert job.result is not None
+    assert job.result.partial
+    assert job.result.score == job.result.top[0].score
