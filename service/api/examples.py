@@ -16,7 +16,7 @@ from service.schemas.job import (
     RequestEcho,
     SetScore,
 )
-from service.schemas.objective import Objective
+from service.schemas.objective import Constraint, Objective, ThreatModel
 from service.schemas.pantry import Ingredient, Pantry, PantryList, PantryRequest
 from service.schemas.request import AdaptRequest, Grid
 from service.schemas.result import Baselines, Cost, MergedModel, PairedTest, Result, Score, ScoredSoup
@@ -47,7 +47,13 @@ REQUEST = AdaptRequest(
 STORED_SETS_REQUEST = AdaptRequest(
     pantry="fashion",
     adaptation_sets=[SET_ID, PANTRY_DIGEST],
-    objective=Objective(metric="accuracy", over_sets="worst"),
+    objective=Objective(
+        metric="robust_accuracy",
+        threats=[ThreatModel(norm="Linf", eps=0.1), ThreatModel(norm="L2", eps=1.5)],
+        over_threats="union",
+        over_sets="worst",
+    ),
+    constraints=[Constraint(metric="accuracy", at_least=0.85)],
     held_out_fraction=0.5,
 )
 

@@ -143,6 +143,7 @@ class Point(Document):
     objectives: dict[Name, float] = Field(
         default_factory=dict, description="With several objectives: each one's value."
     )
+    constraints: list[float] = Field(default_factory=list, description="What it reaches of each constraint's measure.")
     violation: float = Field(default=0.0, description="By how much it violates the constraints, in all; 0: not at all.")
     sets: list[SetScore] = Field(default_factory=list)
     seconds: float = 0.0

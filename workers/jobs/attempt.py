@@ -10,7 +10,7 @@ from service.jobs.documents import job_urls
 from service.jobs.keys import weights_key
 from service.jobs.queue import Claim
 from service.jobs.store import JobStore
-from service.schemas.job import JobError, JobStatus
+from service.schemas.job import JobError, JobStatus, JobWarning
 from service.settings import Settings
 from workers.evaluation.errors import EvaluationMemoryError
 from workers.jobs.finalize import ATTACKS, Finalizer
@@ -24,6 +24,11 @@ from workers.ray_runtime.connection import connect
 from workers.ray_runtime.evaluators import EvaluatorPool, Interrupted
 from workers.ray_runtime.tuning import TuneSearch
 from workers.soups.errors import IngredientError
+
+CONSTRAINTS_NOT_MET = JobWarning(
+    code="constraints_not_met",
+    message="no soup holds all constraints: the best is the one that violates them least, see result.constraints",
+)
 
 
 class Attempt:
@@ -139,6 +144,8 @@ class Attempt:
             is_cancelled=self._watch.cancelled.is_set,
             url=job_urls(job_id, self._settings).model,
         )
+        if result.constraints_met is False:
+            recorder.warn([CONSTRAINTS_NOT_MET])
         status = JobStatus.CANCELLED if self._watch.cancelled.is_set() else JobStatus.SUCCEEDED
         self._store.finish(job_id, attempt, status, result)
 

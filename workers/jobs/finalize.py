@@ -5,10 +5,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from search.objectives import violation
+from search.pareto import pareto_front
 from service.artifacts.store import ArtifactStore
 from service.errors import SoupsearchError
 from service.schemas.job import Point, Progress
-from service.schemas.result import Baselines, Cost, HeldOut, PairedTest, Result, ScoredSoup
+from service.schemas.objective import Constraint
+from service.schemas.result import (
+    Baselines,
+    ConstraintOutcome,
+    Cost,
+    FrontSoup,
+    HeldOut,
+    PairedTest,
+    Result,
+    ScoredSoup,
+)
 from workers.evaluation.scores import ModelScore
 from workers.jobs.material import Material
 from workers.jobs.preflight import Preflight
@@ -69,6 +81,10 @@ class Finalizer:
             nll=self.scoring.nll(score),
             interval=self.scoring.interval(score),
             metrics=self.scoring.metrics(score) or best.metrics,
+            objectives=best.objectives,
+            constraints=self._constraints(best),
+            constraints_met=best.violation == 0 if best.constraints else None,
+            front=[self._front_soup(point) for point in pareto_front(ranked) if point.objectives],
             per_set=self.scoring.per_set(score),
             partial=progress.done < progress.total,
             floored_channels=best.floored_channels,
@@ -167,6 +183,13 @@ class Finalizer:
             seconds=seconds,
         )
 
+    def _constraints(self, point: Point) -> list[ConstraintOutcome]:
+        pairs = zip(self.material.request.constraints, point.constraints, strict=True)
+        return [_outcome(constraint, value) for constraint, value in pairs]
+
+    def _front_soup(self, point: Point) -> FrontSoup:
+        return FrontSoup(**self._scored(point).model_dump(), point=point.index)
+
     def _scored(self, point: Point) -> ScoredSoup:
         return ScoredSoup(
             score=point.score or 0.0,
@@ -180,3 +203,8 @@ class Finalizer:
 
     def _named(self, point: Point) -> dict[str, float]:
         return dict(zip(self.material.names, point.weights, strict=True))
+
+
+def _outcome(constraint: Constraint, value: float) -> ConstraintOutcome:
+    holds = violation([value], [constraint.at_least]) == 0
+    return ConstraintOutcome(constraint=constraint, value=value, holds=holds)

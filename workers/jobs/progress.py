@@ -71,7 +71,7 @@ class Recorder:
 
     def _as_best(self, point: Point) -> Best:
         weights = dict(zip(self._names, point.weights, strict=True))
-        return Best(weights=weights, score=point.score or 0.0, nll=point.nll)
+        return Best(weights=weights, score=point.score or 0.0, nll=point.nll, violation=point.violation)
 
 
 class CancelWatch:

@@ -44,8 +44,8 @@ class Scoring:
         return {name: self._value(measure, score) for name, measure in self._metrics.items()}
 
     def constraint_values(self, score: ModelScore) -> list[float]:
-        """The value of each constraint's measure, for a score whose ``value`` is not None."""
-        return [self._value(measure, score) for measure in self._constraints]
+        """The value of each constraint's measure; empty where ``value`` is None."""
+        return [self._value(measure, score) for measure in self._constraints] if self._is_valid(score) else []
 
     def evaluation(self, score: SoupScore) -> Evaluation:
         """What a strategy learns."""
@@ -66,6 +66,7 @@ class Scoring:
             backward=score.attacks.backward,
             metrics=self.metrics(score),
             objectives=self._named_objectives(score),
+            constraints=self.constraint_values(score),
             violation=self._violation(score),
             sets=self._set_scores(score) if self._is_valid(score) else [],
             seconds=score.seconds,

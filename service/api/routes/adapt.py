@@ -49,6 +49,12 @@ REQUEST_PROBLEMS = (
         param="search",
         code="too_many_points",
     ),
+    InvalidRequest(
+        "robust accuracy needs one right class an image, and this set has images with several: take accuracy, or a set "
+        "with one label an image",
+        param="objective",
+        code="several_labels",
+    ),
     PantryNotFound("there is no pantry 'fasion': GET /pantries lists all", param="pantry"),
     SetNotFound("there is no adaptation set 'abc': it was never stored, or has been deleted", param="adaptation_sets"),
     IdempotencyConflict("this Idempotency-Key belongs to job 5f2c with another body", param="Idempotency-Key"),

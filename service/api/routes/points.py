@@ -15,10 +15,13 @@ from service.api.routes.jobs import GONE_JOB, NO_JOB
 from service.api.services import Use
 from service.errors import InvalidRequest
 from service.schemas.job import Point, PointPage
+from service.schemas.request import AdaptRequest
 
 router = APIRouter(tags=["jobs"])
 
 COLUMNS = ("index", "score", "nll", "finite", "floored_channels", "pruned", "images", "seconds")
+UNDER_ATTACK = ("backward",)
+CONSTRAINED = ("violation",)
 
 
 PAGES: Responses = {
@@ -49,16 +52,20 @@ def _cell(value: object) -> object:
     return str(value).lower() if isinstance(value, bool) else value
 
 
-def csv_lines(points: Iterable[Point], ingredients: Sequence[str]) -> Iterator[str]:
-    """The points as lines of CSV, the weights one column an ingredient."""
+def csv_lines(points: Iterable[Point], ingredients: Sequence[str], request: AdaptRequest) -> Iterator[str]:
+    """The points as lines of CSV, the weights one column an ingredient; what ``request`` adds has columns before."""
+    metrics, objectives = request.metric_names, [each.name for each in request.objectives or []]
+    columns = [*COLUMNS, *(UNDER_ATTACK if metrics else ()), *(CONSTRAINED if request.constraints else ())]
+    named = [*metrics, *(f"objective_{name}" for name in objectives), *(f"weight_{name}" for name in ingredients)]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*COLUMNS, *(f"weight_{name}" for name in ingredients)])
+    writer.writerow([*columns, *named])
     for point in points:
         yield buffer.getvalue()
         buffer.seek(0)
         buffer.truncate()
-        writer.writerow([*(_cell(getattr(point, column)) for column in COLUMNS), *point.weights])
+        values = [*(point.metrics.get(name) for name in metrics), *(point.objectives.get(name) for name in objectives)]
+        writer.writerow([*(_cell(getattr(point, column)) for column in columns), *values, *point.weights])
     yield buffer.getvalue()
 
 
@@ -73,7 +80,7 @@ def get_points(job_id: str, use: Use, page: Annotated[Page, Depends()]) -> Respo
     """Points in the search's own order, as they are so far; with `Accept: text/csv` or `format=csv` all in one."""
     job = use.jobs.get(job_id)
     if page.is_csv:
-        lines = csv_lines(use.jobs.iter_points(job_id), job.request.ingredients)
+        lines = csv_lines(use.jobs.iter_points(job_id), job.request.ingredients, job.request.request)
         headers = {"Content-Disposition": f'attachment; filename="points-{job_id}.csv"', "Vary": "Accept"}
         return StreamingResponse(lines, media_type="text/csv; charset=utf-8", headers=headers)
     points = use.jobs.points(job_id, after=page.after, limit=page.limit)

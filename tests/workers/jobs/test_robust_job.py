@@ -1,7 +1,5 @@
 """Jobs under attack, run whole in their own processes."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 
@@ -29,9 +27,9 @@ COARSE = {"strategy": "grid", "lower": -0.5, "upper": 1.5, "step": 0.5}
 
 
 @pytest.fixture
-def ready(bench: Bench) -> Iterator[Bench]:
+def ready(bench: Bench) -> Bench:
     bench.ingredients = bench.add_pantry()
-    yield bench
+    return bench
 
 
 def result_of(job: Job) -> Result:
@@ -97,3 +95,34 @@ def test_cancelling_an_attack_ends_the_job_within_seconds_with_the_best_so_far(r
     assert job.result is not None
     assert job.result.partial
     assert job.result.score == job.result.top[0].score
+
+
+def test_constraints_go_before_the_score_and_several_objectives_give_a_front(ready: Bench) -> None:
+    linf = {"metric": "robust_accuracy", "threats": [{"norm": "Linf", "eps": 0.03, "steps": 3}]}
+    objectives = [{"name": "clean"}, {"name": "linf"} | linf]
+    job = ready.run(submit(ready, objectives=objectives, constraints=[linf | {"at_least": 0.2}]))
+    result = result_of(job)
+    points = list(ready.store.iter_points(job.id))
+    holding = [point for point in points if point.score is not None and not point.violation]
+    assert result.constraints_met is bool(holding)
+    values = {tuple(point.objectives.values()) for point in holding or points}
+    front = {one for one in values if not any(each != one and np.greater_equal(each, one).all() for each in values)}
+    if holding:
+        assert {tuple(soup.objectives.values()) for soup in result.front} == front
+    assert len(result.front) == len({tuple(soup.objectives.values()) for soup in result.front})
+    assert result.weights == result.front[0].weights == result.top[0].weights
+    assert result.objectives == result.front[0].objectives
+    assert [soup.objectives["clean"] for soup in result.front] == sorted(
+        (soup.objectives["clean"] for soup in result.front), reverse=True
+    )
+    for soup in result.front:
+        assert points[soup.point].weights == list(soup.weights.values())
+    assert result.constraints[0].value == result.objectives["linf"]
+
+
+def test_when_no_soup_holds_the_constraints_the_least_violating_wins_with_a_warning(ready: Bench) -> None:
+    job = ready.run(submit(ready, search={"strategy": "uniform"}, constraints=[{"at_least": 1.0}]))
+    result = result_of(job)
+    assert result.constraints_met is False
+    assert not result.constraints[0].holds
+    assert "constraints_not_met" in {warning.code for warning in job.warnings}
