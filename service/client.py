@@ -16,6 +16,8 @@ from service.schemas.pantry import Pantry, PantryList
 from service.schemas.problem import Problem
 
 CHUNK = 2**20
+DOWNLOAD_TIMEOUT = 300.0
+"""Seconds; a worker may have to merge the soup first."""
 
 
 class ApiError(Exception):
@@ -128,13 +130,16 @@ class Client:
                     return
             time.sleep(interval)
 
-    def download_model(self, job_id: str, target: Path) -> str:
-        """Write the merged ``model.safetensors`` to ``target``, check it against its sha256 and return that."""
-        return self._download(f"/jobs/{job_id}/model", target)
+    def download_model(self, job_id: str, target: Path, point: int | None = None) -> str:
+        """Write the merged ``model.safetensors`` to ``target``, check it against its sha256 and return that.
 
-    def download_timm(self, job_id: str, target: Path) -> None:
+        ``point`` is the index of another soup than the result's, which is merged for that.
+        """
+        return self._download(f"/jobs/{job_id}/model" + ("" if point is None else f"?point={point}"), target)
+
+    def download_timm(self, job_id: str, target: Path, point: int | None = None) -> None:
         """Write the zip of a folder that ``timm.create_model("local-dir:...")`` loads to ``target``."""
-        self._download(f"/jobs/{job_id}/model?format=timm", target)
+        self._download(f"/jobs/{job_id}/model?format=timm" + ("" if point is None else f"&point={point}"), target)
 
     def pantries(self) -> list[Pantry]:
         """All pantries."""
@@ -159,7 +164,7 @@ class Client:
         digest = hashlib.sha256()
         part = target.with_name(f"{target.name}.part")
         try:
-            with self._http.stream("GET", path) as answer:
+            with self._http.stream("GET", path, timeout=DOWNLOAD_TIMEOUT) as answer:
                 if answer.is_error:
                     answer.read()
                     _checked(answer)

@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     lease: float = Field(default=15.0, gt=0, description="Seconds a silent supervisor keeps its job.")
     max_attempts: int = Field(default=3, ge=1, description="Attempts before a job has failed.")
     verify_timeout: float = Field(
-        default=120.0, gt=0, description="Seconds that an upload of a pantry waits for a worker to check it."
+        default=120.0, gt=0, description="Seconds that a call waits for a worker to check a pantry, or to merge a soup."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="debug, info, warning or error."

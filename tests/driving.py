@@ -162,13 +162,14 @@ class Driver:
                 grid_forward_passes=IMAGES * len(self.points),
                 seconds=19.5,
             ),
-            model=self._store_model(),
+            model=self.store_model(),
         )
 
-    def _store_model(self) -> MergedModel:
+    def store_model(self, seed: int = 0) -> MergedModel:
+        """Put a small model into the artifact store."""
         with self.artifacts.staging() as folder:
             model = folder / "model.safetensors"
-            save_file({"head.weight": np.arange(2000, dtype=np.float32)}, model, {"job": self.job.id})
+            save_file({"head.weight": np.arange(2000, dtype=np.float32) + seed}, model, {"job": self.job.id})
             digest = hashlib.sha256(model.read_bytes()).hexdigest()
             config = folder / "config.json"
             config.write_text(json.dumps({"architecture": "test_vit", "num_classes": 10}), "utf-8")

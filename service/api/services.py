@@ -18,6 +18,7 @@ from service.artifacts.store import ArtifactStore
 from service.connection import connect
 from service.jobs.events import JobEvents
 from service.jobs.keys import Keys
+from service.jobs.merging import request_merge
 from service.jobs.store import JobStore
 from service.jobs.supervisors import SupervisorRegistry
 from service.pantries.registry import PantryRegistry
@@ -85,6 +86,10 @@ class Services:
     def verify(self, folder: Path) -> None:
         """Ask a worker whether timm can build the pantry staged in ``folder``."""
         request_verification(self.redis, self.settings, folder)
+
+    def merge(self, job_id: str, point: int) -> None:
+        """Have a worker merge the soup of a point."""
+        request_merge(self.redis, self.settings, job_id, point)
 
     async def close(self) -> None:
         """Close the connections that were opened."""

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
+from service.errors import NotFound
 from service.jobs.keys import weights_key
 from service.jobs.records import Records
 from service.schemas.job import Best, JobWarning, Point, PointPage
+from service.schemas.result import MergedModel
 
 PAGE = 1000
 
@@ -64,6 +66,28 @@ class JobJournal(Records):
         items = [Point.model_validate_json(document) for document in documents if document is not None]
         more = len(names) > limit and bool(items)
         return PointPage(items=items, next=items[-1].index if more else None)
+
+    def point(self, job_id: str, index: int) -> Point:
+        """The point of this index. Raises NotFound (``point_not_found``), JobNotFound, Expired."""
+        page = self.points(job_id, after=index - 1, limit=1)
+        if not page.items or page.items[0].index != index:
+            msg = f"job {job_id} has no point {index}: GET /jobs/{job_id}/points lists them"
+            raise NotFound(msg, param="point", code="point_not_found")
+        return page.items[0]
+
+    def merged_model(self, job_id: str, point: int) -> MergedModel | None:
+        """The model that was merged of a point on demand, if it was."""
+        document = self.redis.hget(self.keys.job_models(job_id), str(point))
+        return None if document is None else MergedModel.model_validate_json(document)
+
+    def keep_model(self, job_id: str, point: int, model: MergedModel) -> None:
+        """Name the model of a point, which is in the artifact store, in the job: it stays as long as the job.
+
+        Raises JobNotFound, Expired.
+        """
+        outcome, _ = self._scripts.run("keep", job_id, point, model.sha256, model.model_dump_json())
+        if outcome == "missing":
+            self._raise_missing(job_id)
 
     def iter_points(self, job_id: str) -> Iterator[Point]:
         """All points by index, read page by page. Raises JobNotFound, Expired."""

@@ -59,6 +59,11 @@ class Keys:
         """List of uploaded pantries that a worker should check."""
         return f"{self.prefix}:checks"
 
+    @property
+    def merges(self) -> str:
+        """List of soups that a worker should merge."""
+        return f"{self.prefix}:merges"
+
     def status(self, status: str) -> str:
         """Sorted set of the jobs in one status, by creation."""
         return f"{self.prefix}:status:{status}"
@@ -75,6 +80,10 @@ class Keys:
         """Sorted set of a job's points: weights key by index."""
         return f"{self.prefix}:job:{job_id}:order"
 
+    def job_models(self, job_id: str) -> str:
+        """Hash of the models merged for a job on demand: index of the point to document."""
+        return f"{self.prefix}:job:{job_id}:models"
+
     def events(self, job_id: str) -> str:
         """Stream of a job's events."""
         return f"{self.prefix}:job:{job_id}:events"
@@ -90,6 +99,10 @@ class Keys:
     def journal(self, scope: str) -> str:
         """Hash of all finished points of one scope: weights key to document."""
         return f"{self.prefix}:journal:{scope}"
+
+    def merge(self, merge_id: str) -> str:
+        """List that receives the answer to one request to merge."""
+        return f"{self.prefix}:merge:{merge_id}"
 
     def check(self, check_id: str) -> str:
         """List that receives the answer to one check of a pantry."""

@@ -18,6 +18,7 @@ NAMES = (
     "phase",
     "cancel",
     "finish",
+    "keep",
     "fail",
     "release",
     "delete",

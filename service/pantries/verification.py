@@ -4,22 +4,17 @@ The API pushes a request to the list of checks; a supervisor takes it, looks at 
 that both share, and pushes its answer to a list of the request's own.
 """
 
-import json
 import logging
-import time
-import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from redis import Redis
 
 from service.errors import InvalidPantry, SoupsearchError, Unavailable
+from service.exchange import Exchange
 from service.jobs.keys import Keys
 from service.settings import Settings
-
-_SLICE = 1.0
-_ANSWER_TTL = 60
 
 _log = logging.getLogger(__name__)
 
@@ -46,25 +41,9 @@ def request_verification(redis: Redis, settings: Settings, folder: Path) -> None
     Raises InvalidPantry as the worker does, or Unavailable: ``no_worker`` after ``settings.verify_timeout`` seconds
     without an answer, ``check_failed`` when the worker could not check.
     """
-    keys = Keys(settings.redis_prefix)
-    check_id = uuid.uuid4().hex
     relative = folder.resolve().relative_to(settings.data_dir.resolve())
-    request = json.dumps({"id": check_id, "folder": relative.as_posix()})
-    redis.lpush(keys.checks, request)
-    try:
-        answer = _wait(redis, keys.check(check_id), settings.verify_timeout)
-    finally:
-        redis.lrem(keys.checks, 0, request)
+    answer = _exchange(redis, settings).ask({"folder": relative.as_posix()}, settings.verify_timeout)
     _raise_refusal(answer, settings)
-
-
-def _wait(redis: Redis, key: str, timeout: float) -> dict[str, Any] | None:
-    deadline = time.monotonic() + timeout
-    while (left := deadline - time.monotonic()) > 0:
-        popped = cast("list[Any] | None", redis.blpop([key], timeout=min(_SLICE, left)))
-        if popped is not None:
-            return cast("dict[str, Any]", json.loads(popped[1]))
-    return None
 
 
 def _raise_refusal(answer: dict[str, Any] | None, settings: Settings) -> None:
@@ -86,17 +65,14 @@ def answer_next(redis: Redis, settings: Settings, check: Check, timeout: float) 
     Returns whether there was one. An error of ``check`` that is no refusal is logged and answered as
     ``check_failed``; it does not reach the caller.
     """
+    return _exchange(redis, settings).answer_next(
+        lambda question: _answer(check, settings.data_dir / question["folder"]), timeout
+    )
+
+
+def _exchange(redis: Redis, settings: Settings) -> Exchange:
     keys = Keys(settings.redis_prefix)
-    popped = cast("list[Any] | None", redis.brpop([keys.checks], timeout=timeout))
-    if popped is None:
-        return False
-    request = json.loads(popped[1])
-    answer = _answer(check, settings.data_dir / request["folder"])
-    with redis.pipeline() as pipeline:
-        pipeline.lpush(keys.check(request["id"]), json.dumps(answer))
-        pipeline.expire(keys.check(request["id"]), _ANSWER_TTL)
-        pipeline.execute()
-    return True
+    return Exchange(redis, keys.checks, keys.check)
 
 
 def _answer(check: Check, folder: Path) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from workers.evaluation.scores import ModelScore
 from workers.jobs.material import Material
 from workers.jobs.preflight import Preflight
 from workers.jobs.scoring import Scoring
-from workers.jobs.winner import MergedFile, write_winner
+from workers.jobs.soup_file import MergedFile, write_soup
 from workers.ray_runtime.evaluators import EvaluatorPool
 from workers.ray_runtime.task import Task
 
@@ -69,7 +69,7 @@ class Finalizer:
             raise NoFiniteSoup(msg, param="search")
         best = ranked[0]
         with self.store.staging() as folder:
-            merged = write_winner(self.material, best, folder)
+            merged = write_soup(self.material, best, folder)
             score = self._score_file(merged, is_cancelled)
             held_out = self._held_out(merged, is_cancelled)
             model = merged.commit(self.store, url)

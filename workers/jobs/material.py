@@ -31,24 +31,22 @@ class SetMaterial:
     split: Split
 
 
-class Material:
-    """Everything a request names, read from the artifact store; images are decoded only if an evaluator lacks them.
+class Ingredients:
+    """The pantry that a job works on, and its ingredients.
 
-    Raises PantryNotFound, SetNotFound, InvalidSet (classes that the pantry does not know), InvalidRequest.
+    Raises PantryNotFound, InvalidRequest (``pantry_changed``).
     """
 
     def __init__(self, echo: RequestEcho, settings: Settings) -> None:
         self.echo = echo
         self.request = echo.request
         self._settings = settings
-        store = ArtifactStore(settings.data_dir, settings)
-        self._pantries = PantryRegistry(store, settings)
+        self._store = ArtifactStore(settings.data_dir, settings)
+        self._pantries = PantryRegistry(self._store, settings)
         self.pantry = self._pantries.get(self.request.pantry)
         if self.pantry.digest != echo.pantry_digest:
             msg = f"the pantry {self.pantry.name!r} was replaced after this request: send the request again"
             raise InvalidRequest(msg, param="pantry", code="pantry_changed")
-        registry = SetRegistry(store, settings)
-        self.sets = [self._open(registry, digest) for digest in echo.adaptation_sets]
 
     @cached_property
     def stack(self) -> IngredientStack:
@@ -59,6 +57,18 @@ class Material:
     def names(self) -> list[str]:
         """Names of the ingredients in order."""
         return [ingredient.name for ingredient in self.pantry.ingredients]
+
+
+class Material(Ingredients):
+    """Everything a request names, read from the artifact store; images are decoded only if an evaluator lacks them.
+
+    Raises PantryNotFound, SetNotFound, InvalidSet (classes that the pantry does not know), InvalidRequest.
+    """
+
+    def __init__(self, echo: RequestEcho, settings: Settings) -> None:
+        super().__init__(echo, settings)
+        registry = SetRegistry(self._store, settings)
+        self.sets = [self._open(registry, digest) for digest in echo.adaptation_sets]
 
     @cached_property
     def data_config(self) -> DataConfig:

@@ -1,13 +1,15 @@
-"""What a supervisor does beside its job: signs of life, checks of pantries, sweeps."""
+"""What a supervisor does beside its job: signs of life, checks of pantries, merges on demand, sweeps."""
 
 import logging
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import redis
 
 from service.artifacts.store import ArtifactStore
 from service.connection import connect
+from service.jobs import merging
 from service.jobs.keys import Keys
 from service.jobs.store import JobStore
 from service.jobs.supervisors import SupervisorRegistry
@@ -15,6 +17,7 @@ from service.pantries.verification import answer_next
 from service.settings import Settings
 from workers.supervisor.check import check_in_process
 from workers.supervisor.logs import remove_old_logs
+from workers.supervisor.merging import merge_in_process
 
 BEAT_INTERVAL = 2.0
 SWEEP_INTERVAL = 60.0
@@ -34,6 +37,7 @@ class Background:
         tasks: list[tuple[Task, float]] = [
             (self._beat, BEAT_INTERVAL),
             (self._check, 0.0),
+            (self._merge, 0.0),
             (self._sweep, SWEEP_INTERVAL),
         ]
         self._threads = [
@@ -72,6 +76,9 @@ class Background:
 
     def _check(self, client: redis.Redis) -> None:
         answer_next(client, self._settings, check_in_process, timeout=1.0)
+
+    def _merge(self, client: redis.Redis) -> None:
+        merging.answer_next(client, self._settings, partial(merge_in_process, self._settings), timeout=1.0)
 
     def _sweep(self, client: redis.Redis) -> None:
         store = JobStore(client, self._settings)

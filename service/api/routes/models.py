@@ -12,7 +12,7 @@ from service.api.problems import ADVICE
 from service.api.routes.jobs import NO_JOB
 from service.api.services import Services, Use
 from service.api.timm_archive import chunks, timm_archive
-from service.errors import Expired, ModelNotReady, RangeNotSatisfiable
+from service.errors import Expired, InvalidRequest, ModelNotReady, NotFound, RangeNotSatisfiable, Unavailable
 from service.schemas.job import Job
 from service.schemas.result import MergedModel
 
@@ -21,6 +21,11 @@ router = APIRouter(tags=["jobs"])
 Format = Annotated[
     Literal["safetensors", "timm"],
     Query(alias="format", description="The file alone, or a zip of the folder that timm loads."),
+]
+
+PointIndex = Annotated[
+    int | None,
+    Query(alias="point", ge=0, le=2**53, description="Index of any point of the job, in place of the result's soup."),
 ]
 
 FILES: Responses = {
@@ -40,6 +45,9 @@ RESPONSES = (
         (ModelNotReady, "Job '01k9zq3v7m4t' is running and has no model yet. Wait until is_terminal is true."),
         (Expired, "The model of job '01k9zq3v7m4t' has expired. Run the job again: the same request makes it again."),
         RangeNotSatisfiable(ADVICE[416]),
+        NotFound("job 01k9zq3v7m4t has no point 480", param="point", code="point_not_found"),
+        InvalidRequest("The logits of soup 7 are not finite. Choose another.", param="point"),
+        Unavailable("no worker has merged the soup within 120 s: start `soupsearch worker`", code="no_worker"),
     )
 )
 
@@ -61,6 +69,38 @@ def find_model(use: Services, job: Job) -> tuple[MergedModel, Path]:
             f"The model of job {job.id!r} has expired. Run the job again: the same request makes the same model."
         )
     return job.result.model, path
+
+
+def find_soup(use: Services, job: Job, index: int) -> tuple[MergedModel, Path]:
+    """The model of one of the soups that an ended ``job`` has tried, merged by a worker when it was not yet.
+
+    Raises:
+        ModelNotReady, Expired: as ``find_model``, or the pantry is gone.
+        NotFound: there is no such point (``point_not_found``).
+        InvalidRequest: the soup's logits are not finite.
+        Unavailable: no worker merges it (``no_worker``, ``merge_failed``).
+    """
+    model, path = find_model(use, job)
+    point = use.jobs.point(job.id, index)
+    if point.score is None:
+        raise InvalidRequest(f"The logits of soup {index} are not finite. Choose another.", param="point")
+    if job.result is not None and list(job.result.weights.values()) == point.weights:
+        return model, path
+    found = _merged(use, job, index)
+    if found is None:
+        if not use.supervisors.live():
+            raise Unavailable("No worker runs that could merge the soup. Start `soupsearch worker`.", code="no_worker")
+        use.merge(job.id, index)
+        found = _merged(use, job, index)
+    if found is None:
+        raise Unavailable("The soup was merged and removed again. Ask again.", code="merge_failed")
+    return found
+
+
+def _merged(use: Services, job: Job, index: int) -> tuple[MergedModel, Path] | None:
+    model = use.jobs.merged_model(job.id, index)
+    path = None if model is None else use.artifacts.model(model.sha256)
+    return (model, path) if model is not None and path is not None and path.is_file() else None
 
 
 def _send_file(request: Request, model: MergedModel, path: Path, stem: str) -> Response:
@@ -88,11 +128,17 @@ def _send_archive(request: Request, model: MergedModel, path: Path, config: Path
     return StreamingResponse(chunks(archive), media_type="application/zip", headers=headers)
 
 
-def send_model(job_id: str, request: Request, use: Use, form: Format = "safetensors") -> Response:
-    """The merged checkpoint. Its ETag is its sha256; ranges resume a download that broke off."""
+def send_model(
+    job_id: str, request: Request, use: Use, form: Format = "safetensors", point: PointIndex = None
+) -> Response:
+    """The merged checkpoint. Its ETag is its sha256; ranges resume a download that broke off.
+
+    With `point`, any other soup that the job has tried, such as one of the front: merged when first asked for, which
+    takes a worker some seconds, and kept as long as the job.
+    """
     job = use.jobs.get(job_id)
-    model, path = find_model(use, job)
-    stem = f"soup-{job.request.request.pantry}-{job_id}"
+    model, path = find_model(use, job) if point is None else find_soup(use, job, point)
+    stem = f"soup-{job.request.request.pantry}-{job_id}" + ("" if point is None else f"-{point}")
     if form == "timm":
         return _send_archive(request, model, path, use.artifacts.model_config(model.sha256), stem)
     return _send_file(request, model, path, stem)

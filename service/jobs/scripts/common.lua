@@ -125,10 +125,19 @@ local function fail_attempt(id, reason, max_attempts, ttl)
   return false
 end
 
+local function forget_model(digest)
+  if redis.call("HINCRBY", key("models"), digest, -1) <= 0 then
+    redis.call("HDEL", key("models"), digest)
+  end
+end
+
 local function forget_job(id)
   local job = redis.call("HMGET", job_key(id), "status", "model", "idempotency")
-  if job[2] and redis.call("HINCRBY", key("models"), job[2], -1) <= 0 then
-    redis.call("HDEL", key("models"), job[2])
+  if job[2] then
+    forget_model(job[2])
+  end
+  for _, document in ipairs(redis.call("HVALS", key("job", id, "models"))) do
+    forget_model(cjson.decode(document).sha256)
   end
   if job[3] and redis.call("HGET", job[3], "job") == id then
     redis.call("UNLINK", job[3])
@@ -136,5 +145,6 @@ local function forget_job(id)
   redis.call("ZREM", key("status", job[1]), id)
   redis.call("ZREM", key("jobs"), id)
   redis.call("ZREM", key("expiries"), id)
-  redis.call("UNLINK", job_key(id), key("job", id, "points"), key("job", id, "order"), key("job", id, "events"))
+  redis.call("UNLINK", job_key(id), key("job", id, "models"))
+  redis.call("UNLINK", key("job", id, "points"), key("job", id, "order"), key("job", id, "events"))
 end

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
+from service.errors import NotFound
 from service.schemas.job import Job, JobStatus
 from service.schemas.result import Result
 from tests.workers.jobs.conftest import Bench
@@ -11,8 +13,10 @@ from workers.attacks.threat import Threat
 from workers.evaluation.evaluator import Evaluator
 from workers.evaluation.preprocess import DataConfig, encode_images
 from workers.evaluation.sets import EncodedSet
+from workers.jobs.reproduce import reproduce
 from workers.soups.model import read_config
 from workers.soups.stack import IngredientStack
+from workers.supervisor.merging import merge_in_process
 
 pytestmark = pytest.mark.slow
 
@@ -126,3 +130,27 @@ def test_when_no_soup_holds_the_constraints_the_least_violating_wins_with_a_warn
     assert result.constraints_met is False
     assert not result.constraints[0].holds
     assert "constraints_not_met" in {warning.code for warning in job.warnings}
+
+
+def test_any_soup_is_merged_on_demand_as_the_winner_was(ready: Bench) -> None:
+    job = ready.run(submit(ready))
+    best = result_of(job)
+    points = list(ready.store.iter_points(job.id))
+    own = next(point for point in points if point.weights == list(best.weights.values()))
+    other = next(point for point in points if min(point.weights) < 0)
+    for point in (own, other):
+        merge_in_process(ready.settings, job.id, point.index)
+    same, model = (ready.store.merged_model(job.id, point.index) for point in (own, other))
+    assert same is not None
+    assert same.sha256 == best.model.sha256
+    assert model is not None
+    path = ready.artifacts.model(model.sha256)
+    assert path.stat().st_size == model.bytes
+    assert reproduce(path, dict(zip(best.weights, ready.ingredients, strict=True))).same
+    assert {model.sha256, best.model.sha256} <= ready.store.models_in_use()
+    tensors = [load_file(folder / "model.safetensors") for folder in ready.ingredients]
+    for name, merged in load_file(path).items():
+        expected = sum(w * t[name].astype(np.float64) for w, t in zip(other.weights, tensors, strict=True))
+        np.testing.assert_allclose(merged, expected, atol=1e-6)
+    with pytest.raises(NotFound, match="no point 99999"):
+        merge_in_process(ready.settings, job.id, 99999)

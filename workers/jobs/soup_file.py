@@ -1,4 +1,4 @@
-"""The winner as a file."""
+"""A soup as a file: the winner, or another that someone asks for."""
 
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -9,7 +9,7 @@ from service.artifacts.store import ArtifactStore
 from service.schemas.job import Point
 from service.schemas.result import MergedModel
 from workers.jobs.manifest import Manifest, ManifestIngredient
-from workers.jobs.material import Material
+from workers.jobs.material import Ingredients
 from workers.jobs.reproduce import file_digest
 from workers.ray_runtime.version import scoring_version
 from workers.soups.files import save_model, soup_config
@@ -45,7 +45,7 @@ class MergedFile:
         return MergedModel(sha256=self.sha256, bytes=size, url=url)
 
 
-def write_winner(material: Material, point: Point, folder: Path) -> MergedFile:
+def write_soup(material: Ingredients, point: Point, folder: Path) -> MergedFile:
     """Merge the soup of ``point`` in float32 and write it with its manifest as a timm folder inside ``folder``.
 
     Equal requests on equal pantries and sets give equal bytes. Raises OSError as the disk does.
@@ -56,7 +56,7 @@ def write_winner(material: Material, point: Point, folder: Path) -> MergedFile:
     return MergedFile(weights, weights.with_name(CONFIG_FILE), file_digest(weights))
 
 
-def manifest_of(material: Material, point: Point) -> Manifest:
+def manifest_of(material: Ingredients, point: Point) -> Manifest:
     """How the soup of ``point`` came about."""
     ingredients = material.pantry.ingredients
     return Manifest(

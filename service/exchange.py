@@ -1,0 +1,58 @@
+"""Questions of the API that a worker answers: over two kinds of lists in Redis."""
+
+import json
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any, cast
+
+from redis import Redis
+
+_SLICE = 1.0
+_ANSWER_TTL = 60
+
+Document = dict[str, Any]
+
+
+class Exchange:
+    """Questions wait in the list ``questions``; the answer to one goes to the list that ``answers`` names by its id.
+
+    ``redis`` decodes responses. What is asked and answered are JSON objects.
+    """
+
+    def __init__(self, redis: Redis, questions: str, answers: Callable[[str], str]) -> None:
+        self._redis = redis
+        self._questions = questions
+        self._answers = answers
+
+    def ask(self, question: Document, timeout: float) -> Document | None:
+        """Have a worker answer; None when none has within ``timeout`` seconds, and the question is withdrawn."""
+        question_id = uuid.uuid4().hex
+        text = json.dumps(question | {"id": question_id})
+        self._redis.lpush(self._questions, text)
+        try:
+            return self._wait(self._answers(question_id), timeout)
+        finally:
+            self._redis.lrem(self._questions, 0, text)
+
+    def answer_next(self, answer: Callable[[Document], Document], timeout: float) -> bool:
+        """Answer the oldest question that comes within ``timeout`` seconds; returns whether there was one."""
+        popped = cast("list[Any] | None", self._redis.brpop([self._questions], timeout=timeout))
+        if popped is None:
+            return False
+        question = json.loads(popped[1])
+        key = self._answers(question["id"])
+        text = json.dumps(answer(question))
+        with self._redis.pipeline() as pipeline:
+            pipeline.lpush(key, text)
+            pipeline.expire(key, _ANSWER_TTL)
+            pipeline.execute()
+        return True
+
+    def _wait(self, key: str, timeout: float) -> Document | None:
+        deadline = time.monotonic() + timeout
+        while (left := deadline - time.monotonic()) > 0:
+            popped = cast("list[Any] | None", self._redis.blpop([key], timeout=min(_SLICE, left)))
+            if popped is not None:
+                return cast("Document", json.loads(popped[1]))
+        return None

@@ -1,0 +1,65 @@
+"""Soups of an ended job that a worker merges when someone asks for them: the service has no torch."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from redis import Redis
+
+from service.errors import Expired, NotFound, SoupsearchError, Unavailable
+from service.exchange import Exchange
+from service.jobs.keys import Keys
+from service.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+Merge = Callable[[str, int], None]
+"""Merges the soup of a job's point, stores the model and names it in the job. Raises SoupsearchError."""
+
+_GONE = ("pantry_not_found", "pantry_changed")
+
+
+def request_merge(redis: Redis, settings: Settings, job_id: str, point: int) -> None:
+    """Have a worker merge the soup of a point; once this returns the job names its model.
+
+    Raises Expired when the pantry is gone, NotFound as the worker does, or Unavailable: ``no_worker`` after
+    ``settings.verify_timeout`` seconds without an answer, ``merge_failed``.
+    """
+    answer = _exchange(redis, settings).ask({"job": job_id, "point": point}, settings.verify_timeout)
+    if answer is None:
+        raise Unavailable(
+            f"no worker has merged the soup within {settings.verify_timeout:g} s: start `soupsearch worker`, then "
+            "ask again",
+            code="no_worker",
+        )
+    if answer["code"] is None:
+        return
+    if answer["code"] in _GONE:
+        raise Expired(f"the pantry of job {job_id} was removed or replaced, so its soups cannot be merged any more")
+    error = NotFound if answer["status"] == NotFound.status else Unavailable
+    raise error(answer["detail"], code=answer["code"])
+
+
+def answer_next(redis: Redis, settings: Settings, merge: Merge, timeout: float) -> bool:
+    """Take the oldest request within ``timeout`` seconds, have ``merge`` do it and answer; whether there was one.
+
+    An error of ``merge`` that was not foreseen is logged and answered as ``merge_failed``.
+    """
+    return _exchange(redis, settings).answer_next(lambda question: _answer(merge, question), timeout)
+
+
+def _answer(merge: Merge, question: dict[str, Any]) -> dict[str, Any]:
+    try:
+        merge(question["job"], question["point"])
+    except SoupsearchError as error:
+        return {"code": error.code, "detail": error.detail, "status": error.status}
+    except Exception as error:  # noqa: BLE001 - whoever waits must hear of any failure
+        _log.exception("a soup of job %s could not be merged", question["job"])
+        detail = f"the worker could not merge the soup ({error}): ask again"
+        return {"code": "merge_failed", "detail": detail, "status": Unavailable.status}
+    return {"code": None}
+
+
+def _exchange(redis: Redis, settings: Settings) -> Exchange:
+    keys = Keys(settings.redis_prefix)
+    return Exchange(redis, keys.merges, keys.merge)

@@ -1,0 +1,128 @@
+"""Downloads of soups that a worker merges when they are asked for."""
+
+import threading
+from collections.abc import Callable, Iterator
+
+import httpx2
+import pytest
+
+from service.artifacts.store import ArtifactStore
+from service.connection import connect
+from service.errors import PantryNotFound
+from service.jobs.keys import Keys
+from service.jobs.merging import Merge, answer_next
+from service.jobs.store import JobStore
+from service.jobs.supervisors import SupervisorRegistry
+from service.settings import Settings
+from tests.driving import Driver
+from tests.service.api.checks import problem
+
+Worker = Callable[[Merge], None]
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"verify_timeout": 20.0})
+
+
+@pytest.fixture
+def ended(job_id: str, driver: Driver) -> str:
+    driver.start()
+    driver.record(16)
+    driver.succeed()
+    return job_id
+
+
+@pytest.fixture
+def worker(settings: Settings, job_store: JobStore) -> Iterator[Worker]:
+    """Starts a worker that merges by the function given."""
+    stop = threading.Event()
+    threads: list[threading.Thread] = []
+
+    def serve(merge: Merge) -> None:
+        with connect(settings) as client:
+            registry = SupervisorRegistry(client, Keys(settings.redis_prefix))
+            while not stop.is_set():
+                registry.beat("tests")
+                answer_next(client, settings, merge, timeout=0.2)
+
+    def start(merge: Merge) -> None:
+        SupervisorRegistry(job_store.redis, job_store.keys).beat("tests")
+        threads.append(threading.Thread(target=serve, args=(merge,)))
+        threads[-1].start()
+
+    yield start
+    stop.set()
+    for thread in threads:
+        thread.join()
+
+
+def other_than_the_best(driver: Driver) -> int:
+    return driver.ranked()[1].index
+
+
+def test_a_soup_is_merged_once_and_kept(
+    api: httpx2.Client, ended: str, driver: Driver, worker: Worker, settings: Settings
+) -> None:
+    merged: list[int] = []
+
+    def merge(job_id: str, point: int) -> None:
+        merged.append(point)
+        driver.store.keep_model(job_id, point, driver.store_model(seed=point + 1))
+
+    worker(merge)
+    point = other_than_the_best(driver)
+    answers = [api.get(f"/jobs/{ended}/model", params={"point": point}) for _ in range(2)]
+    model = driver.store.merged_model(ended, point)
+    assert model is not None
+    content = ArtifactStore(settings.data_dir, settings).model(model.sha256).read_bytes()
+    for answer in answers:
+        assert (answer.status_code, answer.content) == (200, content)
+        assert answer.headers["etag"] == f'"{model.sha256}"'
+        assert f"-{point}.safetensors" in answer.headers["content-disposition"]
+    assert merged == [point]
+    part = api.get(f"/jobs/{ended}/model", params={"point": point}, headers={"Range": "bytes=10-19"})
+    assert (part.status_code, part.content) == (206, content[10:20])
+    tag = {"If-None-Match": f'"{model.sha256}"'}
+    assert api.get(f"/jobs/{ended}/model", params={"point": point}, headers=tag).status_code == 304
+    archive = api.get(f"/jobs/{ended}/model", params={"point": point, "format": "timm"})
+    assert archive.headers["content-type"] == "application/zip"
+    assert model.sha256 in driver.store.models_in_use()
+    assert api.delete(f"/jobs/{ended}").status_code == 204
+    assert driver.store.models_in_use() == set()
+    assert not driver.store.redis.exists(driver.store.keys.job_models(ended))
+
+
+def test_the_results_own_soup_needs_no_worker(api: httpx2.Client, ended: str, driver: Driver) -> None:
+    best = api.get(f"/jobs/{ended}/model", params={"point": driver.ranked()[0].index})
+    assert best.headers["etag"] == api.head(f"/jobs/{ended}/model").headers["etag"]
+
+
+def test_without_a_worker_the_answer_says_so_at_once(api: httpx2.Client, ended: str, driver: Driver) -> None:
+    answer = api.get(f"/jobs/{ended}/model", params={"point": other_than_the_best(driver)})
+    problem(answer, 503, "no_worker")
+    assert "retry-after" in answer.headers
+
+
+def test_failures_of_the_worker_are_told(api: httpx2.Client, ended: str, driver: Driver, worker: Worker) -> None:
+    failures: list[Exception] = [PantryNotFound("there is no pantry 'fashion'"), RuntimeError("out of memory")]
+
+    def merge(job_id: str, point: int) -> None:
+        raise failures.pop(0)
+
+    worker(merge)
+    url, params = f"/jobs/{ended}/model", {"point": other_than_the_best(driver)}
+    problem(api.get(url, params=params), 410, "expired")
+    problem(api.get(url, params=params), 503, "merge_failed")
+
+
+def test_what_is_no_soup_of_the_job_is_refused(api: httpx2.Client, job_id: str, driver: Driver) -> None:
+    problem(api.get(f"/jobs/{job_id}/model?point=0"), 409, "model_not_ready")
+    driver.start()
+    driver.points[3] = driver.points[3].model_copy(update={"score": None, "nll": None, "finite": False})
+    driver.record(16)
+    driver.succeed()
+    problem(api.get(f"/jobs/{job_id}/model?point=16"), 404, "point_not_found", "point")
+    problem(api.get(f"/jobs/{job_id}/model?point=-1"), 422, "invalid_request", "point")
+    problem(api.get(f"/jobs/{job_id}/model?point=3"), 422, "invalid_request", "point")
+    problem(api.get("/jobs/none/model?point=0"), 404, "job_not_found")

@@ -1,0 +1,77 @@
+"""``python -m workers.supervisor.merging --job ID --point N``: merges a soup in a process of its own.
+
+Prints ``{"code": ..., "detail": ..., "status": ...}`` when it cannot, and exits with 1. Torch goes with the process.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+
+from service.artifacts.store import ArtifactStore
+from service.connection import connect
+from service.errors import NotFound, SoupsearchError, Unavailable
+from service.jobs.documents import job_urls
+from service.jobs.store import JobStore
+from service.settings import Settings, get_settings
+
+TIMEOUT = 600.0
+
+
+def merge_in_process(settings: Settings, job_id: str, point: int) -> None:
+    """Run this module in a child process, unless the soup is merged already.
+
+    Raises NotFound or Unavailable with the child's code, RuntimeError when it fails otherwise.
+    """
+    with connect(settings) as client:
+        model = JobStore(client, settings).merged_model(job_id, point)
+    if model is not None and ArtifactStore(settings.data_dir, settings).model(model.sha256).is_file():
+        return
+    command = [sys.executable, "-m", "workers.supervisor.merging", "--job", job_id, "--point", str(point)]
+    environment = os.environ | settings.environment()
+    run = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=TIMEOUT, check=False)
+    if run.returncode == 0:
+        return
+    try:
+        refusal = json.loads(run.stdout)
+    except ValueError:
+        raise RuntimeError(run.stderr[-2000:]) from None
+    error = NotFound if refusal["status"] == NotFound.status else Unavailable
+    raise error(refusal["detail"], code=refusal["code"])
+
+
+def merge_point(settings: Settings, job_id: str, index: int) -> None:
+    """Merge the soup of a point as the winner was merged, store it and name it in the job.
+
+    Raises JobNotFound, Expired, NotFound (``point_not_found``), PantryNotFound, InvalidRequest (``pantry_changed``),
+    StorageFull.
+    """
+    from workers.jobs.material import Ingredients
+    from workers.jobs.soup_file import write_soup
+
+    store = ArtifactStore(settings.data_dir, settings)
+    with connect(settings) as client, store.staging() as folder:
+        jobs = JobStore(client, settings)
+        echo, point = jobs.get(job_id).request, jobs.point(job_id, index)
+        merged = write_soup(Ingredients(echo, settings), point, folder)
+        url = f"{job_urls(job_id, settings).model}?point={index}"
+        jobs.keep_model(job_id, index, merged.commit(store, url))
+
+
+def main() -> int:
+    """Merge the soup named on the command line, with the settings of the environment."""
+    parser = argparse.ArgumentParser(description="Merge one soup of a job.")
+    parser.add_argument("--job", required=True)
+    parser.add_argument("--point", type=int, required=True)
+    options = parser.parse_args()
+    try:
+        merge_point(get_settings(), options.job, options.point)
+    except SoupsearchError as error:
+        sys.stdout.write(json.dumps({"code": error.code, "detail": error.detail, "status": error.status}))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
