@@ -112,11 +112,11 @@ class Driver:
         assert self.claim is not None
         self.store.warn(self.claim.job_id, self.claim.attempt, JobWarning(code=code, message=message))
 
-    def succeed(self) -> Result:
-        """Store a model and end the job."""
+    def succeed(self, **changes: object) -> Result:
+        """Store a model and end the job, with ``changes`` in its result."""
         assert self.claim is not None
         self.store.set_phase(self.claim.job_id, self.claim.attempt, "finalizing")
-        result = self._result(partial=False)
+        result = self._result(partial=False).model_copy(update=changes)
         self.store.finish(self.claim.job_id, self.claim.attempt, JobStatus.SUCCEEDED, result)
         return result
 

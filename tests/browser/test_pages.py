@@ -9,6 +9,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from service.jobs.store import JobStore
+from service.schemas.result import FrontSoup
 from tests.browser.conftest import TIMEOUT_MS
 from tests.driving import Driver
 from tests.inputs import image_zip
@@ -90,6 +91,50 @@ def test_plots_stay_in_their_cards(page: Page, archive: Path, driver: Driver) ->
     for width in (700, 400, 1280):
         page.set_viewport_size({"width": width, "height": 900})
         page.wait_for_function(FITS)
+
+
+def front_of(driver: Driver) -> list[FrontSoup]:
+    """Three soups that trade accuracy for robustness."""
+    points = driver.ranked()[:3]
+    return [
+        FrontSoup(
+            weights=driver.named(point.weights),
+            score=0.9 - place / 10,
+            nll=point.nll,
+            metrics={"accuracy": 0.9 - place / 10, "Linf:0.1": 0.2 + place / 5},
+            objectives={"clean": 0.9 - place / 10, "robust": 0.2 + place / 5},
+            point=point.index,
+        )
+        for place, point in enumerate(points)
+    ]
+
+
+def test_a_soup_is_chosen_from_the_front_by_keyboard_and_in_the_plot(page: Page, archive: Path, driver: Driver) -> None:
+    start_job(page, archive)
+    driver.start()
+    driver.record(48)
+    front = front_of(driver)
+    driver.succeed(front=front, objectives=front[0].objectives, metrics=front[0].metrics)
+    expect(page.locator("#front-table tbody tr")).to_have_count(3)
+    expect(page.locator("#front-0")).to_be_checked()
+    page.locator("#front-0").press("ArrowDown")
+    expect(page.locator("#front-1")).to_be_checked()
+    expect(page.locator("#front-chosen")).to_contain_text("Soup #2")
+    expect(page.locator("#front-chosen")).to_contain_text("Linf:0.1 40.0 %")
+    assert page.locator("#front-download").get_attribute("href") == f"{driver.job.urls.model}?point={front[1].point}"
+    box = page.locator("#front-plot .scatterlayer .point").nth(2).bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    expect(page.locator("#front-2")).to_be_checked()
+    href = page.locator("#front-download-timm").get_attribute("href")
+    assert href == f"{driver.job.urls.model}?point={front[2].point}&format=timm"
+    expect(page.locator("#against-table thead th")).to_have_count(6)
+    violations = Axe().run(page).response["violations"]
+    assert [violation["id"] for violation in violations] == []
+    with page.expect_download() as downloading:
+        page.locator("#front-0").check()
+        page.click("#front-download")
+    assert downloading.value.suggested_filename.endswith(f"-{front[0].point}.safetensors")
 
 
 def test_a_job_is_cancelled_and_keeps_its_best(page: Page, archive: Path, driver: Driver) -> None:

@@ -3,6 +3,7 @@
 import { get, post } from "./api.js";
 import { byId, element, tell } from "./dom.js";
 import { count, percent, seconds, soup, time } from "./format.js";
+import { showFront } from "./front.js";
 import { Live, follow } from "./live.js";
 import { plotSearch, plotTop } from "./plots.js";
 import { showResult, tabulateTop } from "./result.js";
@@ -97,6 +98,7 @@ async function finish() {
   showEnd();
   if (job.result) {
     showResult(job.result);
+    showFront(job.result, job.urls.model);
     showTop(job.result.top.slice(0, 5), true);
   }
   await takeAllPoints();

@@ -2,9 +2,9 @@
 
 const KEPT = 5;
 
-/** Better soups first: score, then negative log-likelihood, then the search's own order. */
+/** Better soups first: constraints, score, then negative log-likelihood, then the search's own order. */
 function byRank(first, second) {
-  return second.score - first.score || (first.nll ?? Infinity) - (second.nll ?? Infinity) || first.index - second.index;
+  return (first.violation ?? 0) - (second.violation ?? 0) || second.score - first.score || (first.nll ?? Infinity) - (second.nll ?? Infinity) || first.index - second.index;
 }
 
 export class Live {

@@ -88,7 +88,7 @@ function dots(name, rows, marker, shift) {
 }
 
 /** The soup against what it is made of and the usual baselines, with intervals (Croce et al., Fig. 6). */
-export function plotAgainst(place, rows, heldOut) {
+export function plotAgainst(place, rows, heldOut, what) {
   const placed = rows.map((row, index) => ({ ...row, place: index }));
   const again = heldOut.map((row) => ({ ...row, place: rows.findIndex((each) => each.name === row.name) }));
   const shift = again.length ? 0.16 : 0;
@@ -103,7 +103,7 @@ export function plotAgainst(place, rows, heldOut) {
     height: 90 + 40 * rows.length,
     showlegend: again.length > 0,
     legend: { orientation: "h", y: 1.02, yanchor: "bottom" },
-    xaxis: { title: { text: "accuracy, %" }, zeroline: false },
+    xaxis: { title: { text: `${what}, %` }, zeroline: false },
     yaxis: {
       zeroline: false,
       range: [rows.length - 0.5, -0.5],
@@ -129,7 +129,40 @@ export function plotSearch(place, points) {
     height: 340,
     legend: { orientation: "h", y: 1.02, yanchor: "bottom" },
     xaxis: { title: { text: "soup" }, zeroline: false },
-    yaxis: { title: { text: "accuracy, %" }, zeroline: false },
+    yaxis: { title: { text: "score, %" }, zeroline: false },
   });
   draw(place, traces, shape);
+}
+
+/** A front in its first two objectives, the soup at `chosen` filled; `choose` is called with the place of a click. */
+export function plotFront(place, front, objectives, chosen, choose) {
+  const [across, up] = objectives.map((name) => front.map((each) => 100 * each.objectives[name]));
+  const trace = {
+    type: "scatter",
+    mode: objectives.length > 2 ? "markers" : "lines+markers",
+    x: across,
+    y: up,
+    line: { color: theme("line"), shape: "linear" },
+    marker: {
+      size: front.map((_, index) => (index === chosen ? 16 : 10)),
+      color: front.map((_, index) => theme(index === chosen ? "accent" : "card")),
+      line: { color: theme("accent"), width: 2 },
+    },
+    text: front.map((each, index) => hoverText(each, index)),
+    hovertemplate: "%{text}<extra></extra>",
+  };
+  const shape = layout({
+    height: 360,
+    xaxis: { title: { text: `${objectives[0]}, %` }, zeroline: false },
+    yaxis: { title: { text: `${objectives[1]}, %` }, zeroline: false },
+  });
+  draw(place, [trace], shape);
+  place.removeAllListeners("plotly_click");
+  place.on("plotly_click", (event) => choose(event.points[0].pointIndex));
+}
+
+function hoverText(each, index) {
+  const scores = Object.entries(each.objectives).map(([name, value]) => `${name} ${percent(value)}`);
+  const weights = Object.entries(each.weights).map(([name, value]) => `${name} ${weight(value)}`);
+  return [`#${index + 1}`, ...scores, ...weights].join("<br>");
 }

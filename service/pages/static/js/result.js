@@ -10,7 +10,7 @@ function comparison(result) {
   const singles = Object.entries(ingredients).map(([name, score]) => ({ ...score, name }));
   singles.sort((first, second) => second.score - first.score);
   return [
-    { name: "the soup", isSoup: true, score: result.score, nll: result.nll, interval: result.interval },
+    { name: "the soup", isSoup: true, score: result.score, nll: result.nll, interval: result.interval, metrics: result.metrics },
     ...singles,
     { ...uniform_soup, name: "uniform soup" },
     { ...logit_ensemble, name: "logit ensemble" },
@@ -24,23 +24,41 @@ function heldOutRows(result) {
   return [{ ...found, name: "the soup" }, ...Object.entries(ingredients).map(([name, score]) => ({ ...score, name }))];
 }
 
+function pValue(test) {
+  return test.p_value == null ? "95 % interval" : `p = ${test.p_value.toPrecision(2)}`;
+}
+
 function verdict(result) {
   const score = `The soup scores ${percent(result.score)} (95 % interval ${interval(result.interval)})`;
   const partial = result.partial ? " It is the best of what was tried before the job was cancelled." : "";
   const test = result.paired_test;
   if (!test) return `${score}.${partial}`;
   const difference = `${(100 * test.difference).toFixed(1)} points ${test.difference < 0 ? "from" : "more than"} ${test.against}, the best ingredient`;
-  return `${score}: ${difference} (${interval(test.interval).replace(" %", "")}; p = ${test.p_value.toPrecision(2)}).${partial}`;
+  return `${score}: ${difference} (${interval(test.interval).replace(" %", "")}; ${pValue(test)}).${partial}`;
+}
+
+/** What the score is. */
+export function measure(result) {
+  return result.metric.replace("_", " ");
+}
+
+function constraintText({ constraint, value, holds }) {
+  const threats = (constraint.threats ?? []).map((threat) => `${threat.norm}:${threat.eps}`);
+  const name = threats.length ? `robust accuracy (${[...threats, threats.length > 1 ? constraint.over_threats : ""].join(" ").trim()})` : "accuracy";
+  return `${name} ${percent(value)}, ${holds ? "at least" : "less than"} ${percent(constraint.at_least)}`;
 }
 
 function facts(result) {
-  const { cost, model } = result;
+  const { cost, model, constraints } = result;
   const known = {
     Soup: soup(result.weights),
     Model: `${bytes(model.bytes)}, sha256 ${model.sha256.slice(0, 12)}…`,
     Search: `${count(cost.points)} soups on ${count(cost.images)} images in ${seconds(cost.seconds)}`,
     "Forward passes": `${count(cost.forward_passes)} of ${count(cost.grid_forward_passes)} in a plain grid`,
   };
+  if (cost.backward_passes) known["Backward passes"] = count(cost.backward_passes);
+  for (const [name, value] of Object.entries(result.metrics)) known[name] = percent(value);
+  constraints.forEach((each, place) => (known[`Constraint ${place + 1}`] = constraintText(each)));
   if (result.held_out) known["On held-out images"] = `${percent(result.held_out.soup.score)} (${interval(result.held_out.soup.interval)})`;
   if (result.floored_channels) known["BatchNorm channels floored"] = count(result.floored_channels);
   return Object.entries(known).map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value)));
@@ -58,11 +76,20 @@ function showAgainst(result) {
   const rows = comparison(result);
   const heldOut = heldOutRows(result);
   byId("held-out-note").textContent = heldOut.length ? `, and on ${count(result.held_out.images)} held-out images` : "";
-  plotAgainst(byId("against-plot"), rows, heldOut);
+  const what = measure(result);
+  byId("against-what").textContent = what[0].toUpperCase() + what.slice(1);
+  const metrics = Object.keys(result.metrics);
+  plotAgainst(byId("against-plot"), rows, heldOut, what);
   fillTable(
     byId("against-table"),
-    ["Model", "Score", "95 % interval", "NLL"],
-    rows.map((row) => [row.name, percent(row.score), interval(row.interval), row.nll?.toFixed(3) ?? "–"]),
+    ["Model", "Score", "95 % interval", "NLL", ...metrics],
+    rows.map((row) => [
+      row.name,
+      percent(row.score),
+      interval(row.interval),
+      row.nll?.toFixed(3) ?? "–",
+      ...metrics.map((name) => percent(row.metrics[name])),
+    ]),
   );
 }
 
