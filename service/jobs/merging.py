@@ -6,7 +6,7 @@ from typing import Any
 
 from redis import Redis
 
-from service.errors import Expired, NotFound, SoupsearchError, Unavailable
+from service.errors import Expired, NotFound, SoupsearchError, StorageFull, Unavailable
 from service.exchange import Exchange
 from service.jobs.keys import Keys
 from service.settings import Settings
@@ -16,14 +16,15 @@ _log = logging.getLogger(__name__)
 Merge = Callable[[str, int], None]
 """Merges the soup of a job's point, stores the model and names it in the job. Raises SoupsearchError."""
 
+_KINDS = {kind.status: kind for kind in (NotFound, Expired, StorageFull)}
 _GONE = ("pantry_not_found", "pantry_changed")
 
 
 def request_merge(redis: Redis, settings: Settings, job_id: str, point: int) -> None:
     """Have a worker merge the soup of a point; once this returns the job names its model.
 
-    Raises Expired when the pantry is gone, NotFound as the worker does, or Unavailable: ``no_worker`` after
-    ``settings.verify_timeout`` seconds without an answer, ``merge_failed``.
+    Raises Expired when the pantry is gone, NotFound and StorageFull as the worker does, or Unavailable: ``no_worker``
+    after ``settings.verify_timeout`` seconds without an answer, ``merge_failed``.
     """
     answer = _exchange(redis, settings).ask({"job": job_id, "point": point}, settings.verify_timeout)
     if answer is None:
@@ -36,8 +37,7 @@ def request_merge(redis: Redis, settings: Settings, job_id: str, point: int) -> 
         return
     if answer["code"] in _GONE:
         raise Expired(f"the pantry of job {job_id} was removed or replaced, so its soups cannot be merged any more")
-    error = NotFound if answer["status"] == NotFound.status else Unavailable
-    raise error(answer["detail"], code=answer["code"])
+    raise error_of(answer)
 
 
 def answer_next(redis: Redis, settings: Settings, merge: Merge, timeout: float) -> bool:
@@ -52,12 +52,23 @@ def _answer(merge: Merge, question: dict[str, Any]) -> dict[str, Any]:
     try:
         merge(question["job"], question["point"])
     except SoupsearchError as error:
-        return {"code": error.code, "detail": error.detail, "status": error.status}
+        return document_of(error)
     except Exception as error:  # noqa: BLE001 - whoever waits must hear of any failure
         _log.exception("a soup of job %s could not be merged", question["job"])
         detail = f"the worker could not merge the soup ({error}): ask again"
-        return {"code": "merge_failed", "detail": detail, "status": Unavailable.status}
+        return document_of(Unavailable(detail, code="merge_failed"))
     return {"code": None}
+
+
+def document_of(error: SoupsearchError) -> dict[str, Any]:
+    """What another process must know to raise ``error`` too."""
+    return {"code": error.code, "detail": error.detail, "status": error.status}
+
+
+def error_of(document: dict[str, Any]) -> SoupsearchError:
+    """The error of ``document_of``; any kind that a download does not foresee is Unavailable."""
+    kind = _KINDS.get(document["status"], Unavailable)
+    return kind(document["detail"], code=document["code"])
 
 
 def _exchange(redis: Redis, settings: Settings) -> Exchange:

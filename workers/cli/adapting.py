@@ -1,4 +1,4 @@
-"""Commands about jobs: ``adapt``, ``jobs``, ``cancel``."""
+"""Commands about jobs: ``adapt``, ``download``, ``jobs``, ``cancel``."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from workers.cli.exits import REFUSED, CommandError
-from workers.cli.options import DEFAULT_URL, AsJson, Url
+from workers.cli.options import DEFAULT_URL, AsJson, AttackSteps, MinAccuracy, OverThreats, Pareto, Threats, Url
 
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]
 
@@ -14,6 +14,7 @@ JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(adapt)
+    app.command()(download)
     app.command()(jobs)
     app.command()(cancel)
 
@@ -39,34 +40,48 @@ def adapt(
     step: Annotated[float, typer.Option(help="Distance of neighbouring weights (grid).")] = 0.2,
     convex: Annotated[bool, typer.Option("--convex", help="Weights in [0, 1] only.")] = False,
     over_sets: Annotated[str, typer.Option(help="Several sets: mean or worst.")] = "mean",
+    threat: Threats = None,
+    over_threats: OverThreats = "union",
+    attack_steps: AttackSteps = 40,
+    min_accuracy: MinAccuracy = None,
+    pareto: Pareto = False,
     label_map: Annotated[
         Path | None, typer.Option(help="JSON file: class of the set to class or classes of the model.")
     ] = None,
     held_out: Annotated[float, typer.Option(help="Share of the images kept from selection to score the soup.")] = 0.0,
     top_k: Annotated[int, typer.Option(help="How many of the best soups the result lists.")] = 5,
     precision: Annotated[str, typer.Option(help="float32 or bfloat16 forward passes.")] = "float32",
-    seed: Annotated[int, typer.Option(help="Seeds the held-out split and the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seeds the held-out split, the attacks and the bootstrap.")] = 0,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the job's id and return at once.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Find the best soup for a few labelled images, show it beside its ingredients, download it.
 
     Example: `soupsearch adapt shifted.zip --pantry fashion --out model`
+
+    Robust: `soupsearch adapt shifted.zip --pantry fashion --threat Linf:0.1 --threat L2:1.5 --min-accuracy 0.8`
     """
     from service.client import Client
+    from workers.cli.objectives import objective_fields
     from workers.cli.sets import read_label_map, set_archives
     from workers.cli.tables import follow
 
     grid = {"lower": lower, "upper": upper, "step": step, "convex": convex} if strategy == "grid" else {}
     request = {
         "pantry": pantry,
-        "objective": {"over_sets": over_sets},
         "search": {"strategy": strategy} | grid,
         "precision": precision,
         "held_out_fraction": held_out,
         "top_k": top_k,
         "seed": seed,
-    }
+    } | objective_fields(
+        threat or [],
+        over_sets=over_sets,
+        over_threats=over_threats,
+        steps=attack_steps,
+        min_accuracy=min_accuracy,
+        pareto=pareto,
+    )
     mapping = read_label_map(label_map)
     with Client(url) as client:
         with set_archives(adaptation_set) as (archives, ids):
@@ -101,15 +116,35 @@ def _submitted(client: Any, request: dict[str, Any], archives: list[Path], ids: 
     return client.adapt(request | {"adaptation_sets": stored + ids})
 
 
-def fetch_model(client: Any, job_id: str, out: Path) -> None:
-    """Download a job's soup into ``out`` as a timm folder."""
+def download(
+    job_id: JobId,
+    *,
+    out: Annotated[Path, typer.Option(help="Folder to write the merged model to, as timm loads it.")],
+    point: Annotated[
+        int | None, typer.Option(help="Another soup that the job tried, such as one of its front, by its point.")
+    ] = None,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Download a job's soup, or another that it tried: a worker merges that one first.
+
+    Example: `soupsearch download ID --point 17 --out model`
+    """
+    from service.client import Client
+
+    with Client(url) as client:
+        fetch_model(client, job_id, out, point)
+    typer.echo(f"wrote {out}")
+
+
+def fetch_model(client: Any, job_id: str, out: Path, point: int | None = None) -> None:
+    """Download a job's soup, or that of one of its points, into ``out`` as a timm folder."""
     import zipfile
     from tempfile import TemporaryDirectory
 
     out.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="soupsearch-") as scratch:
         archive = Path(scratch) / "model.zip"
-        client.download_timm(job_id, archive)
+        client.download_timm(job_id, archive, point)
         with zipfile.ZipFile(archive) as content:
             for member in ("config.json", "model.safetensors"):
                 inside = next(name for name in content.namelist() if Path(name).name == member)

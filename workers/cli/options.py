@@ -21,3 +21,21 @@ Overrides = Annotated[
 CheckpointSeconds = Annotated[float, typer.Option(help="Seconds between two checkpoints.", min=0)]
 Tensorboard = Annotated[bool, typer.Option("--tensorboard", help="Write event files for TensorBoard too.")]
 DEFAULT_URL = "http://127.0.0.1:8000"
+
+Threats = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--threat",
+        metavar="NORM:EPS",
+        help="Score by robust accuracy, such as Linf:0.1 or Linf:8/255; repeat for several threats. Attacks take long: "
+        "try few images, 10 steps and a coarse grid first.",
+    ),
+]
+OverThreats = Annotated[str, typer.Option(help="Several threats: union (right in all of them), mean or worst.")]
+AttackSteps = Annotated[int, typer.Option(help="Steps of each attack (APGD).")]
+MinAccuracy = Annotated[
+    float | None, typer.Option(help="Soups of at least this accuracy, without attack, go before all others.")
+]
+Pareto = Annotated[
+    bool, typer.Option("--pareto", help="Accuracy and each threat are objectives: show the front of soups.")
+]

@@ -1,6 +1,6 @@
 """What commands print: tables and progress bars."""
 
-from typing import Any
+from collections.abc import Sequence
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -9,7 +9,7 @@ from rich.table import Table
 from service.client import Client
 from service.schemas.job import Job
 from service.schemas.pantry import Pantry
-from service.schemas.result import Score
+from service.schemas.result import Result, Score, ScoredSoup
 
 
 def show(*renderables: RenderableType) -> None:
@@ -48,24 +48,52 @@ def weights_text(weights: dict[str, float]) -> str:
 
 
 def result_tables(job: Job) -> list[Table]:
-    """The soup beside its baselines, and the top soups."""
+    """The soup beside its baselines, the top soups, and the front when there is one."""
     result = job.result
     if result is None:
         return []
-    comparison = _table(
-        f"pantry {job.request.request.pantry}, {result.cost.images} images", "model", "score", "95 %", "nll"
-    )
-    _score_row(comparison, "best soup", result, bold=True)
+    tables = [_comparison(job, result), _soups("top soups", result.top, list(result.weights))]
+    if result.front:
+        tables.append(_front(job, result))
+    return tables
+
+
+def _comparison(job: Job, result: Result) -> Table:
+    metrics = list(result.metrics)
+    title = f"pantry {job.request.request.pantry}, {result.cost.images} images"
+    table = _table(title, "model", "score", "95 %", "nll", *metrics)
+    rows: dict[str, Score | Result] = {"best soup": result}
     if result.baselines is not None:
-        for name, score in result.baselines.ingredients.items():
-            _score_row(comparison, name, score)
-        _score_row(comparison, "uniform soup", result.baselines.uniform_soup)
-        _score_row(comparison, "logit ensemble", result.baselines.logit_ensemble)
-        _score_row(comparison, "softmax ensemble", result.baselines.softmax_ensemble)
-    top = _table("top soups", *result.weights, "score", "nll")
-    for soup in result.top:
-        top.add_row(*(f"{weight:+.2f}" for weight in soup.weights.values()), f"{soup.score:.1%}", _decimal(soup.nll))
-    return [comparison, top]
+        rows |= result.baselines.ingredients
+        rows["uniform soup"] = result.baselines.uniform_soup
+        rows["logit ensemble"] = result.baselines.logit_ensemble
+        rows["softmax ensemble"] = result.baselines.softmax_ensemble
+    for name, score in rows.items():
+        low_high = f"{score.interval[0]:.1%} to {score.interval[1]:.1%}" if score.interval else ""
+        values = [_share(score.metrics.get(metric)) for metric in metrics]
+        style = "bold" if score is result else None
+        table.add_row(name, _share(score.score), low_high, _decimal(score.nll), *values, style=style)
+    return table
+
+
+def _soups(title: str, soups: Sequence[ScoredSoup], names: list[str]) -> Table:
+    metrics = list(soups[0].metrics) if soups else []
+    table = _table(title, *names, "score", "nll", *metrics)
+    for soup in soups:
+        weights = [f"{weight:+.2f}" for weight in soup.weights.values()]
+        values = [_share(soup.metrics.get(metric)) for metric in metrics]
+        table.add_row(*weights, _share(soup.score), _decimal(soup.nll), *values)
+    return table
+
+
+def _front(job: Job, result: Result) -> Table:
+    objectives = list(result.front[0].objectives)
+    title = f"front: soupsearch download {job.id} --point POINT --out DIR"
+    table = _table(title, "point", *objectives, *result.weights)
+    for soup in result.front:
+        values = [_share(soup.objectives[name]) for name in objectives]
+        table.add_row(str(soup.point), *values, *(f"{weight:+.2f}" for weight in soup.weights.values()))
+    return table
 
 
 def job_table(jobs: list[Job]) -> Table:
@@ -95,9 +123,8 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
-def _score_row(table: Table, name: str, score: Score | Any, *, bold: bool = False) -> None:
-    low_high = f"{score.interval[0]:.1%} to {score.interval[1]:.1%}" if score.interval else ""
-    table.add_row(name, f"{score.score:.1%}", low_high, _decimal(score.nll), style="bold" if bold else None)
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.1%}"
 
 
 def _decimal(value: float | None) -> str:

@@ -11,8 +11,9 @@ import sys
 
 from service.artifacts.store import ArtifactStore
 from service.connection import connect
-from service.errors import NotFound, SoupsearchError, Unavailable
+from service.errors import SoupsearchError
 from service.jobs.documents import job_urls
+from service.jobs.merging import document_of, error_of
 from service.jobs.store import JobStore
 from service.settings import Settings, get_settings
 
@@ -22,7 +23,7 @@ TIMEOUT = 600.0
 def merge_in_process(settings: Settings, job_id: str, point: int) -> None:
     """Run this module in a child process, unless the soup is merged already.
 
-    Raises NotFound or Unavailable with the child's code, RuntimeError when it fails otherwise.
+    Raises the child's error (``error_of``), RuntimeError when it fails otherwise.
     """
     with connect(settings) as client:
         model = JobStore(client, settings).merged_model(job_id, point)
@@ -37,8 +38,7 @@ def merge_in_process(settings: Settings, job_id: str, point: int) -> None:
         refusal = json.loads(run.stdout)
     except ValueError:
         raise RuntimeError(run.stderr[-2000:]) from None
-    error = NotFound if refusal["status"] == NotFound.status else Unavailable
-    raise error(refusal["detail"], code=refusal["code"])
+    raise error_of(refusal)
 
 
 def merge_point(settings: Settings, job_id: str, index: int) -> None:
@@ -68,7 +68,7 @@ def main() -> int:
     try:
         merge_point(get_settings(), options.job, options.point)
     except SoupsearchError as error:
-        sys.stdout.write(json.dumps({"code": error.code, "detail": error.detail, "status": error.status}))
+        sys.stdout.write(json.dumps(document_of(error)))
         return 1
     return 0
 
