@@ -32,21 +32,24 @@ class PantryRegistry:
         self._store = store
         self._settings = settings
 
-    def add(self, name: str, ingredients: Mapping[str, Path], verify: Check) -> Pantry:
+    def add(self, name: str, ingredients: Mapping[str, Path], verify: Check, *, reference: str | None = None) -> Pantry:
         """Copy ``ingredients``, names to timm folders in the order wanted, check them whole and store them.
+
+        The one that ``reference`` names is kept as an independent model to compare with, and is no ingredient.
 
         Raises InvalidPantry with a stable code, PantryExists, StorageFull and what ``verify`` raises; then nothing
         is kept.
         """
         self._check_free(name)
-        names = list(ingredients)
+        _check_present([reference] if reference else [], list(ingredients), "reference")
+        names = [each for each in ingredients if each != reference]
         check_names(names)
         with self._store.staging() as staging:
             folder = staging / "pantry"
             folder.mkdir()
             for ingredient, source in ingredients.items():
                 self._copy(source, folder / ingredient)
-            return self._commit(name, names, folder, verify)
+            return self._commit(name, names, folder, verify, reference)
 
     def add_archive(self, request: PantryRequest, staged: Path, verify: Check) -> Pantry:
         """Like ``add``, from an uploaded archive with one folder an ingredient. The caller keeps ``staged``."""
@@ -55,17 +58,14 @@ class PantryRegistry:
             folder = staging / "pantry"
             folder.mkdir()
             packed = extract(staged, self._settings, folder)
-            names = packed if request.ingredients is None else list(request.ingredients)
-            if missing := [each for each in names if each not in packed]:
-                raise InvalidPantry(
-                    f"the archive has no ingredient {missing[0]!r}: it has {', '.join(packed) or 'none'}",
-                    param="ingredients",
-                    code="unknown_ingredient",
-                )
+            reference = [request.reference] if request.reference else []
+            _check_present(reference, packed, "reference")
+            names = [each for each in request.ingredients or packed if each not in reference]
+            _check_present(names, packed, "ingredients")
             check_names(names)
-            for extra in set(packed) - set(names):
+            for extra in set(packed) - set(names) - set(reference):
                 shutil.rmtree(folder / extra)
-            return self._commit(request.name, names, folder, verify)
+            return self._commit(request.name, names, folder, verify, request.reference)
 
     def get(self, name: str) -> Pantry:
         """The pantry of this name. Raises PantryNotFound."""
@@ -95,6 +95,11 @@ class PantryRegistry:
         """The timm folders of the pantry's ingredients in their order. Raises PantryNotFound."""
         return [self.folder(name) / ingredient.name for ingredient in self.get(name).ingredients]
 
+    def reference_folder(self, name: str) -> Path | None:
+        """The timm folder of the pantry's reference, if it has one. Raises PantryNotFound."""
+        reference = self.get(name).reference
+        return None if reference is None else self.folder(name) / reference.name
+
     def delete(self, name: str, in_use: Callable[[str], bool]) -> None:
         """Remove the pantry of this name. Raises PantryNotFound, or InUse when ``in_use(name)``."""
         self.get(name)
@@ -115,10 +120,11 @@ class PantryRegistry:
         for file in files:
             shutil.copyfile(file, target / file.name)
 
-    def _commit(self, name: str, names: Sequence[str], folder: Path, verify: Check) -> Pantry:
-        checked = check_ingredients(folder, names)
+    def _commit(self, name: str, names: Sequence[str], folder: Path, verify: Check, reference: str | None) -> Pantry:
+        checked = check_ingredients(folder, [*names, *([reference] if reference else [])])
         run_check(verify, folder / names[0])
-        (folder / PANTRY_FILE).write_text(_describe(name, checked).model_dump_json(), "utf-8")
+        pantry = _describe(name, checked[: len(names)], checked[len(names) :])
+        (folder / PANTRY_FILE).write_text(pantry.model_dump_json(), "utf-8")
         if not self._store.commit_folder(folder, self.folder(name)):
             raise self._exists(name)
         return self.get(name)
@@ -130,12 +136,21 @@ class PantryRegistry:
         return PantryNotFound(f"there is no pantry {name!r}: `soupsearch pantry list` shows those there are")
 
 
-def _describe(name: str, checked: Sequence[CheckedIngredient]) -> Pantry:
+def _check_present(names: Sequence[str], present: Sequence[str], param: str) -> None:
+    if missing := [each for each in names if each not in present]:
+        raise InvalidPantry(
+            f"there is no ingredient {missing[0]!r}: there are {', '.join(present) or 'none'}",
+            param=param,
+            code="unknown_ingredient",
+        )
+
+
+def _describe(name: str, checked: Sequence[CheckedIngredient], references: Sequence[CheckedIngredient]) -> Pantry:
     first = checked[0]
     label_names = next((each.config.label_names for each in checked if each.config.label_names), None)
     return Pantry(
         name=name,
-        digest=_digest(checked),
+        digest=_digest(checked, references),
         created_at=utc_now(),
         architecture=first.config.architecture,
         parameters=first.checkpoint.parameters,
@@ -144,19 +159,22 @@ def _describe(name: str, checked: Sequence[CheckedIngredient]) -> Pantry:
         input_size=first.config.input_size,
         batch_norm=first.checkpoint.batch_norm,
         dtype=first.checkpoint.dtype,
-        ingredients=[
-            Ingredient(name=each.name, sha256=each.sha256, bytes=_size(each), training=each.training)
-            for each in checked
-        ],
+        ingredients=[_ingredient(each) for each in checked],
+        reference=next(map(_ingredient, references), None),
         url="",
     )
+
+
+def _ingredient(checked: CheckedIngredient) -> Ingredient:
+    return Ingredient(name=checked.name, sha256=checked.sha256, bytes=_size(checked), training=checked.training)
 
 
 def _size(ingredient: CheckedIngredient) -> int:
     return (ingredient.checkpoint.path.parent / WEIGHTS_FILE).stat().st_size
 
 
-def _digest(checked: Sequence[CheckedIngredient]) -> str:
+def _digest(checked: Sequence[CheckedIngredient], references: Sequence[CheckedIngredient]) -> str:
     """The configurations count as well: the preprocessing in them decides every score."""
     contents = [[each.name, each.config_sha256, each.sha256] for each in checked]
+    contents += [["reference", each.name, each.config_sha256, each.sha256] for each in references]
     return hashlib.sha256(json.dumps(contents, separators=(",", ":")).encode()).hexdigest()

@@ -28,13 +28,18 @@ class PantryRequest(Document):
         max_length=16,
         description="Folders of the archive in the order wanted; all of them, sorted by name, when left out.",
     )
+    reference: Name | None = Field(
+        default=None,
+        description="A folder that is no ingredient: an independent model of the same architecture and classes, such "
+        "as a nominally trained one, which results are compared with.",
+    )
 
 
 class Pantry(Document):
     """A named, ordered, immutable set of ingredients of one architecture and one label space."""
 
     name: Name
-    digest: Sha256 = Field(description="sha256 over the ordered names and contents of the ingredients.")
+    digest: Sha256 = Field(description="sha256 over the ordered names and contents of ingredients and reference.")
     created_at: Timestamp
     architecture: str
     parameters: int = Field(description="Floating-point numbers in one ingredient.")
@@ -44,6 +49,9 @@ class Pantry(Document):
     batch_norm: bool = Field(description="Whether the ingredients carry BatchNorm statistics.")
     dtype: str
     ingredients: list[Ingredient]
+    reference: Ingredient | None = Field(
+        default=None, description="An independent model that results are compared with; no soup has any of it."
+    )
     url: str
 
 

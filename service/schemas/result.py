@@ -52,6 +52,9 @@ class Baselines(Document):
     uniform_soup: Score
     logit_ensemble: Score
     softmax_ensemble: Score
+    reference: Score | None = Field(
+        default=None, description="The independent model that the pantry names, if it names one."
+    )
 
 
 class PairedTest(Document):

@@ -54,6 +54,13 @@ def add(
         Path | None,
         typer.Option(help="config.json for ingredients that are state_dict files (.pt, .pth), which are converted."),
     ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of one of them that is no ingredient: an independent model of the same architecture that "
+            "results are compared with."
+        ),
+    ] = None,
     url: Url = None,
 ) -> None:
     """Add a pantry: 2 to 16 checkpoints of one architecture, checked whole, kept unchanged from then on.
@@ -63,21 +70,23 @@ def add(
     from workers.cli.ingredients import gathered
 
     with gathered(folders, config) as ingredients:
-        pantry = _added(name, ingredients, url)
+        pantry = _added(name, ingredients, url, reference)
     typer.echo(f"added pantry {pantry.name}: {', '.join(i.name for i in pantry.ingredients)} ({pantry.digest[:12]})")
 
 
-def _added(name: str, ingredients: dict[str, Path], url: str | None) -> "Pantry":
+def _added(name: str, ingredients: dict[str, Path], url: str | None, reference: str | None = None) -> "Pantry":
     if url is None:
         from workers.soups.verify import verify_folder
 
-        added: Pantry = _registry().add(name, ingredients, verify_folder)
+        added: Pantry = _registry().add(name, ingredients, verify_folder, reference=reference)
         return added
     from service.client import Client
     from workers.cli.ingredients import packed
 
+    names = [each for each in ingredients if each != reference]
+    request = {"name": name, "ingredients": names, "reference": reference}
     with Client(url) as client, packed(ingredients) as archive:
-        return client.add_pantry({"name": name, "ingredients": list(ingredients)}, archive)
+        return client.add_pantry(request, archive)
 
 
 def _pantry(name: str, url: str | None) -> "Pantry":

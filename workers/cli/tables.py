@@ -68,6 +68,8 @@ def _comparison(job: Job, result: Result) -> Table:
         rows["uniform soup"] = result.baselines.uniform_soup
         rows["logit ensemble"] = result.baselines.logit_ensemble
         rows["softmax ensemble"] = result.baselines.softmax_ensemble
+        if result.baselines.reference is not None:
+            rows["reference"] = result.baselines.reference
     for name, score in rows.items():
         low_high = f"{score.interval[0]:.1%} to {score.interval[1]:.1%}" if score.interval else ""
         values = [_share(score.metrics.get(metric)) for metric in metrics]

@@ -154,6 +154,7 @@ class Finalizer:
             uniform_soup=self.scoring.document(scores.uniform_soup),
             logit_ensemble=self.scoring.document(scores.logit_ensemble),
             softmax_ensemble=self.scoring.document(scores.softmax_ensemble),
+            reference=None if preflight.reference is None else self.scoring.document(preflight.reference),
         )
 
     def _paired_test(self, score: ModelScore, preflight: Preflight) -> PairedTest | None:

@@ -16,6 +16,7 @@ from service.schemas.job import RequestEcho
 from service.settings import Settings
 from workers.evaluation.preprocess import DataConfig, encode_images
 from workers.jobs.selection import Rows, Split, split_images
+from workers.jobs.single import single_model
 from workers.ray_runtime.task import AttackPlan, SetPart, Task
 from workers.soups.model import read_config
 from workers.soups.resident import Precision
@@ -119,8 +120,17 @@ class Material(Ingredients):
         """The arrays of one key of a task, for the object store."""
         if key == self._stack_key:
             return self.stack.arrays()
+        if key == self.reference_key:
+            folder = self._pantries.reference_folder(self.pantry.name)
+            return {} if folder is None else single_model(folder)
         each = next(each for each in self.sets if self._images_key(each) == key)
         return {"images": encode_images(each.stored.images(), self.data_config)}
+
+    @property
+    def reference_key(self) -> str | None:
+        """Key of the pantry's reference as the only ingredient of a stack, where it has one."""
+        reference = self.pantry.reference
+        return None if reference is None else f"model {reference.sha256}"
 
     @property
     def _stack_key(self) -> str:

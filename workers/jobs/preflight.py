@@ -24,9 +24,10 @@ COLLAPSE = 0.5
 
 @dataclass(frozen=True)
 class Preflight:
-    """Scores of the baselines on the selection images, and warnings."""
+    """Scores of the baselines on the selection images, of the pantry's reference too, and warnings."""
 
     baselines: BaselineScores
+    reference: ModelScore | None
     warnings: list[JobWarning]
 
 
@@ -47,7 +48,15 @@ def run_preflight(material: Material, pool: EvaluatorPool, token: str) -> Prefli
         *warn_of_chance(material, baselines.ingredients),
         *warn_of_collapse(material.names, pairs, scores[:size], scores[size:]),
     ]
-    return Preflight(baselines, warnings)
+    return Preflight(baselines, _score_reference(material, pool, token), warnings)
+
+
+def _score_reference(material: Material, pool: EvaluatorPool, token: str) -> ModelScore | None:
+    if material.reference_key is None:
+        return None
+    task = material.selection("float32", material.reference_key)
+    (score,) = pool.score(token, task, material.arrays_of, [[1.0]], detail=True)
+    return score
 
 
 def _midpoint(pair: tuple[int, int], size: int) -> list[float]:

@@ -11,11 +11,11 @@ from service.schemas.result import MergedModel
 from workers.jobs.manifest import Manifest, ManifestIngredient
 from workers.jobs.material import Ingredients
 from workers.jobs.reproduce import file_digest
+from workers.jobs.single import single_model
 from workers.ray_runtime.version import scoring_version
 from workers.soups.files import save_model, soup_config
 from workers.soups.merge import merge
 from workers.soups.model import CONFIG_FILE
-from workers.soups.stack import IngredientStack
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,7 @@ class MergedFile:
 
     def arrays(self) -> dict[str, Any]:
         """The model as a stack of one ingredient, read from the file: its soup of weight 1 is the model itself."""
-        folder = self.weights.parent
-        twice = IngredientStack.from_folders([folder, folder], ["model", "same"])
-        return {**twice.arrays(), "names": ("model",), "weights": twice.weights[:1].copy()}
+        return single_model(self.weights.parent)
 
     def commit(self, store: ArtifactStore, url: str) -> MergedModel:
         """Put it into the artifact store, the configuration first: whoever sees the weights sees both."""

@@ -41,6 +41,15 @@ def test_the_request_orders_and_chooses(registry: PantryRegistry, tmp_path: Path
     assert sorted(each.name for each in registry.folder("tiny").iterdir()) == ["l1", "linf", "pantry.json"]
 
 
+def test_the_request_names_a_reference(registry: PantryRegistry, tmp_path: Path) -> None:
+    ingredients = pair(tmp_path) | {"standard": ingredient(tmp_path / "standard", tensors(7))}
+    path = pack(tmp_path / "a", packed_files(ingredients))
+    pantry = registry.add_archive(PantryRequest(name="tiny", reference="standard"), path, accept)
+    assert [each.name for each in pantry.ingredients] == ["l2", "linf"]
+    assert pantry.reference is not None
+    assert pantry.reference.name == "standard"
+
+
 def refused(
     registry: PantryRegistry, store: ArtifactStore, path: Path, request: PantryRequest = REQUEST
 ) -> SoupsearchError:

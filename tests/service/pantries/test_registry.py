@@ -62,6 +62,35 @@ def test_the_digest_depends_on_order_names_weights_and_configuration(registry: P
     assert registry.add("again", sound, accept).digest == digests[0]
 
 
+def test_a_reference_is_kept_beside_the_ingredients(registry: PantryRegistry, tmp_path: Path) -> None:
+    folders = pair(tmp_path)
+    plain = registry.add("plain", folders, accept)
+    with_reference = folders | {"standard": ingredient(tmp_path / "standard", tensors(7))}
+    pantry = registry.add("tiny", with_reference, accept, reference="standard")
+    assert [each.name for each in pantry.ingredients] == list(folders)
+    assert pantry.reference is not None
+    assert pantry.reference.name == "standard"
+    kept = registry.reference_folder("tiny")
+    assert kept is not None
+    assert (kept / "model.safetensors").is_file()
+    assert registry.reference_folder("plain") is None
+    assert pantry.digest != plain.digest
+
+
+def test_a_reference_is_checked_as_ingredients_are(registry: PantryRegistry, tmp_path: Path) -> None:
+    folders = pair(tmp_path)
+    with pytest.raises(InvalidPantry, match="standard") as caught:
+        registry.add("tiny", folders, accept, reference="standard")
+    assert (caught.value.code, caught.value.param) == ("unknown_ingredient", "reference")
+    other = ingredient(tmp_path / "other", tensors(7), config(architecture="resnet34"))
+    with pytest.raises(InvalidPantry) as caught:
+        registry.add("tiny", folders | {"other": other}, accept, reference="other")
+    assert caught.value.code == "different_architecture"
+    with pytest.raises(InvalidPantry) as caught:
+        registry.add("tiny", folders, accept, reference="l2")
+    assert caught.value.code == "ingredient_count"
+
+
 def test_a_name_is_taken_once(registry: PantryRegistry, tmp_path: Path) -> None:
     ingredients = pair(tmp_path)
     first = registry.add("tiny", ingredients, accept)

@@ -49,14 +49,14 @@ class Bench:
     def artifacts(self) -> ArtifactStore:
         return ArtifactStore(self.settings.data_dir, self.settings)
 
-    def add_pantry(self, name: str = "tiny", perturbation: float = 0.1) -> list[Path]:
+    def add_pantry(self, name: str = "tiny", perturbation: float = 0.1, *, reference: str | None = None) -> list[Path]:
         """The ingredients' folders in the store."""
         registry = PantryRegistry(self.artifacts, self.settings)
+        names = [*INGREDIENTS, *([reference] if reference else [])]
         folders = {
-            each: write_ingredient(self.folder / name / each, seed, perturbation)
-            for seed, each in enumerate(INGREDIENTS)
+            each: write_ingredient(self.folder / name / each, seed, perturbation) for seed, each in enumerate(names)
         }
-        registry.add(name, folders, verify_folder)
+        registry.add(name, folders, verify_folder, reference=reference)
         return list(registry.ingredient_folders(name))
 
     def add_set(self, count: int = IMAGES) -> str:

@@ -7,7 +7,7 @@ from safetensors.numpy import load_file
 from service.errors import NotFound
 from service.schemas.job import Job, JobStatus
 from service.schemas.result import Result
-from tests.workers.jobs.conftest import Bench
+from tests.workers.jobs.conftest import INGREDIENTS, Bench
 from workers.attacks.apgd import Settings
 from workers.attacks.threat import Threat
 from workers.evaluation.evaluator import Evaluator
@@ -125,11 +125,22 @@ def test_constraints_go_before_the_score_and_several_objectives_give_a_front(rea
 
 
 def test_when_no_soup_holds_the_constraints_the_least_violating_wins_with_a_warning(ready: Bench) -> None:
-    job = ready.run(submit(ready, search={"strategy": "uniform"}, constraints=[{"at_least": 1.0}]))
+    ready.add_pantry("compared", reference="standard")
+    fields = {"pantry": "compared", "search": {"strategy": "uniform"}, "constraints": [{"at_least": 1.0}]}
+    job = ready.run(submit(ready, objective={"metric": "robust_accuracy", "threats": THREATS[:1]}, **fields))
     result = result_of(job)
     assert result.constraints_met is False
     assert not result.constraints[0].holds
     assert "constraints_not_met" in {warning.code for warning in job.warnings}
+    assert list(result.weights) == list(INGREDIENTS)
+    assert result.baselines is not None
+    assert result.baselines.reference is not None
+    evaluator = evaluator_of(ready, 24)
+    folder = ready.settings.data_dir / "pantries" / "compared" / "standard"
+    stack = IngredientStack.from_folders([folder, folder], ["standard", "same"])
+    alone = Evaluator(stack, evaluator.sets, batch_size=64, threads=1).evaluate([1.0, 0.0])
+    assert result.baselines.reference.metrics["accuracy"] == alone.sets[0].accuracy
+    assert result.baselines.reference.score <= alone.sets[0].accuracy
 
 
 def test_any_soup_is_merged_on_demand_as_the_winner_was(ready: Bench) -> None:

@@ -6,7 +6,7 @@ import { plotAgainst } from "./plots.js";
 
 /** The soup and its baselines, as rows of name, score, nll and interval; best ingredients first. */
 function comparison(result) {
-  const { ingredients, uniform_soup, logit_ensemble, softmax_ensemble } = result.baselines;
+  const { ingredients, uniform_soup, logit_ensemble, softmax_ensemble, reference } = result.baselines;
   const singles = Object.entries(ingredients).map(([name, score]) => ({ ...score, name }));
   singles.sort((first, second) => second.score - first.score);
   return [
@@ -15,6 +15,7 @@ function comparison(result) {
     { ...uniform_soup, name: "uniform soup" },
     { ...logit_ensemble, name: "logit ensemble" },
     { ...softmax_ensemble, name: "softmax ensemble" },
+    ...(reference ? [{ ...reference, name: "reference" }] : []),
   ];
 }
 
