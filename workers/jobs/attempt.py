@@ -25,6 +25,7 @@ from workers.ray_runtime.evaluators import EvaluatorPool, Interrupted
 from workers.ray_runtime.tuning import TuneSearch
 from workers.soups.errors import IngredientError
 
+FINAL = ":final"
 CONSTRAINTS_NOT_MET = JobWarning(
     code="constraints_not_met",
     message="no soup holds all constraints: the best is the one that violates them least, see result.constraints",
@@ -75,13 +76,18 @@ class Attempt:
         self._watch.on_cancel(self._interrupt)
         connect(self._settings)
         pool = EvaluatorPool(self._settings, self._interrupted)
-        self._watch.on_cancel(lambda: pool.stop([self._token, f"{self._token}:final{ATTACKS}"]))
-        pool.stop([f"{self._claim.job_id}:{attempt}" for attempt in range(1, self._claim.attempt)])
+        self._watch.on_cancel(lambda: pool.stop(self._tokens(self._claim.attempt)))
+        pool.stop([token for earlier in range(1, self._claim.attempt) for token in self._tokens(earlier)])
         reused = recorder.start(scope_of(material, pool.hardware, self._settings.batch_size))
         preflight = self._search(material, pool, plan, recorder, scoring)
         self._check_held()
-        finalizer = Finalizer(material, scoring, pool, self._artifacts(), f"{self._token}:final")
+        finalizer = Finalizer(material, scoring, pool, self._artifacts(), f"{self._token}{FINAL}")
         self._finish(finalizer, recorder, preflight, reused)
+
+    def _tokens(self, attempt: int) -> list[str]:
+        """Of what an attempt asks of evaluators, and need not end: its search, and the attacks on its winner."""
+        token = f"{self._claim.job_id}:{attempt}"
+        return [token, f"{token}{FINAL}{ATTACKS}"]
 
     def _search(
         self, material: Material, pool: EvaluatorPool, plan: Plan, recorder: Recorder, scoring: Scoring

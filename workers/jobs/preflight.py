@@ -56,7 +56,7 @@ def _score_reference(material: Material, pool: EvaluatorPool, token: str) -> Mod
         return None
     task = material.selection("float32", material.reference_key)
     (score,) = pool.score(token, task, material.arrays_of, [[1.0]], detail=True)
-    return score
+    return score if score.complete else None
 
 
 def _midpoint(pair: tuple[int, int], size: int) -> list[float]:
