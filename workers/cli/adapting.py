@@ -6,7 +6,18 @@ from typing import Annotated, Any
 import typer
 
 from workers.cli.exits import REFUSED, CommandError
-from workers.cli.options import DEFAULT_URL, AsJson, AttackSteps, MinAccuracy, OverThreats, Pareto, Threats, Url
+from workers.cli.options import (
+    DEFAULT_URL,
+    AsJson,
+    AttackSteps,
+    LabelMapFile,
+    MinAccuracy,
+    OverThreats,
+    Pareto,
+    Sets,
+    Threats,
+    Url,
+)
 
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]
 
@@ -20,14 +31,7 @@ def register(app: typer.Typer) -> None:
 
 
 def adapt(
-    adaptation_set: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="SET...",
-            help="zip, tar, tar.gz or npz; a folder of class folders; or the id of a stored set. Several sets give "
-            "the single soup that is best over all of them.",
-        ),
-    ],
+    adaptation_set: Sets,
     *,
     pantry: Annotated[str, typer.Option(help="The pantry whose ingredients are mixed.")],
     url: Url = DEFAULT_URL,
@@ -45,9 +49,7 @@ def adapt(
     attack_steps: AttackSteps = 40,
     min_accuracy: MinAccuracy = None,
     pareto: Pareto = False,
-    label_map: Annotated[
-        Path | None, typer.Option(help="JSON file: class of the set to class or classes of the model.")
-    ] = None,
+    label_map: LabelMapFile = None,
     held_out: Annotated[float, typer.Option(help="Share of the images kept from selection to score the soup.")] = 0.0,
     top_k: Annotated[int, typer.Option(help="How many of the best soups the result lists.")] = 5,
     precision: Annotated[str, typer.Option(help="float32 or bfloat16 forward passes.")] = "float32",
@@ -62,11 +64,12 @@ def adapt(
     Robust: `soupsearch adapt shifted.zip --pantry fashion --threat Linf:0.1 --threat L2:1.5 --min-accuracy 0.8`
     """
     from service.client import Client
-    from workers.cli.objectives import objective_fields
+    from workers.cli.objectives import Wanted, objective_fields
     from workers.cli.sets import read_label_map, set_archives
     from workers.cli.tables import follow
 
     grid = {"lower": lower, "upper": upper, "step": step, "convex": convex} if strategy == "grid" else {}
+    wanted = Wanted(over_sets, over_threats, attack_steps, min_accuracy, pareto)
     request = {
         "pantry": pantry,
         "search": {"strategy": strategy} | grid,
@@ -74,14 +77,7 @@ def adapt(
         "held_out_fraction": held_out,
         "top_k": top_k,
         "seed": seed,
-    } | objective_fields(
-        threat or [],
-        over_sets=over_sets,
-        over_threats=over_threats,
-        steps=attack_steps,
-        min_accuracy=min_accuracy,
-        pareto=pareto,
-    )
+    } | objective_fields(threat or [], wanted)
     mapping = read_label_map(label_map)
     with Client(url) as client:
         with set_archives(adaptation_set) as (archives, ids):

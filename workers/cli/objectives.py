@@ -1,6 +1,7 @@
 """From options of the command line to what a request asks soups to be good at."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from workers.attacks.threat import Threat
@@ -9,26 +10,30 @@ from workers.cli.exits import CommandError
 MOST_ON_A_FRONT = 3
 
 
-def objective_fields(
-    threats: Sequence[str],
-    *,
-    over_sets: str,
-    over_threats: str,
-    steps: int,
-    min_accuracy: float | None,
-    pareto: bool,
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Wanted:
+    """Options beside the threats; ``steps`` are each attack's, ``min_accuracy`` is a constraint."""
+
+    over_sets: str = "mean"
+    over_threats: str = "union"
+    steps: int = 40
+    min_accuracy: float | None = None
+    pareto: bool = False
+
+
+def objective_fields(threats: Sequence[str], wanted: Wanted) -> dict[str, Any]:
     """The fields ``objective`` or ``objectives``, and ``constraints``, of a request.
 
     ``threats`` are written NORM:EPS; without any, soups are scored by accuracy. With ``pareto`` accuracy and each
     threat are objectives of their own. Raises CommandError for what cannot be read.
     """
-    models = [_threat_model(text, steps) for text in threats]
-    constraints = [] if min_accuracy is None else [{"metric": "accuracy", "at_least": min_accuracy}]
-    if pareto:
-        return {"objectives": _front(models, over_sets), "constraints": constraints}
-    robust = {"metric": "robust_accuracy", "threats": models, "over_threats": over_threats} if models else {}
-    return {"objective": {"over_sets": over_sets} | robust, "constraints": constraints}
+    models = [_threat_model(text, wanted.steps) for text in threats]
+    least = wanted.min_accuracy
+    constraints = [] if least is None else [{"metric": "accuracy", "at_least": least}]
+    if wanted.pareto:
+        return {"objectives": _front(models, wanted.over_sets), "constraints": constraints}
+    robust = {"metric": "robust_accuracy", "threats": models, "over_threats": wanted.over_threats} if models else {}
+    return {"objective": {"over_sets": wanted.over_sets} | robust, "constraints": constraints}
 
 
 def _front(models: Sequence[dict[str, Any]], over_sets: str) -> list[dict[str, Any]]:

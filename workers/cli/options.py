@@ -39,3 +39,14 @@ MinAccuracy = Annotated[
 Pareto = Annotated[
     bool, typer.Option("--pareto", help="Accuracy and each threat are objectives: show the front of soups.")
 ]
+Sets = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SET...",
+        help="zip, tar, tar.gz or npz; a folder of class folders; or the id of a stored set. Several sets give the "
+        "single soup that is best over all of them.",
+    ),
+]
+LabelMapFile = Annotated[
+    Path | None, typer.Option(help="JSON file: class of the set to class or classes of the model.")
+]

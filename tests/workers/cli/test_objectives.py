@@ -4,12 +4,11 @@ import pytest
 
 from service.schemas.request import AdaptRequest
 from workers.cli.exits import CommandError
-from workers.cli.objectives import objective_fields
+from workers.cli.objectives import Wanted, objective_fields
 
 
 def request_of(*threats: str, **options: object) -> AdaptRequest:
-    defaults = {"over_sets": "mean", "over_threats": "union", "steps": 40, "min_accuracy": None, "pareto": False}
-    return AdaptRequest.model_validate({"pantry": "fashion"} | objective_fields(threats, **(defaults | options)))
+    return AdaptRequest.model_validate({"pantry": "fashion"} | objective_fields(threats, Wanted(**options)))
 
 
 def test_without_threats_soups_are_scored_by_accuracy() -> None:
