@@ -32,14 +32,16 @@ def objective_fields(threats: Sequence[str], wanted: Wanted) -> dict[str, Any]:
     constraints = [] if least is None else [{"metric": "accuracy", "at_least": least}]
     if wanted.pareto:
         return {"objectives": _front(models, wanted.over_sets), "constraints": constraints}
-    robust = {"metric": "robust_accuracy", "threats": models, "over_threats": wanted.over_threats} if models else {}
+    robust: dict[str, Any] = (
+        {"metric": "robust_accuracy", "threats": models, "over_threats": wanted.over_threats} if models else {}
+    )
     return {"objective": {"over_sets": wanted.over_sets} | robust, "constraints": constraints}
 
 
 def _front(models: Sequence[dict[str, Any]], over_sets: str) -> list[dict[str, Any]]:
     if not 1 <= len(models) <= MOST_ON_A_FRONT:
         raise CommandError(f"--pareto sets accuracy against 1 to {MOST_ON_A_FRONT} threats: give as many --threat")
-    robust = [
+    robust: list[dict[str, Any]] = [
         {"name": f"{model['norm']}-{model['eps']:g}", "metric": "robust_accuracy", "threats": [model]}
         for model in models
     ]

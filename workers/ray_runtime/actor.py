@@ -56,6 +56,6 @@ class EvaluatorActor:
         """See ``EvaluatorHost``."""
         return self._host.score(token, digest, weights, detail=detail, logits=logits)
 
-    def baselines(self, digest: str) -> "BaselineScores":
+    def baselines(self, token: str, digest: str) -> "BaselineScores":
         """See ``EvaluatorHost``."""
-        return self._host.baselines(digest)
+        return self._host.baselines(token, digest)
