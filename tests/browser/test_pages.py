@@ -122,9 +122,14 @@ def test_a_soup_is_chosen_from_the_front_by_keyboard_and_in_the_plot(page: Page,
     expect(page.locator("#front-chosen")).to_contain_text("Soup #2")
     expect(page.locator("#front-chosen")).to_contain_text("Linf:0.1 40.0 %")
     assert page.locator("#front-download").get_attribute("href") == f"{driver.job.urls.model}?point={front[1].point}"
-    box = page.locator("#front-plot .scatterlayer .point").nth(2).bounding_box()
+    third = page.locator("#front-plot .scatterlayer .point").nth(2)
+    third.scroll_into_view_if_needed()
+    box = third.bounding_box()
     assert box is not None
-    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(*middle)
+    expect(page.locator("#front-plot .hoverlayer .hovertext")).to_contain_text("#3")
+    page.mouse.click(*middle)
     expect(page.locator("#front-2")).to_be_checked()
     href = page.locator("#front-download-timm").get_attribute("href")
     assert href == f"{driver.job.urls.model}?point={front[2].point}&format=timm"
