@@ -1,6 +1,5 @@
 """A front of soups under attack, from the request to a model of the user's choice in timm."""
 
-import json
 import zipfile
 from itertools import groupby
 from pathlib import Path
@@ -23,7 +22,7 @@ from workers.cli.scoring import encoded_set
 pytestmark = pytest.mark.slow
 
 PANTRY = ROOT / "examples/pantries/fashion-resnet"
-EACH_CLASS = 3
+EACH_CLASS = 2
 THREATS = [
     {"norm": "Linf", "eps": 0.1, "steps": 10},
     {"norm": "L2", "eps": 1.5, "steps": 10},
@@ -35,7 +34,7 @@ REQUEST = {
         {"name": "clean"},
         {"name": "union", "metric": "robust_accuracy", "threats": THREATS, "over_threats": "union"},
     ],
-    "search": {"lower": -0.5, "upper": 1.5, "step": 0.5},
+    "search": {"lower": -0.5, "upper": 1.5, "step": 1.0},
 }
 
 
@@ -130,6 +129,3 @@ def test_the_command_line_shows_threats_and_front(service: LiveService, archive:
     assert run.returncode == 0, run.stderr
     assert "Linf:0.1" in run.stdout
     assert "front" in run.stdout
-    again = service.cli("adapt", archive, "--pantry", "fashion", *options, *grid, "--json")
-    request = json.loads(again.stdout)["request"]["request"]
-    assert [each["name"] for each in request["objectives"]] == ["accuracy", "Linf-0.1"]
