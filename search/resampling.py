@@ -1,5 +1,7 @@
 """Bootstrap over images that several models, and several shifts of the same images, share."""
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,6 +38,12 @@ class Resamples:
     def interval(self, values: NDArray[np.floating] | NDArray[np.bool_]) -> Interval:
         """95 % percentile interval of the mean of ``values``, shape (images,)."""
         return percentile_interval(self.means(values))
+
+
+@lru_cache(maxsize=8)
+def shared_resamples(images: int) -> Resamples:
+    """The draws of seed 0 for sets of this size, made once."""
+    return Resamples(images)
 
 
 def percentile_interval(samples: Array) -> Interval:

@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +14,7 @@ from workers.cli.exits import CommandError
 
 if TYPE_CHECKING:
     from workers.evaluation.sets import EncodedSet
+    from workers.study.config import StudyConfig
     from workers.study.executors import Executor
 
 
@@ -30,6 +33,12 @@ def study(
     ray_address: Annotated[
         str | None, typer.Option(help="Run on this Ray cluster instead, HOST:PORT.", metavar="ADDRESS")
     ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="PANTRY", help="Study this pantry alone; may be repeated.")
+    ] = None,
+    available: Annotated[
+        bool, typer.Option("--available", help="Leave out pantries and models whose folders are not there yet.")
+    ] = False,
 ) -> None:
     """Reproduce the paper's figures and test its claims on any pantry and data.
 
@@ -38,21 +47,51 @@ def study(
 
     Example: `soupsearch study examples/studies/quick.yaml out/study`
     """
+    if find_spec("matplotlib") is None:
+        raise CommandError("reports are drawn with matplotlib: install it with pip install 'soupsearch[study]'")
+    with _reported(file):
+        config = _load(file, only or [], available=available)
+        report = _run(config, out, _executor(workers, threads, device, ray_address))
+    typer.echo(f"wrote {report}")
+
+
+@contextmanager
+def _reported(file: Path) -> Iterator[None]:
+    """What users can mend becomes a CommandError."""
     from workers.soups.errors import IngredientError
-    from workers.study.config import StudyConfig
+
+    try:
+        yield
+    except (ValueError, IngredientError) as error:
+        raise CommandError(f"{file}: {error}") from error
+    except BrokenExecutor as error:
+        message = "a process died, perhaps for want of memory: run the same command again, with fewer --workers"
+        raise CommandError(message) from error
+
+
+def _run(config: "StudyConfig", out: Path, executor: "Executor") -> Path:
     from workers.study.loading import load_results
     from workers.study.report import write_report
     from workers.study.run import StudyRun
 
-    try:
-        config = StudyConfig.load(file)
-        with _progress() as on_progress:
-            run = StudyRun(config, out, _executor(workers, threads, device, ray_address), _read_archive, on_progress)
-            plans = run.compute()
-            report = write_report(config, [load_results(config, plan, run.store) for plan in plans], out)
-    except (ValueError, IngredientError) as error:
-        raise CommandError(f"{file}: {error}") from error
-    typer.echo(f"wrote {report}")
+    with _progress() as on_progress:
+        run = StudyRun(config, out, executor, _read_archive, on_progress)
+        plans = run.compute()
+        return write_report(config, [load_results(config, plan, run.store) for plan in plans], out)
+
+
+def _load(file: Path, only: list[str], *, available: bool) -> "StudyConfig":
+    from workers.study.config import StudyConfig
+
+    config = StudyConfig.load(file)
+    if only:
+        config = config.only(only)
+    if not available:
+        return config
+    config, missing = config.available()
+    for name in missing:
+        typer.echo(f"left out: {name}", err=True)
+    return config
 
 
 def _executor(workers: int, threads: int, device: str, ray_address: str | None) -> "Executor":

@@ -63,12 +63,15 @@ def analyse(config: StudyConfig, results: PantryResults) -> PantryAnalysis:
         comparison_cells(results, outcomes),
         few_shot,
         composed,
-        [
-            *robustness_claims(results, config.pairs),
-            *shift_claims(results, outcomes),
-            few_shot_claim(results.name, few_shot),
-            *composition_claims(results, composed),
-        ],
+        sorted(
+            [
+                *robustness_claims(results, config.pairs),
+                *shift_claims(results, outcomes),
+                few_shot_claim(results.name, few_shot),
+                *composition_claims(results, composed),
+            ],
+            key=lambda claim: claim.number,
+        ),
         single_soup(results),
         best_pair(results).removeprefix(SOFTMAX),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -10,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 
 from search.lattice import Lattice
 from workers.attacks.losses import LossName
+from workers.attacks.schedule import radii
 from workers.attacks.threat import Threat
 from workers.data.corruptions import EXTRA_NAMES, NAMES, TableName
 
@@ -154,6 +156,11 @@ class AttackSection(_Section):
     pairs: tuple[tuple[str, str], ...] | None = None
     triples: tuple[tuple[str, str, str], ...] | None = None
 
+    @model_validator(mode="after")
+    def _enough_steps(self) -> Self:
+        radii(Threat("L1", 1.0), self.steps, larger_first=self.larger_radii)
+        return self
+
 
 class FewShotSection(_Section):
     """The numbers of labelled images to select by, and how often each is drawn anew."""
@@ -193,6 +200,32 @@ class StudyConfig(_Section):
             raise ValueError("attacks need an idx folder and an ingredient with a threat: write attacks: null without")
         return self
 
+    def only(self, names: Collection[str]) -> Self:
+        """The study of some of its pantries. Raises ValueError for a name that is none of them."""
+        known = {pantry.name: pantry for pantry in self.pantries}
+        if unknown := [name for name in names if name not in known]:
+            raise ValueError(f"the study has no pantry {unknown[0]!r}: it has {', '.join(known)}")
+        kept = tuple(pantry for pantry in self.pantries if pantry.name in names)
+        return self.model_copy(update={"pantries": kept})
+
+    def available(self) -> tuple[Self, list[str]]:
+        """The study without pantries and comparison models whose folders are not there, and what was left out.
+
+        Raises ValueError when no pantry is there.
+        """
+        missing: list[str] = []
+        kept = []
+        for pantry in self.pantries:
+            if not pantry.folder.is_dir():
+                missing.append(f"pantry {pantry.name}")
+                continue
+            absent = [name for name, folder in pantry.comparison.items() if not folder.is_dir()]
+            missing.extend(f"{name} of {pantry.name}" for name in absent)
+            kept.append(pantry.model_copy(update=dict.fromkeys(absent)))
+        if not kept:
+            raise ValueError("the folder of no pantry is there: build one, or correct the paths")
+        return self.model_copy(update={"pantries": tuple(kept)}), missing
+
     @property
     def threats(self) -> dict[str, Threat]:
         """The threat that each robust ingredient was trained in."""
@@ -226,7 +259,10 @@ class StudyConfig(_Section):
 
         Raises ValueError (pydantic's ValidationError is one), naming each field that is wrong.
         """
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path} is not YAML: {error}") from error
         if not isinstance(content, dict):
             raise ValueError(f"{path} is not a study: write a mapping with name, ingredients, pantries and data")
         return cls.model_validate(content, context={"folder": path.resolve().parent})

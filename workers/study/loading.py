@@ -57,9 +57,7 @@ def _correct(job: ScoreJob, store: Store) -> Flags:
 
 
 def _models(plan: PantryPlan, shift: Shift, store: Store) -> dict[str, Flags]:
-    if shift not in plan.models:
-        return {}
-    return dict(zip(plan.section.comparison, _correct(plan.models[shift], store), strict=True))
+    return {name: _correct(job, store)[0] for name, job in plan.models[shift].items()}
 
 
 def _ensembles(jobs: tuple[ScoreJob, ...], store: Store) -> dict[str, Flags]:

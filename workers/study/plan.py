@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from workers.attacks.apgd import Settings
 from workers.soups.model import CONFIG_FILE, WEIGHTS_FILE
-from workers.study.config import PantrySection, StudyConfig
+from workers.study.config import AttackSection, PantrySection, StudyConfig
 from workers.study.inputs import SetInput, StackInput
 from workers.study.jobs import AttackJob, ScoreJob, Weights
 from workers.study.shifts import Shift
@@ -19,6 +19,9 @@ from workers.study.store import Store, digest_of, file_digest
 
 PASSES_A_JOB = 60_000
 """Forward passes of one scoring job at most: what a kill can cost, some ten seconds of a small network."""
+
+SECOND_ALONE = (0.0, 1.0)
+"""A comparison model is scored as the second of a stack whose first is an ingredient: each keeps its own digest."""
 
 CURVE_WEIGHTS = tuple(round(-0.4 + 0.2 * step, 1) for step in range(10))
 """The weights of the second model on a curve of two (Croce et al., CVPR 2023, Figs 1, 2 and 5)."""
@@ -37,7 +40,7 @@ class PantryPlan:
     soups: NDArray[np.float64]
     on_lattice: NDArray[np.bool_]
     scores: dict[Shift, tuple[ScoreJob, ...]]
-    models: dict[Shift, ScoreJob]
+    models: dict[Shift, dict[str, ScoreJob]]
     attacks: dict[tuple[float, ...], AttackJob]
     model_attacks: dict[str, AttackJob]
 
@@ -45,7 +48,8 @@ class PantryPlan:
     def jobs(self) -> list[ScoreJob | AttackJob]:
         """All of them, attacks first: they give the first figures."""
         scores = [job for jobs in self.scores.values() for job in jobs]
-        return [*self.attacks.values(), *self.model_attacks.values(), *self.models.values(), *scores]
+        models = [job for jobs in self.models.values() for job in jobs.values()]
+        return [*self.attacks.values(), *self.model_attacks.values(), *models, *scores]
 
 
 def plan_pantry(
@@ -54,15 +58,16 @@ def plan_pantry(
     """Plan one pantry on ``sets`` (the names of the encoded sets in ``store``) with their numbers of images."""
     planner = _Planner(config, section, store)
     soups, on_lattice = all_soups(config)
-    clean = next((sets[shift] for shift in sets if shift.is_clean), None)
+    clean = next((shift for shift in sets if shift.is_clean), None)
+    target = (sets[clean], counts[clean]) if clean is not None and config.attacks is not None else None
     return PantryPlan(
         section,
         soups,
         on_lattice,
         {shift: planner.scores(shift, sets[shift], counts[shift], soups) for shift in sets},
-        {shift: planner.models(shift, sets[shift], counts[shift]) for shift in sets if section.comparison},
-        {weights: planner.attack(clean, weights) for weights in attacked_soups(config)} if clean else {},
-        {name: planner.model_attack(clean, name) for name in section.comparison} if clean and config.attacks else {},
+        {shift: planner.models(shift, sets[shift], counts[shift]) for shift in sets},
+        planner.attacks(*target) if target else {},
+        planner.model_attacks(*target) if target else {},
     )
 
 
@@ -108,10 +113,9 @@ class _Planner:
         self._store = store
         folders = [section.folder / name for name in config.ingredients]
         self._stack = stack_input(folders, list(config.ingredients))
-        comparison = section.comparison
-        self._models = (
-            stack_input([folders[0], *comparison.values()], ["reference", *comparison]) if comparison else None
-        )
+        self._models = {
+            name: stack_input([folders[0], folder], ["reference", name]) for name, folder in section.comparison.items()
+        }
 
     def scores(self, shift: Shift, name: str, count: int, soups: NDArray[np.float64]) -> tuple[ScoreJob, ...]:
         """The soups of one set in pieces."""
@@ -119,24 +123,19 @@ class _Planner:
         blocks = [soups[start : start + size] for start in range(0, len(soups), size)]
         return tuple(self._score(self._stack, shift, name, count, _tuples(block)) for block in blocks)
 
-    def models(self, shift: Shift, name: str, count: int) -> ScoreJob:
+    def models(self, shift: Shift, name: str, count: int) -> dict[str, ScoreJob]:
         """The comparison models on one set."""
-        return self._score(self._comparison, shift, name, count, _tuples(np.eye(len(self._section.comparison) + 1)[1:]))
+        return {model: self._score(stack, shift, name, count, (SECOND_ALONE,)) for model, stack in self._models.items()}
 
-    def attack(self, name: str, weights: tuple[float, ...]) -> AttackJob:
-        """One soup under attack."""
-        return self._attack(self._stack, name, weights, "soup")
+    def attacks(self, name: str, count: int) -> dict[tuple[float, ...], AttackJob]:
+        """Each soup of a curve or simplex under attack."""
+        return {
+            weights: self._attack(self._stack, name, count, weights, "soup") for weights in attacked_soups(self._config)
+        }
 
-    def model_attack(self, name: str, model: str) -> AttackJob:
-        """One comparison model under attack."""
-        names = ["reference", *self._section.comparison]
-        return self._attack(self._comparison, name, tuple(float(each == model) for each in names), model)
-
-    @property
-    def _comparison(self) -> StackInput:
-        if self._models is None:
-            raise ValueError(f"the pantry {self._section.name!r} has no models to compare with")
-        return self._models
+    def model_attacks(self, name: str, count: int) -> dict[str, AttackJob]:
+        """Each comparison model under attack."""
+        return {model: self._attack(stack, name, count, SECOND_ALONE, model) for model, stack in self._models.items()}
 
     def _score(self, stack: StackInput, shift: Shift, name: str, count: int, weights: Weights) -> ScoreJob:
         config = self._config
@@ -146,13 +145,13 @@ class _Planner:
         path = f"scores/{self._section.name}/{shift.name}/{key}"
         return ScoreJob(path, stack, SetInput(self._store.path(name)), weights, count, config.precision, keep)
 
-    def _attack(self, stack: StackInput, name: str, weights: tuple[float, ...], label: str) -> AttackJob:
-        section = self._config.attacks
-        if section is None:
-            raise ValueError("the study attacks nothing")
+    def _attack(
+        self, stack: StackInput, name: str, available: int, weights: tuple[float, ...], label: str
+    ) -> AttackJob:
+        section = self._config.attacks or AttackSection()
         threats = tuple(dict.fromkeys(self._config.threats.values()))
         settings = Settings(steps=section.steps, larger_radii=section.larger_radii)
-        count = min(section.images, self._config.data.selection + self._config.data.held_out)
+        count = min(section.images, available)
         about = [stack.digest, name, weights, count, [str(threat) for threat in threats], section.losses]
         path = f"attacks/{self._section.name}/{label}-{digest_of(*about, str(settings), self._config.seed)}"
         images = SetInput(self._store.path(name))

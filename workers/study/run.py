@@ -44,13 +44,13 @@ class StudyRun:
 
         Raises FileNotFoundError and ValueError when pantries or data are not there or do not fit together.
         """
-        sets = self._prepare()
-        plans = [self._plan(section, sets[section.name]) for section in self.config.pantries]
+        sets = self.prepare()
+        plans = [self.plan(section, sets[section.name]) for section in self.config.pantries]
         self._run("scoring soups", [job for plan in plans for job in plan.jobs])
         return plans
 
-    def _prepare(self) -> dict[str, dict[Shift, str]]:
-        """Names of the encoded sets, by pantry and shift."""
+    def prepare(self) -> dict[str, dict[Shift, str]]:
+        """Make the encoded sets that are missing; returns the names of all, by pantry and shift."""
         data = self.config.data
         digest = idx_digest(data.idx) if data.idx else ""
         first = next(iter(self.config.ingredients))
@@ -78,7 +78,8 @@ class StudyRun:
             named[stored_shift(section)] = name
         return named
 
-    def _plan(self, section: PantrySection, sets: dict[Shift, str]) -> PantryPlan:
+    def plan(self, section: PantrySection, sets: dict[Shift, str]) -> PantryPlan:
+        """What is computed for one pantry on ``sets``, which ``prepare`` has made."""
         counts = {shift: self._count(name) for shift, name in sets.items()}
         return plan_pantry(self.config, section, sets, counts, self.store)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from search.resampling import Resamples
+from search.resampling import shared_resamples
 from workers.study.averages import Estimate
 from workers.study.results import Flags
 
@@ -39,7 +39,7 @@ def best_contest(contests: Sequence[Contest]) -> tuple[Estimate, tuple[str, str]
         contest, ours, theirs = max((_best(contest, choosing) for contest in contests), key=lambda found: found[0])[1]
         differences[~choosing] = contest.ours[ours, ~choosing].astype(float) - contest.theirs[theirs, ~choosing]
         chosen.append(contest.label)
-    interval = Resamples(images).interval(differences)
+    interval = shared_resamples(images).interval(differences)
     return Estimate.of(float(differences.mean()), interval), (chosen[0], chosen[1])
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from search.resampling import Resamples, percentile_interval
+from search.resampling import percentile_interval, shared_resamples
 from workers.study.averages import Estimate
 from workers.study.claims.choices import Contest, best_contest
 from workers.study.claims.rule import NOT_MEASURED, Claim, in_points
@@ -159,7 +159,7 @@ class _Claims:
     def _samples(outcomes: Flags) -> NDArray[np.float64]:
         """Accuracies inside [0, 1], then their resamples: (1 + resamples, points)."""
         inside = outcomes[INSIDE]
-        return np.vstack([inside.mean(axis=1), Resamples(inside.shape[1]).means(inside).T])
+        return np.vstack([inside.mean(axis=1), shared_resamples(inside.shape[1]).means(inside).T])
 
 
 def _rank_correlation(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from search.resampling import Resamples
+from search.resampling import shared_resamples
 from workers.study.figures.drawing import colour, panels, to_svg
 from workers.study.plan import CURVE_WEIGHTS, curves
 from workers.study.results import RobustTable
@@ -32,7 +32,7 @@ class CurvePoint:
 def curve_points(pantry: str, names: Sequence[str], pairs: Sequence[Pair], robust: RobustTable) -> list[CurvePoint]:
     """All curves' points in all metrics, with 95 % bootstrap intervals over images."""
     images = next(iter(robust.soups.values())).shape[1]
-    resamples = Resamples(images)
+    resamples = shared_resamples(images)
     points = []
     for (first, second), soups in zip(pairs, curves(names, pairs), strict=True):
         for w, weights in zip(CURVE_WEIGHTS, soups, strict=True):
@@ -50,7 +50,7 @@ def draw_curves(points: Sequence[CurvePoint], name: str) -> str:
     columns = min(3, len(pairs))
     figure, axes = panels(-(-len(pairs) // columns), columns)
     for axis, (first, second) in zip(axes, pairs, strict=False):
-        axis.set_title(f"{first} (w = 0) to {second} (w = 1)")
+        axis.set_title(f"{first} to {second}")
         for left, right in ((-0.4, 0.0), (1.0, 1.4)):
             axis.axvspan(left, right, color="#eeeeee", linewidth=0)
         for index, metric in enumerate(metrics):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.resampling import Resamples
+from search.resampling import shared_resamples
 from workers.study.averages import Outcomes
 from workers.study.figures.drawing import colour, panels, to_svg
 from workers.study.methods import BEST_INGREDIENT, ENSEMBLE_OF_ALL, SINGLE, SPECIFIC
@@ -48,7 +48,7 @@ def _scores_of(results: PantryResults, name: str, outcomes: Mapping[str, Outcome
     rows = {method: each[name] for method, each in outcomes.items()} | {OPTIMISTIC: table.correct[best]}
     scores = []
     for method, outcome in rows.items():
-        interval = Resamples(len(outcome)).interval(outcome)
+        interval = shared_resamples(len(outcome)).interval(outcome)
         about = (results.name, name, shift.corruption or "", shift.severity or 0, method)
         scores.append(ShiftScore(*about, float(outcome.mean()), *interval, len(outcome)))
     return scores

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 
-from search.resampling import Resamples
+from search.resampling import shared_resamples
 from workers.study.figures.drawing import panels, to_svg
 from workers.study.plan import simplices
 from workers.study.results import RobustTable
@@ -34,7 +34,7 @@ def simplex_points(
 ) -> list[SimplexPoint]:
     """All simplices' points in all metrics, with 95 % bootstrap intervals over images."""
     images = next(iter(robust.soups.values())).shape[1]
-    resamples = Resamples(images)
+    resamples = shared_resamples(images)
     points = []
     for triple, soups in zip(triples, simplices(names, triples), strict=True):
         places = [list(names).index(name) for name in triple]
