@@ -78,10 +78,9 @@ def adapt(
         "top_k": top_k,
         "seed": seed,
     } | objective_fields(threat or [], wanted)
-    mapping = read_label_map(label_map)
     with Client(url) as client:
         with set_archives(adaptation_set) as (archives, ids):
-            job = _submitted(client, request, archives, ids, mapping)
+            job = _submitted(client, request, archives, ids, read_label_map(label_map))
         if no_wait:
             typer.echo(job.id)
             return

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from workers.cli import adapting, attacking, models, pantries, serving, training
+from workers.cli import adapting, attacking, models, pantries, serving, study, training
 from workers.cli.exits import reported
 
 app = typer.Typer(
@@ -46,6 +46,7 @@ adapting.register(app)
 models.register(app)
 attacking.register(app)
 training.register(app)
+study.register(app)
 app.add_typer(pantries.app, name="pantry")
 
 

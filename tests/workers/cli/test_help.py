@@ -12,7 +12,7 @@ from workers.cli.main import app
 
 COMMANDS = {
     "serve", "api", "worker", "adapt", "download", "jobs", "cancel", "evaluate", "reproduce", "demo",
-    "attack", "train", "finetune", "pantry add", "pantry list", "pantry show", "pantry remove", "pantry build",
+    "study", "attack", "train", "finetune", "pantry add", "pantry list", "pantry show", "pantry remove", "pantry build",
 }  # fmt: skip
 
 

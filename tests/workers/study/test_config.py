@@ -1,0 +1,93 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live import ROOT
+from tests.workers.study.conftest import TINY, MakeStudy
+from workers.data.corruptions import NAMES
+from workers.study.config import StudyConfig
+from workers.study.shifts import corrupted_shifts
+
+SHIPPED = sorted((ROOT / "examples/studies").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_shipped_studies_are_valid_and_name_shipped_pantries(path: Path) -> None:
+    config = StudyConfig.load(path)
+    assert config.name == path.stem
+    available, _ = config.available()
+    assert (available.pantries[0].folder / "linf/model.safetensors").is_file()
+    assert available.pantries[0].folder.resolve() == ROOT / "examples/pantries/fashion-resnet"
+
+
+def test_the_full_study_has_all_75_corruptions_and_both_architectures() -> None:
+    config = StudyConfig.load(ROOT / "examples/studies/fashion.yaml")
+    assert len([shift for shift in corrupted_shifts(config.data) if shift.corruption in NAMES]) == 75
+    whole = [pantry for pantry in config.pantries if pantry.severities is None]
+    assert {pantry.architecture for pantry in whole} == {"ResNet", "ViT"}
+
+
+def test_paths_start_at_the_study(make_study: MakeStudy, tmp_path: Path) -> None:
+    pantry = {"name": "a", "architecture": "A", "folder": "pantry", "max": "../max"}
+    config = make_study(pantries=[pantry])
+    assert config.pantries[0].folder == tmp_path / "pantry"
+    assert config.pantries[0].comparison == {"max": tmp_path / "../max"}
+
+
+def test_pairs_and_triples_are_all_of_them_by_default(make_study: MakeStudy) -> None:
+    config = make_study(attacks={"images": 8})
+    assert (len(config.pairs), len(config.triples)) == (6, 4)
+    assert make_study(attacks=None).pairs == ()
+
+
+def test_what_is_not_there_can_be_left_out(make_study: MakeStudy, tmp_path: Path) -> None:
+    there = TINY["pantries"][0] | {"max": str(tmp_path / "none"), "sat": str(tmp_path)}
+    config = make_study(pantries=[there, {"name": "b", "architecture": "B", "folder": "nowhere"}])
+    available, missing = config.available()
+    assert missing == ["max of resnet", "pantry b"]
+    assert [list(pantry.comparison) for pantry in available.pantries] == [["sat"]]
+    with pytest.raises(ValueError, match="no pantry is there"):
+        make_study(pantries=[{"name": "b", "architecture": "B", "folder": "nowhere"}]).available()
+
+
+def test_some_pantries_may_be_studied_alone(make_study: MakeStudy) -> None:
+    config = make_study(pantries=[TINY["pantries"][0], TINY["pantries"][0] | {"name": "second"}])
+    assert [pantry.name for pantry in config.only(["second"]).pantries] == ["second"]
+    with pytest.raises(ValueError, match="it has resnet, second"):
+        config.only(["third"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ingredients": {"linf": "Linf:0.1"}}, "at least 2"),
+        ({"ingredients": {"linf": "0.1", "nominal": "clean"}, "attacks": None}, "is not a threat model"),
+        ({"lattice": {"lower": 0.0, "upper": 0.2, "step": 0.1}}, "choose lower and step"),
+        ({"data": {}}, "an idx folder, sets, or both"),
+        ({"data": {"idx": "x", "corruptions": ["fogg"]}}, "no corruption 'fogg'"),
+        ({"data": {"idx": "x", "severities": [6]}}, "less than or equal to 5"),
+        ({"data": {"sets": [{"name": "a"}]}}, "either an archive or a layout"),
+        ({"data": {"sets": [{"name": "a", "layout": "imagenet"}]}}, "needs a folder"),
+        ({"data": {"sets": [{"name": "a", "layout": "imagenet_c", "folder": "x"}]}}, "a corruption and a severity"),
+        ({"data": {"sets": [{"name": "clean", "archive": "x.zip"}]}}, "names must differ"),
+        ({"data": {"sets": [{"name": "a", "archive": "x.zip"}]}}, "attacks need an idx folder"),
+        ({"attacks": {"pairs": [["linf", "l3"]]}}, "no ingredient of the study: l3"),
+        ({"attacks": {"losses": ["cw"]}}, "losses"),
+        ({"attacks": {"steps": 2}}, "too few for larger radii"),
+        ({"pantries": [TINY["pantries"][0]] * 2}, "two pantries have one name"),
+        ({"few_shots": {}}, "few_shots"),
+    ],
+)
+def test_a_study_that_cannot_be_run_is_refused(make_study: MakeStudy, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_study(**changes)
+
+
+def test_another_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "list.yaml").write_text("- 1\n", "utf-8")
+    with pytest.raises(ValueError, match="is not a study"):
+        StudyConfig.load(tmp_path / "list.yaml")
+    (tmp_path / "broken.yaml").write_text("a: [", "utf-8")
+    with pytest.raises(ValueError, match="is not YAML"):
+        StudyConfig.load(tmp_path / "broken.yaml")

@@ -1,0 +1,80 @@
+"""A study's jobs as tasks of a Ray cluster."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import ray
+
+from service.settings import Settings
+from workers.ray_runtime.connection import connect
+from workers.study.executors import Executor
+from workers.study.inputs import Input
+from workers.study.jobs import Job
+from workers.study.store import Arrays
+
+AHEAD = 2
+"""Tasks submitted for each CPU of the cluster: one runs, one waits with its inputs at hand."""
+
+
+class RayTasks(Executor):
+    """Runs jobs on the cluster at ``address``, one CPU or one GPU each.
+
+    Inputs are read here and go through the object store: the nodes need neither the pantry nor the output folder.
+    ``device`` other than ``cpu`` takes one GPU for each task. Raises Unavailable when no cluster answers.
+    """
+
+    def __init__(self, address: str, *, device: str = "cpu", threads: int = 1) -> None:
+        self._address = address
+        self._device = device
+        self._threads = threads
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Arrays]]:
+        """See ``Executor``."""
+        if not jobs:
+            return
+        if not ray.is_initialized():
+            connect(Settings(ray_address=self._address))
+        shared = _Shared(len({source for job in jobs for source in job.inputs}))
+        task = ray.remote(_compute).options(**self._resources())
+        waiting = list(reversed(jobs))
+        running: dict[Any, Job] = {}
+        limit = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)) // self._threads)
+        while waiting or running:
+            while waiting and len(running) < limit:
+                job = waiting.pop()
+                running[task.remote(job, self._device, self._threads, *map(shared.put, job.inputs))] = job
+            [done], _ = ray.wait(list(running), num_returns=1)
+            yield running.pop(done), ray.get(done)
+
+    def _resources(self) -> dict[str, Any]:
+        resources: dict[str, Any] = {"num_cpus": self._threads, "max_retries": 3}
+        return resources if self._device == "cpu" else {**resources, "num_gpus": 1}
+
+
+class _Shared:
+    """References to the inputs used last; older ones leave the object store when no task needs them."""
+
+    HELD = 16
+
+    def __init__(self, inputs: int) -> None:
+        self._held = min(inputs, self.HELD)
+        self._references: OrderedDict[Input, Any] = OrderedDict()
+
+    def put(self, source: Input) -> Any:
+        """The reference of an input, which is read unless it is held."""
+        if source not in self._references:
+            while len(self._references) >= self._held:
+                self._references.popitem(last=False)
+            self._references[source] = ray.put(source.load())
+        self._references.move_to_end(source)
+        return self._references[source]
+
+
+def _compute(job: Job, device: str, threads: int, *inputs: Any) -> Arrays:
+    import torch
+
+    torch.set_num_threads(threads)
+    return job.compute(inputs, device)

@@ -1,0 +1,47 @@
+"""How a claim is decided."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from workers.study.averages import Estimate
+
+Verdict = Literal["holds", "does not hold", "undecided", "not measured"]
+NOT_MEASURED = Estimate(math.nan, math.nan, math.nan)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the paper and what was measured of it.
+
+    It ``holds`` when the whole 95 % interval lies on the claimed ``side`` of ``threshold``, it ``does not hold`` when
+    the whole interval lies on the other side, and is ``undecided`` in between. ``unit``: percentage points, or none.
+    """
+
+    number: str
+    statement: str
+    measure: str
+    pantry: str
+    estimate: Estimate
+    threshold: float
+    side: Literal["above", "below"] = "above"
+    unit: Literal["points", ""] = "points"
+    note: str = ""
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the rule says."""
+        estimate = self.estimate
+        if math.isnan(estimate.value):
+            return "not measured"
+        above, below = estimate.low > self.threshold, estimate.high < self.threshold
+        if above or below:
+            return "holds" if above == (self.side == "above") else "does not hold"
+        return "undecided"
+
+
+def in_points(estimate: Estimate) -> Estimate:
+    """A difference of accuracies as percentage points."""
+    return Estimate(100 * estimate.value, 100 * estimate.low, 100 * estimate.high)

@@ -1,0 +1,268 @@
+"""What a study is about, read from a small YAML file."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from search.lattice import Lattice
+from workers.attacks.losses import LossName
+from workers.attacks.schedule import radii
+from workers.attacks.threat import Threat
+from workers.data.corruptions import EXTRA_NAMES, NAMES, TableName
+
+CLEAN = "clean"
+LayoutName = Literal[
+    "class_folders",
+    "imagenet",
+    "imagenet_v2",
+    "imagenet_a",
+    "imagenet_r",
+    "imagenet_c",
+    "conflict_stimuli",
+    "cifar10_c",
+]
+Severity = Annotated[int, Field(ge=1, le=5)]
+
+
+def _resolved(value: Any, info: ValidationInfo) -> Any:
+    """Paths are relative to the study's file."""
+    if value is None or not info.context:
+        return value
+    return Path(info.context["folder"]) / Path(value).expanduser()
+
+
+StudyPath = Annotated[Path, BeforeValidator(_resolved)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LatticeSection(_Section):
+    """The soups that are scored; see ``search.lattice.Lattice``."""
+
+    lower: float = -0.4
+    upper: float = 1.4
+    step: float = 0.2
+
+    def of(self, size: int) -> Lattice:
+        """The lattice of ``size`` ingredients."""
+        return Lattice(size, self.lower, self.upper, self.step)
+
+
+class PantrySection(_Section):
+    """One pantry: a folder of ingredients, and models trained apart to compare soups with.
+
+    ``architecture`` groups pantries that differ in the training seed alone. ``max``, ``sat`` and ``nominal`` are timm
+    folders of the ingredients' architecture: models trained on several threats at once, and a nominal model that
+    shares no start with the ingredients. ``severities`` restricts the study's for this pantry.
+    """
+
+    name: Name
+    folder: StudyPath
+    architecture: str
+    max: StudyPath | None = None
+    sat: StudyPath | None = None
+    nominal: StudyPath | None = None
+    severities: tuple[Severity, ...] | None = None
+
+    @property
+    def comparison(self) -> dict[str, Path]:
+        """The models to compare with, by name."""
+        given = {"max": self.max, "sat": self.sat, "nominal": self.nominal}
+        return {name: folder for name, folder in given.items() if folder is not None}
+
+
+class SetSection(_Section):
+    """A data set beside the corrupted ones: an adaptation set's ``archive``, or the ``folder`` of a known ``layout``.
+
+    ``corruption`` and ``severity`` are for ``imagenet_c`` and ``cifar10_c``; where given, the set counts as that
+    corruption in the figures.
+    """
+
+    name: Name
+    archive: StudyPath | None = None
+    layout: LayoutName | None = None
+    folder: StudyPath | None = None
+    corruption: str | None = None
+    severity: Severity | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.archive is None) == (self.layout is None):
+            raise ValueError(f"set {self.name!r} needs either an archive or a layout with its folder")
+        if self.layout is not None and self.folder is None:
+            raise ValueError(f"set {self.name!r} of layout {self.layout} needs a folder")
+        if self.layout in {"imagenet_c", "cifar10_c"} and (self.corruption is None or self.severity is None):
+            raise ValueError(f"set {self.name!r} of layout {self.layout} needs a corruption and a severity")
+        return self
+
+
+class DataSection(_Section):
+    """The images: a folder of IDX files that is corrupted here, and any sets that exist already.
+
+    ``corruptions``: ``published`` are the 15 of ImageNet-C, ``all`` adds this project's own shifts.
+    """
+
+    idx: StudyPath | None = None
+    corruptions: Literal["published", "all"] | tuple[str, ...] = "published"
+    severities: tuple[Severity, ...] = (1, 2, 3, 4, 5)
+    table: TableName = "cifar"
+    sets: tuple[SetSection, ...] = ()
+    selection: Annotated[int, Field(ge=2)] = 500
+    held_out: Annotated[int, Field(ge=2)] = 500
+
+    @field_validator("corruptions")
+    @classmethod
+    def _known(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        known = {*NAMES, *EXTRA_NAMES}
+        if unknown := [name for name in value if name not in known] if isinstance(value, tuple) else []:
+            raise ValueError(f"no corruption {unknown[0]!r}; choose among {', '.join(sorted(known))}")
+        return value
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if self.idx is None and not self.sets:
+            raise ValueError("a study needs data: an idx folder, sets, or both")
+        names = [each.name for each in self.sets]
+        if len(set(names)) != len(names) or CLEAN in names:
+            raise ValueError(f"the sets' names must differ from each other and from {CLEAN!r}")
+        return self
+
+    @property
+    def corruption_names(self) -> tuple[str, ...]:
+        """The corruptions that are made of the idx images."""
+        if isinstance(self.corruptions, tuple):
+            return self.corruptions
+        return NAMES if self.corruptions == "published" else (*NAMES, *EXTRA_NAMES)
+
+
+class AttackSection(_Section):
+    """How robust accuracy is measured: APGD in the ingredients' threats, on the first images of the clean set.
+
+    ``pairs`` and ``triples`` are the ingredients whose curves and simplices are drawn; by default all of them.
+    """
+
+    images: Annotated[int, Field(ge=2)] = 500
+    steps: Annotated[int, Field(ge=1)] = 40
+    losses: Annotated[tuple[LossName, ...], Field(min_length=1)] = ("ce",)
+    larger_radii: bool = True
+    pairs: tuple[tuple[str, str], ...] | None = None
+    triples: tuple[tuple[str, str, str], ...] | None = None
+
+    @model_validator(mode="after")
+    def _enough_steps(self) -> Self:
+        radii(Threat("L1", 1.0), self.steps, larger_first=self.larger_radii)
+        return self
+
+
+class FewShotSection(_Section):
+    """The numbers of labelled images to select by, and how often each is drawn anew."""
+
+    counts: tuple[Annotated[int, Field(ge=1)], ...] = (10, 30, 100, 300, 500)
+    draws: Annotated[int, Field(ge=2)] = 50
+
+
+class StudyConfig(_Section):
+    """A whole study. ``ingredients`` names each pantry's folders in order, with the threat of each, or ``clean``."""
+
+    name: Name
+    ingredients: Annotated[dict[str, str], Field(min_length=2, max_length=16)]
+    pantries: Annotated[tuple[PantrySection, ...], Field(min_length=1)]
+    lattice: LatticeSection = LatticeSection()
+    data: DataSection
+    attacks: AttackSection | None = AttackSection()
+    few_shot: FewShotSection = FewShotSection()
+    strong_severity: Severity = 4
+    precision: Literal["float32", "bfloat16"] = "float32"
+    logits: Literal["all", "ingredients"] = "all"
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = [pantry.name for pantry in self.pantries]
+        if len(set(names)) != len(names):
+            raise ValueError("two pantries have one name")
+        for specialty in self.ingredients.values():
+            if specialty != CLEAN:
+                Threat.parse(specialty)
+        self.lattice.of(len(self.ingredients))
+        unknown = {name for group in (*self.pairs, *self.triples) for name in group} - set(self.ingredients)
+        if unknown:
+            raise ValueError(f"attacks name no ingredient of the study: {', '.join(sorted(unknown))}")
+        if self.attacks is not None and (self.data.idx is None or not self.threats):
+            raise ValueError("attacks need an idx folder and an ingredient with a threat: write attacks: null without")
+        return self
+
+    def only(self, names: Collection[str]) -> Self:
+        """The study of some of its pantries. Raises ValueError for a name that is none of them."""
+        known = {pantry.name: pantry for pantry in self.pantries}
+        if unknown := [name for name in names if name not in known]:
+            raise ValueError(f"the study has no pantry {unknown[0]!r}: it has {', '.join(known)}")
+        kept = tuple(pantry for pantry in self.pantries if pantry.name in names)
+        return self.model_copy(update={"pantries": kept})
+
+    def available(self) -> tuple[Self, list[str]]:
+        """The study without pantries and comparison models whose folders are not there, and what was left out.
+
+        Raises ValueError when no pantry is there.
+        """
+        missing: list[str] = []
+        kept = []
+        for pantry in self.pantries:
+            if not pantry.folder.is_dir():
+                missing.append(f"pantry {pantry.name}")
+                continue
+            absent = [name for name, folder in pantry.comparison.items() if not folder.is_dir()]
+            missing.extend(f"{name} of {pantry.name}" for name in absent)
+            kept.append(pantry.model_copy(update=dict.fromkeys(absent)))
+        if not kept:
+            raise ValueError("the folder of no pantry is there: build one, or correct the paths")
+        return self.model_copy(update={"pantries": tuple(kept)}), missing
+
+    @property
+    def threats(self) -> dict[str, Threat]:
+        """The threat that each robust ingredient was trained in."""
+        return {name: Threat.parse(text) for name, text in self.ingredients.items() if text != CLEAN}
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """The pairs of ingredients whose soups are attacked."""
+        if self.attacks is None or self.attacks.pairs is not None:
+            return (self.attacks.pairs or ()) if self.attacks else ()
+        names = tuple(self.ingredients)
+        return tuple((a, b) for i, a in enumerate(names) for b in names[i + 1 :])
+
+    @property
+    def triples(self) -> tuple[tuple[str, str, str], ...]:
+        """The triples of ingredients whose soups are attacked."""
+        if self.attacks is None or self.attacks.triples is not None:
+            return (self.attacks.triples or ()) if self.attacks else ()
+        names = tuple(self.ingredients)
+        count = len(names)
+        return tuple(
+            (names[i], names[j], names[k])
+            for i in range(count)
+            for j in range(i + 1, count)
+            for k in range(j + 1, count)
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a study; relative paths in it start from its folder.
+
+        Raises ValueError (pydantic's ValidationError is one), naming each field that is wrong.
+        """
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path} is not YAML: {error}") from error
+        if not isinstance(content, dict):
+            raise ValueError(f"{path} is not a study: write a mapping with name, ingredients, pantries and data")
+        return cls.model_validate(content, context={"folder": path.resolve().parent})

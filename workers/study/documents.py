@@ -1,0 +1,78 @@
+"""A study's numbers as JSON and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from workers.study.analysis import PantryAnalysis
+from workers.study.claims.rule import Claim
+from workers.study.config import StudyConfig
+
+DIGITS = 5
+TABLES = ("curves", "simplices", "models", "shifts", "comparison", "few_shot", "compositions")
+
+
+def tables(analyses: Sequence[PantryAnalysis], claims: Sequence[Claim]) -> dict[str, list[dict[str, Any]]]:
+    """Rows of every table by name, over all pantries."""
+    named = {name: [record(row) for each in analyses for row in getattr(each, name)] for name in TABLES}
+    return {"claims": [claim_record(claim) for claim in claims], **named}
+
+
+def numbers_json(config: StudyConfig, rows: dict[str, list[dict[str, Any]]]) -> str:
+    """All tables and what they were measured with."""
+    about = config.model_dump(mode="json", exclude={"pantries", "data"})
+    about["data"] = config.data.model_dump(mode="json", exclude={"idx", "sets"})
+    return json.dumps({"study": about, **rows}, indent=None, separators=(",", ":"), allow_nan=False) + "\n"
+
+
+def to_csv(rows: Sequence[dict[str, Any]]) -> str:
+    """A table with its header; lists become numbers with spaces between."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
+    return buffer.getvalue()
+
+
+def record(row: Any) -> dict[str, Any]:
+    """A dataclass as JSON values, numbers rounded; arrays, which are only worked with, are left out."""
+    values = {field.name: getattr(row, field.name) for field in fields(row)}
+    return {name: _plain(value) for name, value in values.items() if not isinstance(value, np.ndarray)}
+
+
+def claim_record(claim: Claim) -> dict[str, Any]:
+    """A claim with its verdict."""
+    estimate = claim.estimate
+    return {
+        "number": claim.number,
+        "claim": claim.statement,
+        "measure": claim.measure,
+        "pantry": claim.pantry,
+        "value": _plain(estimate.value),
+        "low": _plain(estimate.low),
+        "high": _plain(estimate.high),
+        "unit": claim.unit,
+        "rule": f"{claim.side} {claim.threshold:g}",
+        "verdict": claim.verdict,
+        "note": claim.note,
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, DIGITS) if math.isfinite(value) else None
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    return value
+
+
+def _cell(value: Any) -> Any:
+    return " ".join(_cell(each) for each in value) if isinstance(value, list) else "" if value is None else str(value)

@@ -1,0 +1,1 @@
+"""One module a figure: its numbers with their intervals, and its drawing."""

@@ -1,0 +1,99 @@
+"""A study from its file to its report; what was computed before is not computed again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from workers.study.config import PantrySection, StudyConfig
+from workers.study.executors import Executor
+from workers.study.inputs import set_arrays
+from workers.study.jobs import Job
+from workers.study.plan import PantryPlan, plan_pantry
+from workers.study.shifts import Preparation, ReadArchive, Shift, corrupted_shifts, idx_digest, stored_shift
+from workers.study.store import Store
+
+CACHE = "cache"
+
+Progress = Callable[[str, int, int], None]
+"""Told the stage, the passes done and those of all."""
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """Computes what a study needs below ``out``/cache and keeps it there under names that follow all it depends on.
+
+    A run may be killed at any time: the next one of the same study computes only jobs that have no file.
+    """
+
+    config: StudyConfig
+    out: Path
+    executor: Executor
+    read_archive: ReadArchive
+    on_progress: Progress
+
+    @property
+    def store(self) -> Store:
+        """Where results lie."""
+        return Store(self.out / CACHE)
+
+    def compute(self) -> list[PantryPlan]:
+        """Compute what is missing; returns the plans, whose results are then all in the store.
+
+        Raises FileNotFoundError and ValueError when pantries or data are not there or do not fit together.
+        """
+        sets = self.prepare()
+        plans = [self.plan(section, sets[section.name]) for section in self.config.pantries]
+        self._run("scoring soups", [job for plan in plans for job in plan.jobs])
+        return plans
+
+    def prepare(self) -> dict[str, dict[Shift, str]]:
+        """Make the encoded sets that are missing; returns the names of all, by pantry and shift."""
+        data = self.config.data
+        digest = idx_digest(data.idx) if data.idx else ""
+        first = next(iter(self.config.ingredients))
+        named: dict[str, dict[Shift, str]] = {}
+        jobs: list[Job] = []
+        for section in self.config.pantries:
+            preparation = Preparation(self.config, section.folder / first, self.read_archive)
+            made = {shift: preparation.corrupted(shift, digest) for shift in self._corrupted(section)}
+            jobs.extend(made.values())
+            named[section.name] = {shift: job.name for shift, job in made.items()} | self._stored(preparation)
+        self._run("preparing images", jobs)
+        return named
+
+    def _corrupted(self, section: PantrySection) -> list[Shift]:
+        kept = section.severities
+        shifts = corrupted_shifts(self.config.data)
+        return [shift for shift in shifts if shift.severity is None or kept is None or shift.severity in kept]
+
+    def _stored(self, preparation: Preparation) -> dict[Shift, str]:
+        named = {}
+        for section in self.config.data.sets:
+            name = preparation.stored_name(section)
+            if not self.store.has(name):
+                self.store.write(name, set_arrays(preparation.stored(section)))
+            named[stored_shift(section)] = name
+        return named
+
+    def plan(self, section: PantrySection, sets: dict[Shift, str]) -> PantryPlan:
+        """What is computed for one pantry on ``sets``, which ``prepare`` has made."""
+        counts = {shift: self._count(name) for shift, name in sets.items()}
+        return plan_pantry(self.config, section, sets, counts, self.store)
+
+    def _count(self, name: str) -> int:
+        labels = json.loads(str(self.store.read(name, "labels")["labels"]))
+        return len(labels["accepted"])
+
+    def _run(self, stage: str, jobs: Sequence[Job]) -> None:
+        unique = {job.name: job for job in jobs}
+        total = sum(job.passes for job in unique.values())
+        missing = [job for job in unique.values() if not self.store.has(job.name)]
+        done = total - sum(job.passes for job in missing)
+        self.on_progress(stage, done, total)
+        for job, arrays in self.executor.run(missing):
+            self.store.write(job.name, arrays)
+            done += job.passes
+            self.on_progress(stage, done, total)

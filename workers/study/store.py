@@ -1,0 +1,62 @@
+"""Results on disk: files that appear whole, under names that say what they depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Arrays = dict[str, NDArray[Any]]
+
+FORMAT = 1
+"""Counted up when the contents of files change their meaning: older ones are then made anew."""
+
+
+def digest_of(*parts: object) -> str:
+    """A short digest of JSON values and of this format."""
+    text = json.dumps([FORMAT, *parts], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def file_digest(path: Path) -> str:
+    """The sha256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class Store:
+    """Arrays below ``root``, one file for each name, written by rename: a kill at any time leaves whole files alone."""
+
+    root: Path
+
+    def path(self, name: str) -> Path:
+        """The file of ``name``, which may contain slashes."""
+        return self.root / f"{name}.npz"
+
+    def has(self, name: str) -> bool:
+        """Whether ``name`` was written."""
+        return self.path(name).is_file()
+
+    def write(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Keep ``arrays`` under ``name``."""
+        path = self.path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        with partial.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+
+    def read(self, name: str, *members: str) -> Arrays:
+        """The arrays ``members`` of ``name``, or all of them. Raises FileNotFoundError."""
+        with np.load(self.path(name), allow_pickle=False) as content:
+            return {member: content[member] for member in members or content.files}
