@@ -43,6 +43,12 @@ class Settings(BaseSettings):
     max_images: int = Field(default=50_000, ge=1, description="Images in one adaptation set.")
     max_image_pixels: int = Field(default=40_000_000, ge=1, description="Pixels in one image.")
     max_points: int = Field(default=100_000, ge=1, description="Points in one search.")
+    max_passes: int = Field(
+        default=10**9, ge=1, description="Forward passes of one image that one search may take, attacks included."
+    )
+    max_kept_soups: int = Field(
+        default=64, ge=0, description="Soups of one job that are merged when asked for, and kept beside its model."
+    )
     max_queued_jobs: int = Field(default=1000, ge=1, description="Jobs that may wait at one time.")
     min_free_bytes: int = Field(default=64 * MEBIBYTE, ge=0, description="Disk space that uploads must leave free.")
 

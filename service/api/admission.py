@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def admit(use: Services, request: AdaptRequest, upload: Path | None, idempotency
     A repeated request for stored sets gives its job even when a set or the pantry has been removed since.
 
     Raises:
-        InvalidRequest: the request contradicts itself, or its lattice has no points or too many.
+        InvalidRequest: the request contradicts itself, its lattice has no points or too many, or it costs too much.
         PantryNotFound, SetNotFound: it names what is not there.
         InvalidSet, TooLarge: the archive is refused, or its classes are none of the pantry's.
         IdempotencyConflict, QuotaExceeded: by the job store.
@@ -35,6 +35,7 @@ def admit(use: Services, request: AdaptRequest, upload: Path | None, idempotency
     pantry = use.pantries.get(request.pantry)
     check_search(request, pantry, use.settings.max_points)
     with _sets(use, request, pantry, upload) as sets:
+        check_cost(use, request, pantry, sets)
         echo = RequestEcho(
             request=request,
             pantry_digest=pantry.digest,
@@ -92,20 +93,44 @@ def check_search(request: AdaptRequest, pantry: Pantry, limit: int) -> None:
     Raises:
         InvalidRequest: it has none (``empty_lattice``), or more than ``limit`` (``too_many_points``).
     """
-    grid = request.search
-    if not isinstance(grid, Grid):
-        return
-    size = len(pantry.ingredients)
-    try:
-        count = Lattice(size, grid.lower, grid.upper, grid.step, grid.convex).count()
-    except LatticeError as error:
-        raise InvalidRequest(f"The search has no points: {error}.", param="search", code="empty_lattice") from error
+    count = _count_points(request, pantry)
     if count > limit:
         raise InvalidRequest(
             f"The search has {_large(count)} points; the limit is {limit}. Take a greater step, narrower bounds or "
             "convex weights.",
             param="search",
             code="too_many_points",
+        )
+
+
+def _count_points(request: AdaptRequest, pantry: Pantry) -> int:
+    grid = request.search
+    if not isinstance(grid, Grid):
+        return 1
+    try:
+        return Lattice(len(pantry.ingredients), grid.lower, grid.upper, grid.step, grid.convex).count()
+    except LatticeError as error:
+        raise InvalidRequest(f"The search has no points: {error}.", param="search", code="empty_lattice") from error
+
+
+def check_cost(use: Services, request: AdaptRequest, pantry: Pantry, sets: Sequence[str]) -> None:
+    """Count the forward passes of one image that the search may take, attacks included.
+
+    Raises InvalidRequest (``too_many_passes``) when they are more than ``settings.max_passes``.
+    """
+    passes = 0
+    for set_id in sets:
+        stored = _open(use, set_id)
+        classes = len(resolve(stored, pantry.label_names, pantry.num_classes).columns)
+        selection = len(stored) - round(request.held_out_fraction * len(stored))
+        passes += selection * (1 + sum(threat.passes(classes) for threat in request.threat_models))
+    passes *= _count_points(request, pantry)
+    if passes > use.settings.max_passes:
+        raise InvalidRequest(
+            f"The search may take {_large(passes)} forward passes; the limit is {use.settings.max_passes}. Send fewer "
+            "images, or take fewer points, threats, steps or restarts.",
+            param="search",
+            code="too_many_passes",
         )
 
 

@@ -80,6 +80,10 @@ class JobJournal(Records):
         document = self.redis.hget(self.keys.job_models(job_id), str(point))
         return None if document is None else MergedModel.model_validate_json(document)
 
+    def count_kept_models(self, job_id: str) -> int:
+        """How many models the job has beside its result's."""
+        return int(self.redis.hlen(self.keys.job_models(job_id)))
+
     def keep_model(self, job_id: str, point: int, model: MergedModel) -> None:
         """Name the model of a point, which is in the artifact store, in the job: it stays as long as the job.
 

@@ -23,15 +23,15 @@ _GONE = ("pantry_not_found", "pantry_changed")
 def request_merge(redis: Redis, settings: Settings, job_id: str, point: int) -> None:
     """Have a worker merge the soup of a point; once this returns the job names its model.
 
-    Raises Expired when the pantry is gone, NotFound and StorageFull as the worker does, or Unavailable: ``no_worker``
-    after ``settings.verify_timeout`` seconds without an answer, ``merge_failed``.
+    Raises Expired when the pantry is gone, NotFound and StorageFull as the worker does, or Unavailable:
+    ``merge_timeout`` after ``settings.verify_timeout`` seconds without an answer, ``merge_failed``.
     """
     answer = _exchange(redis, settings).ask({"job": job_id, "point": point}, settings.verify_timeout)
     if answer is None:
         raise Unavailable(
-            f"no worker has merged the soup within {settings.verify_timeout:g} s: start `soupsearch worker`, then "
-            "ask again",
-            code="no_worker",
+            f"no worker has merged the soup within {settings.verify_timeout:g} s: all are busy, or gone; ask again, or "
+            "start another `soupsearch worker`",
+            code="merge_timeout",
         )
     if answer["code"] is None:
         return
@@ -53,9 +53,9 @@ def _answer(merge: Merge, question: dict[str, Any]) -> dict[str, Any]:
         merge(question["job"], question["point"])
     except SoupsearchError as error:
         return document_of(error)
-    except Exception as error:  # noqa: BLE001 - whoever waits must hear of any failure
+    except Exception:  # noqa: BLE001 - whoever waits must hear of any failure
         _log.exception("a soup of job %s could not be merged", question["job"])
-        detail = f"the worker could not merge the soup ({error}): ask again"
+        detail = "the worker could not merge the soup, and its log says why: ask again"
         return document_of(Unavailable(detail, code="merge_failed"))
     return {"code": None}
 

@@ -84,9 +84,9 @@ def _answer(check: Check, folder: Path) -> dict[str, Any]:
         run_check(check, folder)
     except SoupsearchError as error:
         return _refusal(error.code, error.detail, refused=isinstance(error, InvalidPantry), param=error.param)
-    except Exception as error:  # noqa: BLE001 -- whoever waits must hear of any failure
+    except Exception:  # noqa: BLE001 -- whoever waits must hear of any failure
         _log.exception("the check of a pantry failed")
-        return _refusal("check_failed", f"the worker could not check the pantry ({error}): send it again")
+        return _refusal("check_failed", "the worker could not check the pantry, and its log says why: send it again")
     return {"code": None}
 
 

@@ -53,7 +53,10 @@ class Recorder:
     def evaluations(self) -> list[Evaluation]:
         """All points as strategies learn them, in the search's order."""
         points = [self.points[index] for index in sorted(self.points)]
-        return [Evaluation(tuple(point.weights), point.score, point.nll) for point in points]
+        return [
+            Evaluation(tuple(point.weights), point.score, point.nll, point.violation, point.objectives)
+            for point in points
+        ]
 
     def ranked(self) -> list[Point]:
         """All points with a score, best first."""

@@ -1,6 +1,7 @@
 """A folder for an attempt's temporary files."""
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 import psutil
 
 _PREFIX = "soupsearch-job-"
+_NAME = re.compile(_PREFIX + r"([0-9]{1,7})-")
 
 
 @contextmanager
@@ -22,6 +24,6 @@ def scratch_folder() -> Iterator[Path]:
 
 def _sweep(parent: Path) -> None:
     for folder in parent.glob(f"{_PREFIX}*"):
-        owner = folder.name.removeprefix(_PREFIX).split("-")[0]
-        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+        owner = _NAME.match(folder.name)
+        if owner is not None and not psutil.pid_exists(int(owner[1])):
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,14 +1,17 @@
-"""``python -m workers.supervisor.check FOLDER``: checks an ingredient in a process of its own.
+"""``python -m workers.supervisor.check FOLDER PARENT``: checks an ingredient in a process of its own.
 
 Prints ``{"code": ..., "message": ...}`` when it refuses, and exits with 1. Torch goes with the process.
 """
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 from service.errors import InvalidPantry
+from service.parent_death import die_with_parent
 
 TIMEOUT = 300.0
 
@@ -18,7 +21,7 @@ def check_in_process(folder: Path) -> None:
 
     Raises InvalidPantry with the refusal, RuntimeError when the check itself fails.
     """
-    command = [sys.executable, "-m", "workers.supervisor.check", str(folder)]
+    command = [sys.executable, "-m", "workers.supervisor.check", str(folder), str(os.getpid())]
     run = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     if run.returncode == 0:
         return
@@ -30,7 +33,8 @@ def check_in_process(folder: Path) -> None:
 
 
 def main() -> int:
-    """Check the folder named on the command line."""
+    """Check the folder named on the command line; end with the process whose id follows."""
+    die_with_parent(int(sys.argv[2]), signal.SIGKILL)
     from workers.soups.errors import IngredientError
     from workers.soups.verify import verify_folder
 

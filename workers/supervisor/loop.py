@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import threading
+from contextlib import suppress
 from types import FrameType
 
 import redis
@@ -48,6 +49,7 @@ class Supervisor:
         self._stopping = threading.Event()
         self._outages = 0
         self._standby: Child | None = None
+        self._unreturned: Claim | None = None
         self._redis = connect(settings)
         self._store = JobStore(self._redis, settings)
 
@@ -77,6 +79,7 @@ class Supervisor:
             self._redis.close()
 
     def _run_next(self) -> None:
+        self._return_claim()
         self._prepare()
         claim = self._store.claim(self.id, CLAIM_BLOCK_MS)
         if claim is None:
@@ -147,11 +150,19 @@ class Supervisor:
         elif not job.is_terminal:
             self._store.release(claim.job_id, claim.attempt)
 
+    def _return_claim(self) -> None:
+        """Give back the job of an attempt that ended while Redis was away."""
+        if self._unreturned is None:
+            return
+        with suppress(FencedOut, JobNotFound, Expired):
+            self._store.release(self._unreturned.job_id, self._unreturned.attempt)
+        self._unreturned = None
+
     def _wait_out(self, claim: Claim) -> None:
+        self._unreturned = claim
         if has_nothing_to_keep(self._store.get(claim.job_id)):
             self._store.finish(claim.job_id, claim.attempt, JobStatus.CANCELLED)
-            return
-        self._store.release(claim.job_id, claim.attempt)
+        self._return_claim()
         self._outages += 1
         pause = min(2.0**self._outages, _LONGEST_PAUSE)
         _log.warning("job %s waits: Ray or Redis did not answer; trying again in %.0f s", claim.job_id, pause)

@@ -6,6 +6,7 @@ Prints ``{"code": ..., "detail": ..., "status": ...}`` when it cannot, and exits
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -15,6 +16,7 @@ from service.errors import SoupsearchError
 from service.jobs.documents import job_urls
 from service.jobs.merging import document_of, error_of
 from service.jobs.store import JobStore
+from service.parent_death import die_with_parent
 from service.settings import Settings, get_settings
 
 TIMEOUT = 600.0
@@ -30,6 +32,7 @@ def merge_in_process(settings: Settings, job_id: str, point: int) -> None:
     if model is not None and ArtifactStore(settings.data_dir, settings).model(model.sha256).is_file():
         return
     command = [sys.executable, "-m", "workers.supervisor.merging", "--job", job_id, "--point", str(point)]
+    command += ["--parent", str(os.getpid())]
     environment = os.environ | settings.environment()
     run = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=TIMEOUT, check=False)
     if run.returncode == 0:
@@ -54,7 +57,9 @@ def merge_point(settings: Settings, job_id: str, index: int) -> None:
     with connect(settings) as client, store.staging() as folder:
         jobs = JobStore(client, settings)
         echo, point = jobs.get(job_id).request, jobs.point(job_id, index)
-        merged = write_soup(Ingredients(echo, settings), point, folder)
+        ingredients = Ingredients(echo, settings)
+        store.reserve(max(each.bytes for each in ingredients.pantry.ingredients))
+        merged = write_soup(ingredients, point, folder)
         url = f"{job_urls(job_id, settings).model}?point={index}"
         jobs.keep_model(job_id, index, merged.commit(store, url))
 
@@ -64,7 +69,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Merge one soup of a job.")
     parser.add_argument("--job", required=True)
     parser.add_argument("--point", type=int, required=True)
+    parser.add_argument("--parent", type=int, help="process id to end with")
     options = parser.parse_args()
+    if options.parent is not None:
+        die_with_parent(options.parent, signal.SIGKILL)
     try:
         merge_point(get_settings(), options.job, options.point)
     except SoupsearchError as error:

@@ -12,7 +12,15 @@ from service.api.problems import ADVICE
 from service.api.routes.jobs import NO_JOB
 from service.api.services import Services, Use
 from service.api.timm_archive import chunks, timm_archive
-from service.errors import Expired, InvalidRequest, ModelNotReady, NotFound, RangeNotSatisfiable, Unavailable
+from service.errors import (
+    Expired,
+    InvalidRequest,
+    ModelNotReady,
+    NotFound,
+    QuotaExceeded,
+    RangeNotSatisfiable,
+    Unavailable,
+)
 from service.schemas.job import Job
 from service.schemas.result import MergedModel
 
@@ -47,6 +55,7 @@ RESPONSES = (
         RangeNotSatisfiable(ADVICE[416]),
         NotFound("job 01k9zq3v7m4t has no point 480", param="point", code="point_not_found"),
         InvalidRequest("The logits of soup 7 are not finite. Choose another.", param="point"),
+        QuotaExceeded("64 more soups of job '01k9zq3v7m4t' are kept, the most there may be."),
         Unavailable("no worker has merged the soup within 120 s: start `soupsearch worker`", code="no_worker"),
     )
 )
@@ -78,7 +87,8 @@ def find_soup(use: Services, job: Job, index: int) -> tuple[MergedModel, Path]:
         ModelNotReady, Expired: as ``find_model``, or the pantry is gone.
         NotFound: there is no such point (``point_not_found``).
         InvalidRequest: the soup's logits are not finite.
-        Unavailable: no worker merges it (``no_worker``, ``merge_failed``).
+        QuotaExceeded: the job keeps as many merged soups as it may.
+        Unavailable: no worker merges it now (``no_worker``, ``busy``, ``merge_timeout``, ``merge_failed``).
     """
     model, path = find_model(use, job)
     point = use.jobs.point(job.id, index)
@@ -90,11 +100,21 @@ def find_soup(use: Services, job: Job, index: int) -> tuple[MergedModel, Path]:
     if found is None:
         if not use.supervisors.live():
             raise Unavailable("No worker runs that could merge the soup. Start `soupsearch worker`.", code="no_worker")
+        _check_room(use, job)
         use.merge(job.id, index)
         found = _merged(use, job, index)
     if found is None:
         raise Unavailable("The soup was merged and removed again. Ask again.", code="merge_failed")
     return found
+
+
+def _check_room(use: Services, job: Job) -> None:
+    limit = use.settings.max_kept_soups
+    if use.jobs.count_kept_models(job.id) >= limit:
+        raise QuotaExceeded(
+            f"{limit} more soups of job {job.id!r} are kept, the most there may be. Download one of those, or run the "
+            "job again."
+        )
 
 
 def _merged(use: Services, job: Job, index: int) -> tuple[MergedModel, Path] | None:

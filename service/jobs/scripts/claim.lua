@@ -24,9 +24,18 @@ if earlier[1] == token then
   return { "ok", earlier[2], tonumber(earlier[3]) }
 end
 
-for _, id in ipairs(redis.call("ZRANGEBYSCORE", key("leases"), "-inf", now)) do
-  local reason = "supervisor " .. get(id, "supervisor") .. " fell silent"
-  fail_attempt(id, reason, max_attempts, ttl)
+-- A supervisor that could not renew while the server was away has a whole lease from its start to do so.
+local function started()
+  local seconds = string.match(redis.call("INFO", "server"), "uptime_in_seconds:(%d+)")
+  return now - 1000 * tonumber(seconds)
+end
+
+local silent = redis.call("ZRANGEBYSCORE", key("leases"), "-inf", now)
+if #silent > 0 and now >= started() + lease then
+  for _, id in ipairs(silent) do
+    local reason = "supervisor " .. get(id, "supervisor") .. " fell silent"
+    fail_attempt(id, reason, max_attempts, ttl)
+  end
 end
 
 local id = redis.call("LINDEX", key("returned"), 0)

@@ -27,6 +27,7 @@ def settings(settings: Settings) -> Settings:
         "max_upload_bytes": 200_000,
         "max_pantry_bytes": 400_000,
         "max_points": 1000,
+        "max_passes": 10**7,
         "verify_timeout": 0.2,
     }
     return settings.model_copy(update=limits)

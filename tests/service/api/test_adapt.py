@@ -131,6 +131,10 @@ def search(**fields: object) -> str:
     return json.dumps({"pantry": "fashion", "search": {"strategy": "grid"} | fields})
 
 
+THREAT = {"norm": "Linf", "eps": 0.1, "steps": 1000, "restarts": 10}
+COSTLY = json.dumps({"pantry": "fashion", "objective": {"metric": "robust_accuracy", "threats": [THREAT]}})
+
+
 @pytest.mark.usefixtures("nothing_is_kept")
 @pytest.mark.parametrize(
     ("request_json", "status", "code", "param"),
@@ -152,6 +156,7 @@ def search(**fields: object) -> str:
         (search(step=0.3), 422, "empty_lattice", "search"),
         (search(step=1e-9), 422, "too_many_points", "search"),
         (search(step=0.1), 422, "too_many_points", "search"),
+        (COSTLY, 422, "too_many_passes", "search"),
         ('{"pantry": "fashion", "held_out_fraction": 0.01}', 422, "invalid_request", "held_out_fraction"),
         ('{"pantry": "fashion", "label_map": {"Bag": 0}}', 422, "unknown_class", None),
         ('{"pantry": "fashion", "label_map": {"Bag": 0, "Coat": 99}}', 422, "unknown_class", None),

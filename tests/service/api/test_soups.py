@@ -22,7 +22,7 @@ Worker = Callable[[Merge], None]
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    return settings.model_copy(update={"verify_timeout": 20.0})
+    return settings.model_copy(update={"verify_timeout": 20.0, "max_kept_soups": 2})
 
 
 @pytest.fixture
@@ -113,7 +113,18 @@ def test_failures_of_the_worker_are_told(api: httpx2.Client, ended: str, driver:
     worker(merge)
     url, params = f"/jobs/{ended}/model", {"point": other_than_the_best(driver)}
     problem(api.get(url, params=params), 410, "expired")
-    problem(api.get(url, params=params), 503, "merge_failed")
+    answer = api.get(url, params=params)
+    problem(answer, 503, "merge_failed")
+    assert "out of memory" not in answer.text
+
+
+def test_a_job_keeps_so_many_soups_and_no_more(api: httpx2.Client, ended: str, driver: Driver, worker: Worker) -> None:
+    worker(lambda job_id, point: driver.store.keep_model(job_id, point, driver.store_model(seed=point + 1)))
+    first, second, third = (each.index for each in driver.ranked()[1:4])
+    url = f"/jobs/{ended}/model"
+    assert [api.get(url, params={"point": point}).status_code for point in (first, second)] == [200, 200]
+    problem(api.get(url, params={"point": third}), 429, "quota_exceeded")
+    assert api.get(url, params={"point": first}).status_code == 200
 
 
 def test_what_is_no_soup_of_the_job_is_refused(api: httpx2.Client, job_id: str, driver: Driver) -> None:

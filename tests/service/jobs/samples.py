@@ -4,6 +4,7 @@ from service.jobs.store import JobStore, NewJob, new_job_id
 from service.schemas.job import Best, JobError, Point, RequestEcho
 from service.schemas.request import AdaptRequest
 from service.schemas.result import Cost, MergedModel, Result
+from tests.waiting import wait_until
 
 PANTRY = "fashion"
 SET = "5" * 64
@@ -50,3 +51,9 @@ def result(*, model: str = MODEL, partial: bool = False) -> Result:
 
 def error(code: str = "invalid_pantry") -> JobError:
     return JobError(code=code, message="the pantry is gone: add it again")
+
+
+def lose_lease(store: JobStore, job_id: str) -> None:
+    """Let the lease run out, on a server that has run for longer than a lease."""
+    wait_until(lambda: store.redis.info("server")["uptime_in_seconds"] > store.settings.lease + 1, 60)
+    store.redis.zadd(store.keys.leases, {job_id: 1})

@@ -14,7 +14,7 @@ from service.jobs.queue import Claim
 from service.jobs.store import JobStore
 from service.schemas.job import Job, JobStatus
 from service.settings import Settings
-from tests.service.jobs.samples import SCOPE, best, error, point, result, submit
+from tests.service.jobs.samples import SCOPE, best, error, lose_lease, point, result, submit
 
 INDEXES = st.lists(st.integers(0, 9), min_size=1, max_size=4)
 ENDINGS = {JobStatus.SUCCEEDED: result(), JobStatus.FAILED: error(), JobStatus.CANCELLED: result(partial=True)}
@@ -26,7 +26,7 @@ class JobLife(RuleBasedStateMachine):
     def __init__(self, client: redis.Redis, settings: Settings) -> None:
         super().__init__()
         prefix = f"test-{uuid4().hex[:12]}"
-        self.store = JobStore(client, settings.model_copy(update={"redis_prefix": prefix, "lease": 3600.0}))
+        self.store = JobStore(client, settings.model_copy(update={"redis_prefix": prefix, "lease": 20.0}))
         self.accepted: set[str] = set()
         self.attempts: list[Claim] = []
         self.holders: dict[str, int] = {}
@@ -67,7 +67,7 @@ class JobLife(RuleBasedStateMachine):
     @rule(data=st.data())
     def lease_expires(self, data: st.DataObject) -> None:
         job_id = data.draw(st.sampled_from(sorted(self.holders)))
-        self.store.redis.zadd(self.store.keys.leases, {job_id: 1})
+        lose_lease(self.store, job_id)
         claim = self.store.claim("another")
         for each in list(self.holders):
             if each == job_id:

@@ -8,7 +8,7 @@ from service.jobs.queue import Claim
 from service.jobs.store import JobStore
 from service.schemas.job import JobStatus
 from service.settings import Settings
-from tests.service.jobs.samples import SCOPE, error, point, result, submit
+from tests.service.jobs.samples import SCOPE, error, lose_lease, point, result, submit
 from tests.waiting import wait_until
 
 
@@ -16,10 +16,6 @@ def take(store: JobStore) -> Claim:
     claim = store.claim("worker")
     assert claim is not None
     return claim
-
-
-def lose_lease(store: JobStore, job_id: str) -> None:
-    store.redis.zadd(store.keys.leases, {job_id: 1})
 
 
 def test_jobs_are_claimed_in_order_once_each(job_store: JobStore) -> None:

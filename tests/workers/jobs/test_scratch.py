@@ -17,10 +17,11 @@ def test_folders_of_killed_processes_are_removed(tmp_path: Path, monkeypatch: py
     ended.wait()
     left = tmp_path / f"soupsearch-job-{ended.pid}-abc"
     alive = tmp_path / f"soupsearch-job-{os.getppid()}-abc"
-    for folder in (left, alive):
+    odd = [tmp_path / f"soupsearch-job-{name}-abc" for name in ("9" * 30, "²", "")]
+    for folder in (left, alive, *odd):
         (folder / "search").mkdir(parents=True)
     with scratch_folder() as folder:
         assert folder.parent == tmp_path
         (folder / "file").touch()
         assert not left.exists()
-    assert [each.name for each in tmp_path.iterdir()] == [alive.name]
+    assert set(tmp_path.iterdir()) == {alive, *odd}
