@@ -151,17 +151,13 @@ def _attacked(
     keep: bool,
     quiet: bool,
 ) -> "RobustAccuracy":
-    import torch
     from rich.console import Console
     from rich.progress import Progress
 
     from workers.attacks.robustness import robust_accuracy
 
     console = Console(stderr=True)
-    with (
-        Progress(console=console, disable=quiet and not console.is_terminal) as progress,
-        torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
-    ):
+    with Progress(console=console, disable=quiet and not console.is_terminal) as progress:
         bar = progress.add_task("attacking", total=1.0)
         try:
             return robust_accuracy(
