@@ -70,16 +70,15 @@ def attack(
     found = _attacked(
         classifier, images, labels, attacks, seeds=seeds, batch_size=batch_size, keep=kept is not None, quiet=as_json
     )
+    if as_json:
+        typer.echo(json.dumps(found.as_json()))
+    else:
+        _show(found, len(labels))
     if kept is not None:
         from workers.attacks.adversarial_file import save_adversarial
 
         save_adversarial(kept, found, images, labels, seeds=range(seeds))
-    if as_json:
-        typer.echo(json.dumps(found.as_json()))
-        return
-    _show(found, len(labels))
-    if kept is not None:
-        typer.echo(f"wrote {kept}")
+        typer.echo(f"wrote {kept}", err=as_json)
 
 
 def _attacks(
