@@ -55,6 +55,17 @@ def save_adversarial(
             )
             file.flush()
             os.fsync(file.fileno())
-        os.link(unfinished, path)
+        _move_to_free(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _move_to_free(unfinished: Path, path: Path) -> None:
+    """Give a file the name ``path``. Raises FileExistsError if another file has it."""
+    try:
+        os.link(unfinished, path)
+    except FileExistsError:
+        raise
+    except OSError:  # the file system has no hard links: take the name first, then put the content there
+        path.open("xb").close()
+        unfinished.replace(path)

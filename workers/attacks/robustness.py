@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from workers.attacks.apgd import OnAttacked, Settings, apgd
+from workers.attacks.arithmetic import exact_arithmetic
 from workers.attacks.losses import LossName
 from workers.attacks.model import evaluating
 from workers.attacks.threat import Threat
@@ -76,13 +77,14 @@ def robust_accuracy(
 ) -> RobustAccuracy:
     """Attack ``images`` (N, ...), in [0, 1], with ``labels`` (N,) by every attack from every seed.
 
-    The model is held in eval mode meanwhile; give it its normalisation inside (``NormalizedModel``). With
-    ``keep_points`` the adversarial images are kept, S times the images' memory for each attack.
+    The model is held in eval mode meanwhile, and its convolutions in IEEE float32 (TF32 is off); give it its
+    normalisation inside (``NormalizedModel``). With ``keep_points`` the adversarial images are kept, S times the
+    images' memory for each attack.
     Raises ValueError without attacks or seeds, and what ``apgd`` raises.
     """
     if not attacks or not seeds:
         raise ValueError("give at least one threat model and one seed to attack with")
-    with evaluating(model):
+    with evaluating(model), exact_arithmetic():
         runs = [
             _attack(
                 model,

@@ -70,16 +70,15 @@ def attack(
     found = _attacked(
         classifier, images, labels, attacks, seeds=seeds, batch_size=batch_size, keep=kept is not None, quiet=as_json
     )
+    if as_json:
+        typer.echo(json.dumps(found.as_json()))
+    else:
+        _show(found, len(labels))
     if kept is not None:
         from workers.attacks.adversarial_file import save_adversarial
 
         save_adversarial(kept, found, images, labels, seeds=range(seeds))
-    if as_json:
-        typer.echo(json.dumps(found.as_json()))
-        return
-    _show(found, len(labels))
-    if kept is not None:
-        typer.echo(f"wrote {kept}")
+        typer.echo(f"wrote {kept}", err=as_json)
 
 
 def _attacks(
@@ -151,17 +150,13 @@ def _attacked(
     keep: bool,
     quiet: bool,
 ) -> "RobustAccuracy":
-    import torch
     from rich.console import Console
     from rich.progress import Progress
 
     from workers.attacks.robustness import robust_accuracy
 
     console = Console(stderr=True)
-    with (
-        Progress(console=console, disable=quiet and not console.is_terminal) as progress,
-        torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
-    ):
+    with Progress(console=console, disable=quiet and not console.is_terminal) as progress:
         bar = progress.add_task("attacking", total=1.0)
         try:
             return robust_accuracy(

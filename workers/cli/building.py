@@ -2,8 +2,8 @@
 
 import multiprocessing
 import os
-from collections.abc import Callable, Collection
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
@@ -56,16 +56,36 @@ def build_with_progress(
             if jobs == 1:
                 return built + [build.ingredient(name, bars) for name in fine_tunes]
             del build
+            tasks = [
+                partial(_build, recipe, target, name, _spread(chosen, number), options)
+                for number, name in enumerate(fine_tunes)
+            ]
             with _builders(min(jobs, len(fine_tunes) or 1), shared, bars) as submit:
-                tasks = [
-                    submit(partial(_build, recipe, target, name, _spread(chosen, number), options))
-                    for number, name in enumerate(fine_tunes)
-                ]
-                return built + [task.result() for task in tasks]
+                return built + results(submit, tasks, jobs)
         except BrokenProcessPool as error:
             raise CommandError("a process that trained was killed: run the same command to go on") from error
         except (ValueError, OSError) as error:
             raise CommandError(str(error)) from error
+
+
+def results(
+    submit: Callable[[Callable[[], Path]], Future[Path]], tasks: Sequence[Callable[[], Path]], at_once: int
+) -> list[Path]:
+    """What ``tasks`` return, in their order, no more than ``at_once`` of them submitted at a time.
+
+    Raises what a task raises; none is submitted after one has failed. A pool that was given all of them would have
+    begun some that wait in its pipe, which can be cancelled no more.
+    """
+    begun: list[Future[Path]] = []
+    for task in tasks:
+        running = [future for future in begun if not future.done()]
+        if len(running) >= at_once:
+            wait(running, return_when=FIRST_COMPLETED)
+        for future in begun:
+            if future.done():
+                future.result()
+        begun.append(submit(task))
+    return [future.result() for future in begun]
 
 
 def _spread(device: str, number: int) -> str:

@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from workers.attacks.apgd import Settings, apgd
+from workers.attacks.arithmetic import exact_arithmetic
 from workers.attacks.threat import Threat
 from workers.evaluation.batches import Batch, ResidentImages
 from workers.evaluation.errors import EvaluationMemoryError, EvaluationStopped
-from workers.evaluation.forward import exact_arithmetic, is_out_of_memory
+from workers.evaluation.forward import is_out_of_memory
 from workers.evaluation.labels import LabelSpace
 from workers.evaluation.scores import Passes
 

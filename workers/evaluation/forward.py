@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from workers.attacks.arithmetic import exact_arithmetic
 from workers.evaluation.errors import EvaluationMemoryError
 from workers.soups.resident import Precision
 
@@ -20,13 +21,6 @@ def forward_context(device: torch.device, precision: Precision) -> Iterator[None
         exact_arithmetic(),
         torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"),
     ):
-        yield
-
-
-@contextmanager
-def exact_arithmetic() -> Iterator[None]:
-    """Convolutions in IEEE float32 by deterministic algorithms, forwards and backwards."""
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
         yield
 
 

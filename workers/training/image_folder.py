@@ -60,8 +60,12 @@ class ImageFolder:
         return len(self._indices)
 
     def digest(self) -> str:
-        """The sha256 of paths and sizes of the training files: reading them all could take hours."""
-        content = hashlib.sha256(repr((self.image_size, self._data.interpolation)).encode())
+        """The sha256 of how images are read and of paths and sizes of the training files: reading all could take hours.
+
+        ``crop_pct`` counts, though training does not use it: the ingredient's configuration keeps it.
+        """
+        read = (self.image_size, self._data.interpolation, self._data.crop_pct)
+        content = hashlib.sha256(repr(read).encode())
         root = self._data.folder / self._data.train
         for index in self._indices.tolist():
             path = Path(self._train.reader.samples[index][0])

@@ -53,7 +53,10 @@ def _override(content: dict[str, Any], override: str) -> None:
         section = section.setdefault(name, {}) if isinstance(section, dict) else None
     if not isinstance(section, dict):
         raise ValueError(f"{key!r} leads through {'.'.join(sections)}, which is no section of the recipe")
-    section[field] = yaml.safe_load(value)
+    try:
+        section[field] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{override!r}: {value!r} is not YAML; quote it if it is text, close what it opens") from error
 
 
 def _fields(error: ValidationError) -> str:

@@ -72,6 +72,31 @@ def test_the_model_is_attacked_in_eval_mode_and_gets_its_mode_back(
     model.eval()
 
 
+class _Arithmetic(nn.Module):
+    """The model, noting whether TF32 and algorithms that vary from run to run are allowed in each pass."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.inexact: set[bool] = set()
+
+    def forward(self, images: Tensor) -> Tensor:
+        cudnn = torch.backends.cudnn
+        self.inexact.add(bool(cudnn.allow_tf32) or not cudnn.deterministic)
+        logits: Tensor = self.model(images)
+        return logits
+
+
+def test_attacks_are_in_exact_arithmetic_whoever_calls(standard: nn.Module, images: Tensor, labels: Tensor) -> None:
+    model = _Arithmetic(standard)
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic
+    with torch.backends.cudnn.flags(allow_tf32=True):
+        attack_report(model, images, labels, THREATS, steps=2)
+        assert torch.backends.cudnn.allow_tf32
+    assert model.inexact == {False}
+    assert (torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic) == before
+
+
 def test_nothing_to_attack_with_is_refused(standard: nn.Module, images: Tensor, labels: Tensor) -> None:
     with pytest.raises(ValueError, match="at least one threat model and one seed"):
         robust_accuracy(standard, images, labels, [])

@@ -94,6 +94,17 @@ def test_saves_feasible_images_that_fool_the_model(
     assert (kept / "adversarial.npz").read_bytes() == before
 
 
+def test_the_figures_are_printed_where_the_images_cannot_be_saved(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    chosen = ("--threat", "Linf:0.05", "--steps", "2", "--seeds", "1", "--save", tmp_path / "file")
+    assert exit_code("attack", LINF, images, *chosen, "--json") == 1
+    shown = capsys.readouterr()
+    assert set(json.loads(shown.out)) == {"clean", "threats", "union"}
+    assert str(tmp_path / "file") in "".join(shown.err.split("\n"))
+
+
 def test_a_table_names_the_attack(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code("attack", LINF, images, "--threat", "Linf:0.05", "--steps", "2", "--seeds", "1") == 0
     shown = capsys.readouterr()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -105,6 +106,12 @@ def test_a_part_of_the_images_is_drawn_from_all_classes(folder: Path) -> None:
     assert len(source) == 12
     assert len({place[0] // 6 for place in drawn}) > 1
     assert source.digest() != image_folder(folder).digest()
+
+
+@pytest.mark.parametrize("change", [{"crop_pct": 0.875}, {"interpolation": "bilinear"}, {"image_size": 28}])
+def test_the_digest_holds_what_the_ingredients_configuration_says(folder: Path, change: dict[str, Any]) -> None:
+    assert image_folder(folder, **change).digest() != image_folder(folder).digest()
+    assert image_folder(folder, workers=2).digest() == image_folder(folder).digest()
 
 
 def test_grey_models_get_grey_images(folder: Path) -> None:

@@ -53,6 +53,7 @@ def test_label_names_may_be_those_of_a_data_set(tmp_path: Path) -> None:
         (["training.epochs=0"], r"recipe\.yaml: training\.epochs: Input should be greater than 0"),
         (["training.epoch=1"], r"training\.epoch: Extra inputs are not permitted"),
         (["training"], "write KEY=VALUE"),
+        (["training.epochs=[1"], r"'training\.epochs=\[1': '\[1' is not YAML"),
         (["data.folder.x=1"], "no section of the recipe"),
         (["model.label_names=mnist"], "names no data set"),
         (["data.format=folder"], "image_size is missing"),
