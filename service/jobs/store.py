@@ -116,7 +116,8 @@ class JobStore(JobQueue, JobJournal, JobCatalogue):
         if outcome == "missing":
             self._raise_missing(job_id)
         if outcome == "not_ended":
-            msg = f"job {job_id} is {rest[0]}: cancel it, and delete it once it has ended"
+            first = "wait" if rest[0] == JobStatus.CANCELLING else "cancel it"
+            msg = f"job {job_id} is {rest[0]}: {first}, and delete it once it has ended"
             raise JobNotFinished(msg)
 
     def sweep(self) -> tuple[str, ...]:

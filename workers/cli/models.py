@@ -76,6 +76,7 @@ def reproduce(
 
 def _pantry_folders(model: Path, pantry: Path | None) -> dict[str, Path]:
     from service.artifacts.store import ArtifactStore
+    from service.errors import PantryNotFound
     from service.pantries.registry import PantryRegistry
     from service.settings import get_settings
     from workers.jobs.manifest import read_manifest
@@ -85,4 +86,11 @@ def _pantry_folders(model: Path, pantry: Path | None) -> dict[str, Path]:
         return {name: pantry / name for name in manifest.weights}
     settings = get_settings()
     registry = PantryRegistry(ArtifactStore(settings.data_dir, settings), settings)
-    return dict(zip(manifest.weights, registry.ingredient_folders(manifest.pantry), strict=True))
+    try:
+        folders = registry.ingredient_folders(manifest.pantry)
+    except PantryNotFound as error:
+        raise CommandError(
+            f"the data folder {settings.data_dir} has no pantry {manifest.pantry!r}: give the folder of its "
+            "ingredients with --pantry"
+        ) from error
+    return dict(zip(manifest.weights, folders, strict=True))

@@ -21,6 +21,12 @@ Url = Annotated[
 PantryName = Annotated[str, typer.Argument(metavar="NAME", help="Letters, digits, dot, dash, underscore.")]
 
 
+def _data_dir() -> Path:
+    from service.settings import get_settings
+
+    return get_settings().data_dir
+
+
 def _registry() -> Any:
     from service.artifacts.store import ArtifactStore
     from service.pantries.registry import PantryRegistry
@@ -71,7 +77,8 @@ def add(
 
     with gathered(folders, config) as ingredients:
         pantry = _added(name, ingredients, url, reference)
-    typer.echo(f"added pantry {pantry.name}: {', '.join(i.name for i in pantry.ingredients)} ({pantry.digest[:12]})")
+    names = ", ".join(each.name for each in pantry.ingredients)
+    typer.echo(f"added pantry {pantry.name}: {names} ({pantry.digest[:12]}), to {url or _data_dir()}")
 
 
 def _added(name: str, ingredients: dict[str, Path], url: str | None, reference: str | None = None) -> "Pantry":

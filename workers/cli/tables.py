@@ -101,6 +101,8 @@ def _front(job: Job, result: Result) -> Table:
 def job_table(jobs: list[Job]) -> Table:
     """Jobs, a row each."""
     table = _table("jobs", "id", "status", "pantry", "soups", "best", "created")
+    table.columns[0].no_wrap = True
+    table.columns[0].min_width = max((len(job.id) for job in jobs), default=0)
     for job in jobs:
         done = f"{job.progress.done}/{job.progress.total}"
         best = f"{job.best.score:.1%}" if job.best else ""
