@@ -12,7 +12,6 @@ from workers.attacks.projection import per_image
 from workers.attacks.threat import Threat
 from workers.training.precision import autocast
 from workers.training.recipe import AdversaryRecipe
-from workers.training.replica import Replica
 from workers.training.schedule import radius_share
 
 _MEMORY = 0.9
@@ -25,9 +24,8 @@ class Adversary:
     ``robust_accuracy`` holds, for each threat model, the running robust accuracy that ``eat`` draws by.
     """
 
-    def __init__(self, recipe: AdversaryRecipe, replica: Replica | None = None) -> None:
+    def __init__(self, recipe: AdversaryRecipe) -> None:
         self._recipe = recipe
-        self._replica = replica or Replica()
         self.robust_accuracy = [0.0] * len(recipe.threats)
 
     def attack(
@@ -67,8 +65,7 @@ class Adversary:
 
     def _remember(self, chosen: int, model: nn.Module, perturbed: Tensor, labels: Tensor) -> None:
         with torch.no_grad():
-            share = float((model(perturbed).argmax(1) == labels).float().mean())
-        correct = self._replica.mean(share, labels.device)
+            correct = float((model(perturbed).argmax(1) == labels).float().mean())
         self.robust_accuracy[chosen] = _MEMORY * self.robust_accuracy[chosen] + (1 - _MEMORY) * correct
 
     def _worst(
@@ -86,7 +83,7 @@ class Adversary:
     def _attack(
         self, model: nn.Module, images: Tensor, labels: Tensor, threat: Threat, generator: torch.Generator
     ) -> Tensor:
-        seed = int(torch.randint(_SEED_RANGE, (1,), generator=generator)) ^ self._replica.rank
+        seed = int(torch.randint(_SEED_RANGE, (1,), generator=generator))
         if self._recipe.attack == "apgd":
             return apgd_for_training(model, images, labels, threat, self._recipe.steps)
         return pgd(

@@ -11,7 +11,6 @@ from torch import Tensor
 from workers.data.labelled_images import LabelledImages
 from workers.training.augmentation import augment
 from workers.training.recipe import AugmentationRecipe
-from workers.training.replica import Replica
 
 
 class Batches:
@@ -27,7 +26,6 @@ class Batches:
         batch_size: int,
         seed: int,
         augmentation: AugmentationRecipe,
-        replica: Replica | None = None,
     ) -> None:
         if len(data) < batch_size:
             raise ValueError(f"{len(data)} images are less than one batch of {batch_size}: lower batch_size")
@@ -36,7 +34,6 @@ class Batches:
         self._batch_size = batch_size
         self._seed = seed
         self._augmentation = augmentation
-        self._replica = replica or Replica()
 
     def __len__(self) -> int:
         """Batches in an epoch; images that do not fill one are left to another epoch."""
@@ -47,8 +44,7 @@ class Batches:
         epoch, position = divmod(step, len(self))
         rows = permutation(len(self._labels), self._seed, epoch)[position * self._batch_size :][: self._batch_size]
         images = self._images[rows].float() / 255
-        augmented = augment(images, self._augmentation, generator)
-        return self._replica.share(augmented), self._replica.share(self._labels[rows])
+        return augment(images, self._augmentation, generator), self._labels[rows]
 
 
 @lru_cache(maxsize=2)

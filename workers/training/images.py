@@ -13,7 +13,6 @@ from workers.data.labelled_images import LabelledImages
 from workers.training.batches import Batches
 from workers.training.image_folder import ImageFolder
 from workers.training.recipe import DataRecipe, ModelRecipe, TrainingRecipe
-from workers.training.replica import Replica
 
 
 class BatchSource(Protocol):
@@ -24,7 +23,7 @@ class BatchSource(Protocol):
         ...
 
     def batch(self, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """This process's share of batch ``step``: images (B, C, H, W), float32 in [0, 1] or uint8, labels int64 (B,).
+        """Batch ``step``: images (B, C, H, W), float32 in [0, 1] or uint8, labels int64 (B,).
 
         ``generator``, on the CPU, is for choices that are made for a batch as a whole.
         """
@@ -47,7 +46,7 @@ class TrainingImages(Protocol):
         """What identifies them, in hexadecimal."""
         ...
 
-    def batches(self, recipe: TrainingRecipe, replica: Replica) -> BatchSource:
+    def batches(self, recipe: TrainingRecipe) -> BatchSource:
         """Their batches. Raises ValueError if there are fewer images than a batch takes."""
         ...
 
@@ -77,9 +76,9 @@ class ImagesInMemory:
         """The sha256 of shape, pixels and labels."""
         return self._digest
 
-    def batches(self, recipe: TrainingRecipe, replica: Replica) -> Batches:
+    def batches(self, recipe: TrainingRecipe) -> Batches:
         """Shuffled batches, augmented by tensor operations."""
-        return Batches(self._train, recipe.batch_size, recipe.seed, recipe.augmentation, replica)
+        return Batches(self._train, recipe.batch_size, recipe.seed, recipe.augmentation)
 
     def test_images(self, count: int) -> tuple[Tensor, Tensor]:
         """The first ``count`` test images."""

@@ -24,7 +24,6 @@ from workers.training.network import create_network, load_base, save_ingredient
 from workers.training.progress import EVENTS, LOG, MetricsLog, OnProgress, Progress
 from workers.training.recipe import IngredientRecipe, recipe_digest
 from workers.training.recipe_file import RECIPE, write_recipe
-from workers.training.replica import Replica
 from workers.training.trainer import Trainer
 
 RECORD = "training.json"
@@ -80,11 +79,7 @@ class IngredientBuild:
         """
         if self.is_finished():
             return self.folder
-        replica = Replica.current()
         self.work.mkdir(parents=True, exist_ok=True)
-        if not replica.is_first:
-            self._trainer().run()
-            return self.folder
         with _alone(self.work):
             log = MetricsLog(self.work, tensorboard=self.tensorboard)
 

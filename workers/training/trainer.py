@@ -21,7 +21,6 @@ from workers.training.images import TrainingImages
 from workers.training.precision import autocast, gradient_scaler
 from workers.training.progress import OnProgress, Progress
 from workers.training.recipe import ModelRecipe, TrainingRecipe, recipe_digest
-from workers.training.replica import Replica
 from workers.training.schedule import learning_rate
 
 
@@ -29,9 +28,7 @@ class Trainer:
     """Trains ``network`` on ``images`` as ``recipe`` says, resuming from ``checkpoint`` where it exists.
 
     Every random choice is a function of (seed, step), so a run killed and started again goes on as if it had never
-    been interrupted: to the same bits with one thread; with several, or on a GPU, sums may round otherwise. Where
-    PyTorch has a process group, each process of it runs a trainer of its own and all train one network, each on its
-    share of every batch.
+    been interrupted: to the same bits with one thread; with several, or on a GPU, sums may round otherwise.
 
     ``origin`` identifies the weights that ``network`` starts from, where recipe and images do not.
     """
@@ -50,17 +47,13 @@ class Trainer:
     ) -> None:
         self._recipe = recipe
         self._device = torch.device(device)
-        self._replica = Replica.current()
-        if recipe.batch_size % self._replica.size:
-            raise ValueError(f"batch_size {recipe.batch_size} cannot be shared by {self._replica.size} processes")
         self._network = network.to(self._device)
         self._model = NormalizedModel(network, model_recipe.mean, model_recipe.std).to(self._device)
-        self._parallel: nn.Module = self._model
         self._optimizer = _optimizer(network, recipe)
         self._scaler = gradient_scaler(self._device, recipe.precision)
         self._ema = ModelEmaV3(network, decay=recipe.ema_decay, use_warmup=True) if recipe.ema_decay else None
-        self._adversary = Adversary(recipe.adversary, self._replica) if recipe.adversary else None
-        self._batches = images.batches(recipe, self._replica)
+        self._adversary = Adversary(recipe.adversary) if recipe.adversary else None
+        self._batches = images.batches(recipe)
         steps = max(1, math.ceil(recipe.epochs * len(self._batches)))
         self._steps = min(steps, recipe.max_steps or steps)
         self._checkpoint = checkpoint
@@ -70,7 +63,6 @@ class Trainer:
     def run(self, on_progress: OnProgress | None = None) -> nn.Module:
         """Train to the end and return the network in eval mode: the average one if the recipe asks for it."""
         first = self._resume()
-        self._parallel = self._replica.parallel(self._model)
         saved = started = time.monotonic()
         for step in range(first, self._steps):
             loss, accuracy = self._step(step)
@@ -78,7 +70,7 @@ class Trainer:
             if on_progress:
                 rate = (step + 1 - first) * self._recipe.batch_size / (now - started)
                 on_progress(Progress(step + 1, self._steps, loss, accuracy, self._rate(step), rate))
-            if self._replica.is_first and now - saved >= self._checkpoint_seconds:
+            if now - saved >= self._checkpoint_seconds:
                 self._save(step + 1)
                 saved = now
         return (self._ema.module if self._ema else self._network).eval()
@@ -90,9 +82,9 @@ class Trainer:
         if self._adversary:
             self._model.eval()
             images = self._adversary.attack(self._model, images, labels, step / self._steps, generator)
-        self._parallel.train()
+        self._model.train()
         with autocast(self._device, self._recipe.precision):
-            logits = self._parallel(images)
+            logits = self._model(images)
         loss = functional.cross_entropy(logits.float(), labels)
         self._update(loss, step)
         return float(loss.detach()), float((logits.argmax(1) == labels).float().mean())

@@ -10,7 +10,6 @@ from workers.attacks.losses import cross_entropy
 from workers.attacks.threat import Threat
 from workers.training.adversary import Adversary
 from workers.training.recipe import AdversaryRecipe
-from workers.training.replica import Replica
 
 THREATS = ["Linf:0.1", "L2:1.5", "L1:12"]
 
@@ -105,9 +104,3 @@ def test_attacks_may_run_in_half_precision() -> None:
     assert half.dtype == torch.float32
     assert not torch.equal(half, exact)
     assert losses(half).mean() > losses(problem()[1]).mean()
-
-
-def test_replicas_start_at_random_points_of_their_own() -> None:
-    recipe = AdversaryRecipe.model_validate({"threats": ["Linf:0.1"], "steps": 1, "random_start": True})
-    points = [attack(Adversary(recipe, Replica(rank, 2))) for rank in (0, 1)]
-    assert not torch.equal(points[0], points[1])

@@ -13,9 +13,6 @@ from tests.workers.training.recipes import training
 from workers.evaluation.preprocess import DataConfig, encode_images
 from workers.training.image_folder import FolderBatches, ImageFolder
 from workers.training.recipe import TrainingRecipe
-from workers.training.replica import Replica
-
-ALONE = Replica()
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +24,9 @@ def recipe(**augmentation: object) -> TrainingRecipe:
     return training(batch_size=8, augmentation=augmentation)
 
 
-def batches(folder: Path, workers: int = 0, replica: Replica = ALONE, **augmentation: object) -> FolderBatches:
+def batches(folder: Path, workers: int = 0, **augmentation: object) -> FolderBatches:
     chosen = augmentation or {"crop_scale": [0.5, 1.0], "flip": True, "auto_augment": "rand-m7-mstd0.5"}
-    return image_folder(folder, workers=workers).batches(recipe(**chosen), replica)
+    return image_folder(folder, workers=workers).batches(recipe(**chosen))
 
 
 def batch(source: FolderBatches, step: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -71,14 +68,6 @@ def test_reading_leaves_the_random_states_of_the_training(folder: Path) -> None:
     assert np.random.get_state()[1].tolist() == before[2]  # type: ignore[index]
 
 
-def test_replicas_share_a_batch(folder: Path) -> None:
-    whole, labels = batch(batches(folder), 2)
-    shares = [batch(batches(folder, replica=Replica(rank, 2)), 2) for rank in range(2)]
-    for rank, (images, own) in enumerate(shares):
-        assert torch.equal(images, whole[rank::2])
-        assert torch.equal(own, labels[rank::2])
-
-
 def test_without_augmentation_the_middle_square_is_resized(folder: Path) -> None:
     first, second = (batch(batches(folder, crop_scale=None), 0)[0] for _ in range(2))
     assert torch.equal(first, second)
@@ -102,7 +91,7 @@ def test_test_images_are_those_of_the_evaluation(folder: Path) -> None:
 
 def test_a_part_of_the_images_is_drawn_from_all_classes(folder: Path) -> None:
     source = image_folder(folder, max_images=12)
-    drawn = source.batches(recipe(), ALONE).order.places(0)
+    drawn = source.batches(recipe()).order.places(0)
     assert len(source) == 12
     assert len({place[0] // 6 for place in drawn}) > 1
     assert source.digest() != image_folder(folder).digest()
@@ -117,7 +106,7 @@ def test_the_digest_holds_what_the_ingredients_configuration_says(folder: Path, 
 def test_grey_models_get_grey_images(folder: Path) -> None:
     model = colour_model(mean=[0.5], std=[0.25])
     source = ImageFolder(folder_data(folder), model)
-    assert batch(source.batches(recipe(), ALONE), 0)[0].shape == (8, 1, 32, 32)
+    assert batch(source.batches(recipe()), 0)[0].shape == (8, 1, 32, 32)
     assert source.test_images(2)[0].shape == (2, 1, 32, 32)
 
 
@@ -129,4 +118,4 @@ def test_what_does_not_fit_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="grey or colour"):
         ImageFolder(folder_data(folder), colour_model(mean=[0.5, 0.5], std=[0.2, 0.2]))
     with pytest.raises(ValueError, match="lower batch_size"):
-        image_folder(folder).batches(training(batch_size=32, augmentation={}), ALONE)
+        image_folder(folder).batches(training(batch_size=32, augmentation={}))
