@@ -8,10 +8,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
 
+from service.parent_death import die_with_parent
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[1]
@@ -49,7 +51,12 @@ def live_service(data_dir: Path, **settings: str) -> Iterator[LiveService]:
     log = data_dir / "serve.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*COMMAND, "serve", "--port", "0"], env=environment, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT
+            [*COMMAND, "serve", "--port", "0"],
+            env=environment,
+            cwd=ROOT,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            preexec_fn=partial(die_with_parent, os.getpid()),  # noqa: PLW1509 - a killed test run leaves no service
         )
     try:
         url = wait_until(lambda: _ready_url(process, log), timeout=150)
