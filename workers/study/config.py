@@ -6,7 +6,6 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from search.lattice import Lattice
@@ -14,6 +13,7 @@ from workers.attacks.losses import LossName
 from workers.attacks.schedule import radii
 from workers.attacks.threat import Threat
 from workers.data.corruptions import EXTRA_NAMES, NAMES, TableName
+from workers.yaml_files import read_mapping
 
 CLEAN = "clean"
 LayoutName = Literal[
@@ -259,10 +259,5 @@ class StudyConfig(_Section):
 
         Raises ValueError (pydantic's ValidationError is one), naming each field that is wrong.
         """
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path} is not YAML: {error}") from error
-        if not isinstance(content, dict):
-            raise ValueError(f"{path} is not a study: write a mapping with name, ingredients, pantries and data")
+        content = read_mapping(path, "study", "name, ingredients, pantries and data")
         return cls.model_validate(content, context={"folder": path.resolve().parent})

@@ -10,6 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from workers.training.recipe import IngredientRecipe, PantryRecipe
+from workers.yaml_files import read_mapping
 
 RECIPE = "recipe.yaml"
 """The file of an ingredient's folder that it can be made again from."""
@@ -21,12 +22,7 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> IngredientRecipe |
     ``overrides`` are ``KEY=VALUE``, such as ``training.epochs=1``: KEY leads through the sections, VALUE is YAML.
     Raises ValueError naming the file, each field that is wrong and what it should be.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} is not a recipe: write a mapping with data, model and training, or base")
+    content = read_mapping(path, "recipe", "data, model and training, or base")
     for override in overrides:
         _override(content, override)
     kind = PantryRecipe if "base" in content else IngredientRecipe

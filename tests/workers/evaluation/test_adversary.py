@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.workers.evaluation.images import CLASSES, random_images, random_set, resnet_stack, vit_stack
+from tests.workers.evaluation.images import CLASSES, random_images, random_set, vit_stack
 from workers.attacks.apgd import Settings
 from workers.attacks.model import NormalizedModel
 from workers.attacks.robustness import robust_accuracy
@@ -31,12 +31,6 @@ ATTACKS: list[Attack] = [
     (Threat("L2", 0.3), Settings(steps=5, loss="dlr", restarts=2)),
     (Threat("L1", 4.0), Settings(steps=5, larger_radii=True)),
 ]
-
-
-@pytest.fixture(scope="module", params=[resnet_stack, vit_stack], ids=["resnet", "vit"])
-def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> IngredientStack:
-    stack: IngredientStack = request.param(tmp_path_factory.mktemp("pantry"))
-    return stack
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.workers.evaluation.images import CLASSES, random_set, resnet_stack, vit_stack
+from tests.workers.evaluation.images import CLASSES, random_set, vit_stack
 from workers.evaluation.errors import EvaluationMemoryError
 from workers.evaluation.evaluator import Evaluator
 from workers.evaluation.folder import load_folder, score_model, score_model_folder
@@ -21,12 +21,6 @@ from workers.soups.resident import ResidentSoup
 from workers.soups.stack import IngredientStack
 
 WEIGHTS = [0.6, 0.8, -0.4]
-
-
-@pytest.fixture(scope="module", params=[resnet_stack, vit_stack], ids=["resnet", "vit"])
-def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> IngredientStack:
-    stack: IngredientStack = request.param(tmp_path_factory.mktemp("pantry"))
-    return stack
 
 
 @pytest.fixture(scope="module")
