@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import timm
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator, model_validator
 
 import workers.architectures  # noqa: F401 - registers what timm lacks
@@ -15,6 +14,7 @@ from workers.attacks.threat import Threat
 from workers.data.fashion_mnist import CLASS_NAMES
 from workers.data.label_maps import label_maps
 from workers.data.layouts.cifar import CIFAR10_CLASSES
+from workers.yaml_files import read_mapping
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
@@ -259,10 +259,7 @@ class PantryRecipe(_Section):
 
         Raises ValueError (pydantic's ValidationError is one), naming each field that is wrong.
         """
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError(f"{path} is not a recipe: write a mapping with name, data, model, base and fine_tunes")
-        return cls.model_validate(content)
+        return cls.model_validate(read_mapping(path, "recipe", "name, data, model, base and fine_tunes"))
 
 
 def _check_augmentation(data: DataRecipe, training: TrainingRecipe, name: str) -> None:
