@@ -13,6 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from service.connection import connect
+from service.embedded.redis import EmbeddedRedis
 from service.errors import InvalidPantry
 from service.jobs.store import JobStore
 from service.jobs.supervisors import SupervisorRegistry
@@ -108,6 +110,28 @@ def test_an_outage_of_ray_counts_as_no_attempt(bench: Bench, supervisor: subproc
     assert (warning.code, job.error) == ("ray_unavailable", None)
     assert NO_RAY in warning.message
     assert bench.store.cancel(job_id).status is JobStatus.CANCELLED
+
+
+def test_a_redis_that_was_away_for_longer_than_a_lease_costs_no_attempt(
+    bench: Bench, silent_ray: str, tmp_path: Path
+) -> None:
+    with EmbeddedRedis(tmp_path / "own") as server:
+        settings = bench.settings.model_copy(update={"redis_url": server.url, "lease": 3.0})
+        with connect(settings) as client:
+            own = Bench(settings, JobStore(client, settings), bench.folder)
+            with supervising(own, ray_address=silent_ray) as supervisor:
+                job_id = own.submit()
+                child = child_of(own, supervisor, job_id)
+                held_until = client.zscore(own.store.keys.leases, job_id)
+                assert held_until is not None
+                server.kill()
+                wait_until(lambda: 1000 * time.time() > held_until + 2000 * settings.lease)
+                server.start()
+                assert own.store.claim("another") is None
+                wait_until(lambda: (client.zscore(own.store.keys.leases, job_id) or 0) > 1000 * time.time(), PATIENCE)
+                job = own.store.get(job_id)
+                assert (job.status, job.attempt, job.error) == (JobStatus.RUNNING, 1, None)
+                assert child.is_running()
 
 
 def test_a_job_cancelled_while_it_connects_to_ray_ends_soon(bench: Bench, silent_ray: str) -> None:
