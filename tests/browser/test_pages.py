@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 expect.set_options(timeout=TIMEOUT_MS)
 
 FITS = """() => {
-  const plots = [...document.querySelectorAll(".plot")];
+  const plots = [...document.querySelectorAll(".plot")].filter((plot) => plot.clientWidth);
   const inside = (plot) => plot.querySelector(".main-svg").clientWidth <= plot.clientWidth;
   return plots.length === 3 && plots.every(inside) && document.documentElement.scrollWidth <= innerWidth;
 }"""
