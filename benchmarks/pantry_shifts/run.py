@@ -92,6 +92,7 @@ def main() -> None:
     parser.add_argument("--select", type=int, default=250)
     parser.add_argument("--hold-out", type=int, default=2000)
     parser.add_argument("--severities", type=int, nargs="+", default=[2, 4])
+    parser.add_argument("--shifts", nargs="+", choices=SHIFTS, default=SHIFTS)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -101,7 +102,7 @@ def main() -> None:
     labels = torch.from_numpy(test.labels)
     print("| shift | severity | " + " | ".join(names) + " | best soup | gain, points | its weights |")
     print("|---" * (len(names) + 5) + "|")
-    for shift, severity in product(SHIFTS, options.severities):
+    for shift, severity in product(options.shifts, options.severities):
         row = score(kitchen, lattice, shifted(test.images, shift, severity), labels, options.select)
         print(f"| {shift} | {severity} | {row}", flush=True)
 

@@ -176,9 +176,9 @@ def build(
     Example: `soupsearch pantry build examples/recipes/fashion-vit.yaml out/pantries --jobs 3 --register`
     """
     from workers.cli.building import build_with_progress
-    from workers.cli.training import recipe_of
+    from workers.cli.training import pantry_recipe_of
 
-    parsed = _pantry_recipe(recipe_of(recipe, data, overrides), recipe)
+    parsed = pantry_recipe_of(recipe, data, overrides)
     if register and only:
         raise CommandError("--register adds a whole pantry: leave --only out, or register later by pantry add")
     built = build_with_progress(
@@ -193,14 +193,6 @@ def build(
     typer.echo(f"built {', '.join(path.name for path in built)} in {built[0].parent}")
     if register:
         _register(parsed.name, {path.name: path for path in built}, url)
-
-
-def _pantry_recipe(recipe: Any, path: Path) -> Any:
-    from workers.training.recipe import PantryRecipe
-
-    if not isinstance(recipe, PantryRecipe):
-        raise CommandError(f"{path} is the recipe of one ingredient: use soupsearch train, or give base and fine_tunes")
-    return recipe
 
 
 def _register(name: str, ingredients: dict[str, Path], url: str | None) -> None:

@@ -1,9 +1,10 @@
 """Commands that train one ingredient: ``train``, ``finetune``."""
 
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -13,6 +14,7 @@ from workers.cli.options import CheckpointSeconds, DataFolder, Device, Overrides
 if TYPE_CHECKING:
     from workers.training.recipe import IngredientRecipe, PantryRecipe
 
+Read = TypeVar("Read")
 Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file; see examples/recipes and docs/training.md.")]
 Out = Annotated[Path, typer.Argument(metavar="OUT_DIR", help="The ingredient's folder, which timm loads.")]
 
@@ -80,9 +82,22 @@ def recipe_of(recipe: Path, data: Path | None, overrides: list[str] | None) -> "
     """A recipe as the options change it. Raises CommandError naming each field that is wrong."""
     from workers.training.recipe_file import read_recipe
 
+    return _read(read_recipe, recipe, data, overrides)
+
+
+def pantry_recipe_of(recipe: Path, data: Path | None, overrides: list[str] | None) -> "PantryRecipe":
+    """A pantry's recipe as the options change it. Raises CommandError as ``recipe_of``, and for one ingredient's."""
+    from workers.training.recipe_file import read_pantry_recipe
+
+    return _read(read_pantry_recipe, recipe, data, overrides)
+
+
+def _read(
+    read: Callable[[Path, list[str]], Read], recipe: Path, data: Path | None, overrides: list[str] | None
+) -> Read:
     replaced = [] if data is None else [f"data.folder={json.dumps(str(data))}"]
     try:
-        return read_recipe(recipe, [*replaced, *(overrides or [])])
+        return read(recipe, [*replaced, *(overrides or [])])
     except ValueError as error:
         raise CommandError(str(error)) from error
 

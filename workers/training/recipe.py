@@ -14,7 +14,6 @@ from workers.attacks.threat import Threat
 from workers.data.fashion_mnist import CLASS_NAMES
 from workers.data.label_maps import label_maps
 from workers.data.layouts.cifar import CIFAR10_CLASSES
-from workers.yaml_files import read_mapping
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
@@ -215,14 +214,18 @@ class IngredientRecipe(_Section):
         return self
 
 
+IngredientName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+"""What a pantry can call an ingredient; also the name of its folder."""
+
+
 class PantryRecipe(_Section):
     """A base ingredient trained from scratch, and ingredients fine-tuned from it."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
     data: DataRecipe
     model: ModelRecipe
-    base: dict[str, TrainingRecipe]
-    fine_tunes: Annotated[dict[str, TrainingRecipe], Field(min_length=1)]
+    base: dict[IngredientName, TrainingRecipe]
+    fine_tunes: Annotated[dict[IngredientName, TrainingRecipe], Field(min_length=1)]
     evaluation: EvaluationRecipe = EvaluationRecipe()
 
     @model_validator(mode="after")
@@ -252,14 +255,6 @@ class PantryRecipe(_Section):
         return IngredientRecipe(
             data=self.data, model=self.model, training=self.ingredients[name], evaluation=self.evaluation
         )
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read a pantry's recipe from a YAML file.
-
-        Raises ValueError (pydantic's ValidationError is one), naming each field that is wrong.
-        """
-        return cls.model_validate(read_mapping(path, "recipe", "name, data, model, base and fine_tunes"))
 
 
 def _check_augmentation(data: DataRecipe, training: TrainingRecipe, name: str) -> None:

@@ -32,6 +32,14 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> IngredientRecipe |
         raise ValueError(f"{path}: {_fields(error)}") from error
 
 
+def read_pantry_recipe(path: Path, overrides: Sequence[str] = ()) -> PantryRecipe:
+    """Read a pantry's recipe as ``read_recipe`` does. Raises ValueError also for the recipe of one ingredient."""
+    recipe = read_recipe(path, overrides)
+    if not isinstance(recipe, PantryRecipe):
+        raise ValueError(f"{path} is the recipe of one ingredient: a pantry's has name, base and fine_tunes")
+    return recipe
+
+
 def write_recipe(recipe: IngredientRecipe | PantryRecipe, path: Path) -> None:
     """Write a recipe that ``read_recipe`` reads back; fields at their defaults are left out."""
     content = recipe.model_dump(mode="json", exclude_defaults=True)

@@ -10,6 +10,7 @@ import yaml
 from tests.workers.training.recipes import ADVERSARIAL, FASHION_MNIST, TINY_MODEL, tiny_pantry, training
 from workers.attacks.threat import Threat
 from workers.training.recipe import PantryRecipe, TrainingRecipe, recipe_digest
+from workers.training.recipe_file import read_pantry_recipe
 
 SHIPPED = sorted(Path("examples/recipes").glob("*.yaml"))
 
@@ -27,12 +28,12 @@ def content() -> dict[str, Any]:
 def load(recipe: Any, folder: Path) -> PantryRecipe:
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe))
-    return PantryRecipe.load(path)
+    return read_pantry_recipe(path)
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_recipes_are_valid_and_name_themselves(path: Path) -> None:
-    assert PantryRecipe.load(path).name == path.stem
+    assert read_pantry_recipe(path).name == path.stem
 
 
 def test_there_are_shipped_recipes() -> None:

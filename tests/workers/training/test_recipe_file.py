@@ -8,7 +8,7 @@ import yaml
 
 from tests.workers.training.recipes import ADVERSARIAL, TINY_MODEL, tiny_pantry
 from workers.training.recipe import IngredientRecipe, PantryRecipe
-from workers.training.recipe_file import read_recipe, write_recipe
+from workers.training.recipe_file import read_pantry_recipe, read_recipe, write_recipe
 
 SINGLE: dict[str, Any] = {"data": {"folder": "images"}, "model": TINY_MODEL, "training": ADVERSARIAL}
 
@@ -69,6 +69,16 @@ def test_label_names_may_be_those_of_a_data_set(tmp_path: Path) -> None:
 def test_errors_name_the_field(tmp_path: Path, overrides: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_recipe(written(tmp_path, SINGLE), overrides)
+
+
+def test_overrides_take_no_wildcards() -> None:
+    with pytest.raises(ValueError, match=r"fine_tunes\.\*.*pattern"):
+        read_recipe(Path("examples/recipes/fashion-vit.yaml"), ["fine_tunes.*.epochs=1"])
+
+
+def test_a_pantrys_recipe_is_not_one_ingredients(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="recipe of one ingredient"):
+        read_pantry_recipe(written(tmp_path, SINGLE))
 
 
 @pytest.mark.parametrize(("text", "message"), [("[1]", "is not a recipe"), ("a: [", "is not YAML")])

@@ -11,7 +11,8 @@ from tests.workers.training.recipes import FASHION_MNIST, LABEL_NAMES, fashion
 from workers.attacks.model import NormalizedModel
 from workers.data.idx import load_idx_folder
 from workers.training.pantry_build import RECORD, build_pantry
-from workers.training.recipe import PantryRecipe, TrainingRecipe
+from workers.training.recipe import TrainingRecipe
+from workers.training.recipe_file import read_pantry_recipe
 
 PANTRIES = Path("examples/pantries")
 NAMES = ("fashion-resnet", "fashion-vit")
@@ -35,7 +36,7 @@ def test_timm_loads_it_and_it_scores_as_recorded(folder: Path) -> None:
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: f"{folder.parent.name}-{folder.name}")
 def test_its_folder_says_how_it_was_trained(folder: Path) -> None:
     record = json.loads((folder / RECORD).read_text())
-    recipe = PantryRecipe.load(Path("examples/recipes") / f"{folder.parent.name}.yaml")
+    recipe = read_pantry_recipe(Path("examples/recipes") / f"{folder.parent.name}.yaml")
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors", RECORD]
     assert TrainingRecipe.model_validate(record["recipe"]) == recipe.ingredients[folder.name]
     assert record["fine_tuned_from"] == (None if folder.name == "linf" else "linf")
@@ -44,7 +45,7 @@ def test_its_folder_says_how_it_was_trained(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_build_takes_it_as_finished(name: str) -> None:
-    recipe = PantryRecipe.load(Path("examples/recipes") / f"{name}.yaml")
+    recipe = read_pantry_recipe(Path("examples/recipes") / f"{name}.yaml")
     built = build_pantry(recipe, PANTRIES / name, on_progress=lambda *_: pytest.fail("it trains again"))
     assert [folder.name for folder in built] == list(INGREDIENTS)
 

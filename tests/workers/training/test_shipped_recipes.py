@@ -14,7 +14,7 @@ from workers.attacks.threat import Threat
 from workers.training.ingredient_build import RECORD
 from workers.training.pantry_build import build_pantry
 from workers.training.recipe import PantryRecipe
-from workers.training.recipe_file import read_recipe
+from workers.training.recipe_file import read_pantry_recipe
 
 RECIPES = Path("examples/recipes")
 BUDGETS = {
@@ -38,19 +38,17 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def shrunk(name: str, data: dict[str, Path]) -> PantryRecipe:
-    whole = PantryRecipe.load(RECIPES / f"{name}.yaml")
+    whole = read_pantry_recipe(RECIPES / f"{name}.yaml")
     paths = ["base.linf", *(f"fine_tunes.{fine_tune}" for fine_tune in whole.fine_tunes)]
     short = [f"{path}.{field}" for path in paths for field in ("max_steps=2", "batch_size=4", "precision=float32")]
     test = ["evaluation.steps=2", "evaluation.images=8", f"data.folder={data[whole.data.format]}"]
     files = FILES if whole.data.format == "folder" else []
-    recipe = read_recipe(RECIPES / f"{name}.yaml", [*SMALLER[name], *short, *test, *files])
-    assert isinstance(recipe, PantryRecipe)
-    return recipe
+    return read_pantry_recipe(RECIPES / f"{name}.yaml", [*SMALLER[name], *short, *test, *files])
 
 
 @pytest.mark.parametrize("name", BUDGETS)
 def test_the_budgets_are_the_papers(name: str) -> None:
-    recipe = PantryRecipe.load(RECIPES / f"{name}.yaml")
+    recipe = read_pantry_recipe(RECIPES / f"{name}.yaml")
     threats = tuple(Threat.parse(text) for text in BUDGETS[name])
     trained = [each.adversary.threats[0] for each in recipe.ingredients.values() if each.adversary is not None]
     assert list(recipe.ingredients) == ["linf", "l2", "l1", "nominal"]
