@@ -2,7 +2,7 @@
 
 import errno
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -39,6 +39,11 @@ ADVICE: Mapping[int, str] = {
     413: "The body is too large. Send fewer bytes.",
     415: "The body's Content-Type is not taken here. The documentation at /docs lists those that are.",
     416: "The Range lies outside the file. Content-Range gives the file's size.",
+}
+
+MESSAGES: Mapping[str, str] = {
+    "extra_forbidden": "There is no such field. Check its spelling, or leave it out",
+    "missing": "This field is missing",
 }
 
 logger = logging.getLogger(__name__)
@@ -86,16 +91,27 @@ def respond(request: Request, error: SoupsearchError) -> ProblemResponse:
 
 
 def invalid(error: ValidationError | RequestValidationError, prefix: str | None = None) -> SoupsearchError:
-    """The refusal of a document: its first fault, named by its path in the document."""
-    first = error.errors()[0]
-    path = ".".join(str(part) for part in first["loc"] if part not in {"query", "path", "header", "body"})
-    message = str(first["msg"]).removeprefix("Value error, ")
+    """The refusal of a document: one fault, named by its path in the document, and how many more there are.
+
+    A field that does not exist goes first: where a name is mistyped, it is why another field is missing.
+    """
+    first = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
+    path = _path(first["loc"])
+    message = MESSAGES.get(first["type"]) or str(first["msg"]).removeprefix("Value error, ")
     if first["type"] == "json_invalid":
         return MalformedBody(f"The {prefix or 'body'} is not JSON: {message}.", param=prefix)
     where = path or prefix or "request"
     rest = len(error.errors()) - 1
     also = f" ({rest} more field{'s' if rest > 1 else ''} at fault.)" if rest else ""
     return InvalidRequest(f"{where}: {message}.{also}", param=where)
+
+
+def _path(location: Sequence[int | str]) -> str:
+    """A fault's place in a document: without where the document was, and without the kind of a search."""
+    parts = [str(part) for part in location if part not in {"query", "path", "header", "body"}]
+    if len(parts) > 2 and parts[0] == "search":
+        del parts[1]
+    return ".".join(parts)
 
 
 async def on_soupsearch_error(request: Request, error: Exception) -> Response:

@@ -19,6 +19,7 @@ _FOREIGN = {
     b"\xfd7zXZ\x00": "xz",
     b"\x28\xb5\x2f\xfd": "zstd",
 }
+_REASONS = {"File is not a zip file": "it begins as a zip file but lacks its end: it is probably cut short"}
 _TAR_MAGIC_AT = 257
 _EMPTY_TAR = bytes(512)
 
@@ -102,4 +103,5 @@ def _next_chunk(chunks: Iterator[bytes], member: Member, refusal: Refusal) -> by
 
 def _damaged(error: Exception, refusal: Refusal, path: str | None = None) -> SoupsearchError:
     where = f" at its member {path!r}" if path else ""
-    return refusal(f"the archive is damaged{where} ({error}): pack it again", code="damaged_archive")
+    reason = _REASONS.get(str(error), str(error))
+    return refusal(f"the archive is damaged{where} ({reason}): send it again, or pack it again", code="damaged_archive")

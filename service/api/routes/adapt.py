@@ -43,7 +43,7 @@ UPLOAD_PROBLEMS = (
 )
 
 REQUEST_PROBLEMS = (
-    InvalidRequest("search.grid.step: Input should be greater than 0.", param="search.grid.step"),
+    InvalidRequest("search.step: Input should be greater than 0.", param="search.step"),
     InvalidRequest(
         "The search has 1234567 points; the limit is 100000. Take a greater step, narrower bounds or convex weights.",
         param="search",

@@ -189,6 +189,12 @@ def test_a_cut_archive_is_refused(tmp_path: Path, form: str) -> None:
         assert refused(path).code in {"damaged_archive", "unknown_format"}
 
 
+def test_a_zip_without_its_end_is_called_cut_short(tmp_path: Path) -> None:
+    path = zip_of(tmp_path / "a", FILES)
+    path.write_bytes(path.read_bytes()[:-60])
+    assert "cut short" in refused(path).detail
+
+
 def test_a_tar_without_its_end_is_refused(tmp_path: Path) -> None:
     path = tar_of(tmp_path / "a", FILES)
     end_of_members = sum(512 + -(-len(data) // 512) * 512 for data in FILES.values())
