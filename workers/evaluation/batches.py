@@ -27,7 +27,9 @@ class Batch:
 
 
 class ResidentImages:
-    """The images of ``sets`` on ``device`` as uint8, in order, in batches of ``batch_size`` that never span two sets.
+    """The images of ``sets`` on ``device`` as uint8, in order, in equal batches that never span two sets.
+
+    A batch has at most ``batch_size`` images.
 
     Raises ValueError when a set's images have another size than the model's, or its labels other classes.
     """
@@ -61,5 +63,6 @@ def _check(source: EncodedSet, config: DataConfig, num_classes: int) -> None:
 def _split(index: int, source: EncodedSet, device: torch.device, batch_size: int) -> Iterator[Batch]:
     images = torch.from_numpy(np.require(source.images, requirements=["C", "W"])).to(device)
     accepted = source.space.mask(source.accepted).to(device)
-    for rows, mask in zip(torch.split(images, batch_size), torch.split(accepted, batch_size), strict=True):
+    parts = -(-len(images) // batch_size)
+    for rows, mask in zip(torch.tensor_split(images, parts), torch.tensor_split(accepted, parts), strict=True):
         yield Batch(index, rows, mask, source.space)

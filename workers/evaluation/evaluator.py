@@ -1,27 +1,31 @@
 """Scores of soups on images that stay in memory.
 
-Measured with one thread of an AVX2 CPU on batches of 28 x 28 images: a small ResNet ran 2.3 times faster with channels
-last, in both images and kernels, a small ViT alike; batches of 128 and 256 were fastest; logits were equal bit for bit
+Measured on an AVX2 CPU with 28 x 28 images: a small ResNet ran 2.3 times faster with channels last, in both images and
+kernels, a small ViT alike; with one thread batches of 64 to 256 were about equally fast; logits were equal bit for bit
 with 1, 2 and 3 threads. bfloat16 pays on GPUs and on CPUs with bfloat16 instructions; elsewhere it was 8 times slower.
 """
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from workers.evaluation.adversary import Adversary, Attack
-from workers.evaluation.batches import ResidentImages
+from workers.evaluation.batches import Batch, ResidentImages
 from workers.evaluation.errors import EvaluationStopped
 from workers.evaluation.forward import ForwardPass
+from workers.evaluation.labels import ImageScores
 from workers.evaluation.preprocess import DataConfig
 from workers.evaluation.scores import ModelScore, SoupScore
 from workers.evaluation.sets import EncodedSet
+from workers.evaluation.streams import Streams
 from workers.evaluation.tally import PointMonitor, Tally
 from workers.soups.model import count_classes
 from workers.soups.resident import Precision, ResidentSoup
@@ -30,17 +34,19 @@ from workers.soups.stack import IngredientStack
 SoupWeights = Sequence[float] | NDArray[np.floating[Any]]
 Stop = Callable[[], bool]
 EndEarly = Callable[[Sequence[Tally]], bool]
+CPU_BATCH = 64
+"""Images in a batch on a CPU: few, so that also a hundred images are enough for two streams."""
 AnyScore = TypeVar("AnyScore", bound=ModelScore)
 
 
 class Evaluator:
     """Scores soups of ``stack`` on ``sets``, which stay on ``device`` between soups.
 
-    Images go through the model in their order, in batches of ``batch_size`` that never span two sets, so a score
-    depends on neither the evaluator nor what it evaluated before. ``threads`` sets PyTorch's CPU threads, for the
-    whole process. Pass ``soup`` to share a resident model of the same stack between evaluators; its device and
-    precision then hold. With ``attacks`` (in float32 alone) each soup that is scored whole is attacked by them too,
-    from random starts that ``seed`` gives.
+    Images go through the model in batches of at most ``batch_size``, on a CPU of at most 64, that never span two sets,
+    so a score depends on neither the evaluator nor what it evaluated before. On a CPU several batches go at once.
+    ``threads`` sets PyTorch's CPU threads, for the whole process. Pass ``soup`` to share a resident model of the same
+    stack between evaluators; its device and precision then hold. With ``attacks`` (in float32 alone) each soup that is
+    scored whole is attacked by them too, from random starts that ``seed`` gives.
 
     Raises ValueError when a set does not fit the model, or the attacks.
     """
@@ -63,13 +69,15 @@ class Evaluator:
         self.soup = soup if soup is not None else ResidentSoup(stack, device, precision)
         self.sets = tuple(sets)
         model = self.soup.model
+        on_cpu = self.soup.device.type == "cpu"
         self.images = ResidentImages(
             self.sets,
             DataConfig.of_model(model),
             self.soup.device,
             num_classes=count_classes(model),
-            batch_size=batch_size,
+            batch_size=min(batch_size, CPU_BATCH) if on_cpu else batch_size,
         )
+        self.streams = Streams(torch.get_num_threads() if on_cpu else 1, len(self.images))
         self.forward = ForwardPass(model, self.soup.device, self.soup.precision, batch_size)
         if attacks and self.soup.precision != "float32":
             raise ValueError("attacks need gradients in float32: leave precision out")
@@ -88,8 +96,9 @@ class Evaluator:
     ) -> SoupScore:
         """Score the soup of ``weights``, shape (n,), on all images.
 
-        ``stop`` is asked before each batch and ``monitor`` told after each; when either ends the point, the score is
-        of the images seen and ``complete`` is False. ``detail`` keeps each image's result, ``logits`` its logits too.
+        ``stop`` is asked before each batch and ``monitor`` told after each, in the images' order; when either ends the
+        point, the score is of the images seen and ``complete`` is False. ``detail`` keeps each image's result,
+        ``logits`` its logits too.
 
         ``stop`` is also asked before each pass of an attack; attacks that did not end leave no outcome.
 
@@ -100,7 +109,7 @@ class Evaluator:
         flags = self.soup.set_weights(vector)
         tallies = [Tally(size, keep_logits=logits) for size in self.images.sizes]
         end_early = _watched(monitor, vector) if monitor is not None else None
-        complete = run(self.forward, self.images, tallies, stop=stop, end_early=end_early)
+        complete = run(self.forward, self.images, tallies, streams=self.streams, stop=stop, end_early=end_early)
         score = SoupScore(
             sets=tuple(tally.result(detail=detail or logits) for tally in tallies),
             finite=all(tally.finite for tally in tallies),
@@ -134,21 +143,29 @@ def run(
     images: ResidentImages,
     tallies: Sequence[Tally],
     *,
+    streams: Streams | None = None,
     stop: Stop | None = None,
     end_early: EndEarly | None = None,
 ) -> bool:
     """Score all batches of ``images`` into ``tallies``, one for each set; returns whether all were scored.
 
     Ends early before a batch when ``stop()``, and after one, unless it was the last, when ``end_early(tallies)``.
+    Batches are tallied in order, whatever ``streams`` they were scored in.
     """
-    for position, batch in enumerate(images, start=1):
-        if stop is not None and stop():
-            return False
+
+    def scored(batch: Batch) -> tuple[Batch, ImageScores, Tensor]:
         logits = forward(images.normalise(batch.images))
-        tallies[batch.set_index].add(batch.score(logits), logits)
-        if end_early is not None and end_early(tallies) and position < len(images):
-            return False
-    return True
+        return batch, batch.score(logits), logits
+
+    batches = iter(images) if stop is None else takewhile(lambda _: not stop(), images)
+    seen = 0
+    with closing((streams or Streams(1, 1)).map(scored, batches)) as results:
+        for batch, scores, logits in results:
+            seen += 1
+            tallies[batch.set_index].add(scores, logits)
+            if end_early is not None and end_early(tallies):
+                break
+    return seen == len(images)
 
 
 def attacked(score: AnyScore, adversary: Adversary | None, stop: Stop | None = None) -> AnyScore:

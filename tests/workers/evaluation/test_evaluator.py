@@ -63,7 +63,7 @@ def test_a_written_file_scores_as_the_resident_soup(
     assert [each.correct for each in stored.sets] == [each.correct for each in expected.sets]
     assert [each.nll for each in stored.sets] == pytest.approx([each.nll for each in expected.sets], rel=1e-5)
     assert detail.correct.sum() == expected.sets[0].correct
-    assert done == [16, 32, 48, 50]
+    assert done == [13, 26, 38, 50]
 
 
 def test_results_do_not_depend_on_history_or_on_a_shared_model(
@@ -98,7 +98,7 @@ def test_stop_ends_a_point_between_batches(evaluator: Evaluator) -> None:
     asked: list[None] = []
     score = evaluator.evaluate(WEIGHTS, stop=lambda: asked.append(None) or len(asked) > 2)
     assert not score.complete
-    assert [(each.seen, each.total) for each in score.sets] == [(32, 50), (0, 21)]
+    assert [(each.seen, each.total) for each in score.sets] == [(26, 50), (0, 21)]
 
 
 def test_iteration_yields_whole_points_until_stopped(evaluator: Evaluator) -> None:
@@ -116,12 +116,12 @@ def test_a_monitor_may_end_a_point_early(evaluator: Evaluator) -> None:
     def monitor(weights: np.ndarray, running: Sequence[Running]) -> bool:
         assert weights.tolist() == WEIGHTS
         seen.append(list(running))
-        return running[0].seen >= 32
+        return running[0].seen >= 26
 
     (score,) = evaluator.iter_evaluate([WEIGHTS], monitor=monitor)
     assert not score.complete
-    assert score.images == 32
-    assert [state[0].seen for state in seen] == [16, 32]
+    assert score.images == 26
+    assert [state[0].seen for state in seen] == [13, 26]
     assert seen[-1][0].correct == score.sets[0].correct
 
 
