@@ -64,5 +64,6 @@ def _split(index: int, source: EncodedSet, device: torch.device, batch_size: int
     images = torch.from_numpy(np.require(source.images, requirements=["C", "W"])).to(device)
     accepted = source.space.mask(source.accepted).to(device)
     parts = -(-len(images) // batch_size)
+    parts += parts % 2 if parts > 1 else 0
     for rows, mask in zip(torch.tensor_split(images, parts), torch.tensor_split(accepted, parts), strict=True):
         yield Batch(index, rows, mask, source.space)
