@@ -6,7 +6,8 @@ One run measures, on the same machine with the same number of threads:
 
 service   wall time of a job from POST to the downloaded model, with evaluators that are warm from a small job before
 cold      the same for the very first job of a fresh service, on the small set (what starting evaluators costs)
-loop      a bare Python loop in one process: merge in memory, forward, count
+loop      a bare Python loop in one process: merge in memory, forward, count; before the job and again after it, because
+          a machine's speed drifts by more than what is measured here: the ratios are to the mean of the two
 scripts   as merging scripts do it: for every candidate, load each checkpoint from disk, merge, build the model, forward
 """
 
@@ -70,7 +71,7 @@ def timed_job(client: Any, archive: Path, scratch: Path) -> dict[str, Any]:
     """Seconds from POST to the model on disk, and where they went."""
     start = time.perf_counter()
     job = client.adapt({"pantry": "pantry"}, archive)
-    *_, job = client.watch(job.id, interval=0.1)
+    *_, job = client.watch(job.id)
     client.download_model(job.id, scratch / "model.safetensors")
     seconds = time.perf_counter() - start
     evaluating = sum(point.seconds for point in client.points(job.id))
@@ -154,10 +155,11 @@ def main() -> None:
         small, large = Path(scratch) / "small.zip", Path(scratch) / "large.zip"
         write_set(small, 50, 1, arguments.data)
         write_set(large, arguments.images, 2, arguments.data)
-        results = run_service(arguments.pantry, small, large, arguments.threads)
-        for style in ("loop", "scripts"):
-            results[style] = run_loop(arguments.pantry, large, style, arguments.threads)
-    loop = results["loop"]["seconds"]
+        results = {"before": run_loop(arguments.pantry, large, "loop", arguments.threads)}
+        results |= run_service(arguments.pantry, small, large, arguments.threads)
+        results["after"] = run_loop(arguments.pantry, large, "loop", arguments.threads)
+        results["scripts"] = run_loop(arguments.pantry, large, "scripts", arguments.threads)
+    loop = (results["before"]["seconds"] + results["after"]["seconds"]) / 2
     for name, result in results.items():
         print(f"{name:8}  {result['seconds']:8.1f} s   {result['seconds'] / loop:5.2f} x the bare loop   {result}")
     if arguments.json:

@@ -42,7 +42,8 @@ def admit(use: Services, request: AdaptRequest, upload: Path | None, idempotency
             adaptation_sets=sets,
             ingredients=[ingredient.name for ingredient in pantry.ingredients],
         )
-        submission = use.jobs.submit(NewJob(echo), idempotency_key=idempotency_key, body_digest=_digest(request, sets))
+        digest = request_digest(request, sets)
+        submission = use.jobs.submit(NewJob(echo), idempotency_key=idempotency_key, body_digest=digest)
     job = use.jobs.get(submission.job_id)
     if not submission.created:
         return job
@@ -55,7 +56,7 @@ def _repeated(use: Services, request: AdaptRequest, idempotency_key: str | None)
     if idempotency_key is None or request.adaptation_sets is None:
         return None
     earlier = use.jobs.by_key(idempotency_key)
-    if earlier is None or earlier.body_digest != _digest(request, request.adaptation_sets):
+    if earlier is None or earlier.body_digest != request_digest(request, request.adaptation_sets):
         return None
     return use.jobs.get(earlier.job_id)
 
@@ -183,7 +184,10 @@ def _open(use: Services, set_id: str) -> StoredSet:
         raise
 
 
-def _digest(request: AdaptRequest, sets: list[str]) -> str:
-    """What an Idempotency-Key stands for: the request's meaning, whatever its form on the wire."""
-    meaning = request.model_dump(mode="json") | {"adaptation_sets": sets}
+def request_digest(request: AdaptRequest, sets: list[str]) -> str:
+    """What an Idempotency-Key stands for: the request's meaning, whatever its form on the wire.
+
+    Defaults are left out, so that a later release with more fields takes a repeated request for what it is.
+    """
+    meaning = request.model_dump(mode="json", exclude_defaults=True) | {"adaptation_sets": sets}
     return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()

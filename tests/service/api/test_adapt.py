@@ -8,9 +8,11 @@ from typing import Any
 import httpx2
 import pytest
 
+from service.api.admission import request_digest
 from service.jobs.store import JobStore
 from service.schemas.job import Job
 from service.schemas.pantry import Pantry
+from service.schemas.request import AdaptRequest
 from service.settings import Settings
 from tests.driving import Driver
 from tests.inputs import image_zip, zip_of
@@ -76,6 +78,16 @@ def test_an_idempotency_key_gives_the_same_job(adapt: Post, job_store: JobStore)
     assert (first.status_code, again.status_code) == (202, 202)
     assert first.json()["id"] == again.json()["id"]
     assert job_store.queue_depth() == 1
+
+
+def test_an_idempotency_key_outlives_an_upgrade_that_adds_a_field() -> None:
+    class Later(AdaptRequest):
+        novelty: int = 3
+
+    body = {"pantry": "fashion", "search": {"strategy": "grid", "step": 0.1}}
+    digest = request_digest(AdaptRequest.model_validate(body), ["a"])
+    assert request_digest(Later.model_validate(body), ["a"]) == digest
+    assert request_digest(Later.model_validate(body | {"novelty": 4}), ["a"]) != digest
 
 
 def test_an_idempotency_key_with_another_body_is_refused(adapt: Post, files: Files) -> None:
