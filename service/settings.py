@@ -31,7 +31,11 @@ class Settings(BaseSettings):
     evaluators: int = Field(default=0, ge=0, le=1024, description="Evaluators; 0: one a GPU, or one without GPUs.")
     evaluator_threads: int = Field(default=0, ge=0, description="CPU threads of one evaluator; 0: cores / evaluators.")
     evaluator_device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto, cpu or cuda.")
-    batch_size: int = Field(default=256, ge=1, description="Images in one forward pass of an evaluator.")
+    batch_size: int = Field(
+        default=256,
+        ge=1,
+        description="Images in work at once in an evaluator: one batch on a GPU, several of up to 64 on a CPU.",
+    )
     points_per_trial: int = Field(default=16, ge=1, description="Points that one Tune trial carries.")
     evaluator_cache_bytes: int = Field(
         default=8192 * MEBIBYTE, ge=0, description="Pantries and sets an evaluator keeps for later jobs, in bytes."

@@ -189,5 +189,7 @@ def request_digest(request: AdaptRequest, sets: list[str]) -> str:
 
     Defaults are left out, so that a later release with more fields takes a repeated request for what it is.
     """
-    meaning = request.model_dump(mode="json", exclude_defaults=True) | {"adaptation_sets": sets}
+    meaning = request.model_dump(mode="json", exclude_defaults=True)
+    search = {**meaning.get("search", {}), "strategy": request.search.strategy}
+    meaning |= {"adaptation_sets": sets, "search": search}
     return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()

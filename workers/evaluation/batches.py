@@ -1,7 +1,9 @@
 """Labelled images on a device, batch by batch."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -25,11 +27,15 @@ class Batch:
         """Score the logits, float32 (N, classes), of this batch."""
         return self.space.score(logits, self.accepted)
 
+    def cut(self, size: int) -> "Iterator[Batch]":
+        """Two, four, six ... equal parts of at most ``size`` images; the batch itself when it is not larger."""
+        parts = 2 * -(-len(self.images) // (2 * size)) if len(self.images) > size else 1
+        for images, accepted in zip(self.images.tensor_split(parts), self.accepted.tensor_split(parts), strict=True):
+            yield replace(self, images=images, accepted=accepted)
+
 
 class ResidentImages:
-    """The images of ``sets`` on ``device`` as uint8, in order, in equal batches that never span two sets.
-
-    A batch has at most ``batch_size`` images.
+    """The images of ``sets`` on ``device`` as uint8, in order, in batches of ``batch_size`` that never span two sets.
 
     Raises ValueError when a set's images have another size than the model's, or its labels other classes.
     """
@@ -51,6 +57,15 @@ class ResidentImages:
     def __len__(self) -> int:
         return len(self.batches)
 
+    def cut(self, batch_size: int) -> Self:
+        """The same images, not copied, in smaller batches, an even number of each that was larger than this.
+
+        Two streams that work on them end together.
+        """
+        smaller = copy(self)
+        smaller.batches = [part for batch in self.batches for part in batch.cut(batch_size)]
+        return smaller
+
 
 def _check(source: EncodedSet, config: DataConfig, num_classes: int) -> None:
     if source.images.shape[1:] != config.input_size:
@@ -63,7 +78,5 @@ def _check(source: EncodedSet, config: DataConfig, num_classes: int) -> None:
 def _split(index: int, source: EncodedSet, device: torch.device, batch_size: int) -> Iterator[Batch]:
     images = torch.from_numpy(np.require(source.images, requirements=["C", "W"])).to(device)
     accepted = source.space.mask(source.accepted).to(device)
-    parts = -(-len(images) // batch_size)
-    parts += parts % 2 if parts > 1 else 0
-    for rows, mask in zip(torch.tensor_split(images, parts), torch.tensor_split(accepted, parts), strict=True):
+    for rows, mask in zip(torch.split(images, batch_size), torch.split(accepted, batch_size), strict=True):
         yield Batch(index, rows, mask, source.space)

@@ -1,8 +1,9 @@
 """Scores of soups on images that stay in memory.
 
 Measured on an AVX2 CPU with 28 x 28 images: a small ResNet ran 2.3 times faster with channels last, in both images and
-kernels, a small ViT alike; with one thread batches of 64 to 256 were about equally fast; logits were equal bit for bit
-with 1, 2 and 3 threads. bfloat16 pays on GPUs and on CPUs with bfloat16 instructions; elsewhere it was 8 times slower.
+kernels, a small ViT alike; with one thread batches of 64 to 256 were about equally fast. Where several threads share
+an operation the last bits of logits may differ from one thread's. bfloat16 pays on GPUs and on CPUs with bfloat16
+instructions; elsewhere it was 8 times slower.
 """
 
 import time
@@ -34,19 +35,19 @@ from workers.soups.stack import IngredientStack
 SoupWeights = Sequence[float] | NDArray[np.floating[Any]]
 Stop = Callable[[], bool]
 EndEarly = Callable[[Sequence[Tally]], bool]
-CPU_BATCH = 64
-"""Images in a batch on a CPU: few, so that also a hundred images are enough for two streams."""
+STREAM_BATCH = 64
+"""Images that a stream scores at once: few, so that a hundred images are enough for two streams."""
 AnyScore = TypeVar("AnyScore", bound=ModelScore)
 
 
 class Evaluator:
     """Scores soups of ``stack`` on ``sets``, which stay on ``device`` between soups.
 
-    Images go through the model in batches of at most ``batch_size``, on a CPU of at most 64, that never span two sets,
-    so a score depends on neither the evaluator nor what it evaluated before. On a CPU several batches go at once.
-    ``threads`` sets PyTorch's CPU threads, for the whole process. Pass ``soup`` to share a resident model of the same
-    stack between evaluators; its device and precision then hold. With ``attacks`` (in float32 alone) each soup that is
-    scored whole is attacked by them too, from random starts that ``seed`` gives.
+    Images go through the model in their order, in batches of ``batch_size`` that never span two sets, so a score
+    depends on neither the evaluator nor what it evaluated before. On a CPU batches of up to 64 go at once, together no
+    more than ``batch_size`` images. ``threads`` sets PyTorch's CPU threads, for the whole process. Pass ``soup`` to
+    share a resident model of the same stack between evaluators; its device and precision then hold. With ``attacks``
+    (in float32 alone) each soup that is scored whole is attacked by them too, from random starts that ``seed`` gives.
 
     Raises ValueError when a set does not fit the model, or the attacks.
     """
@@ -69,15 +70,17 @@ class Evaluator:
         self.soup = soup if soup is not None else ResidentSoup(stack, device, precision)
         self.sets = tuple(sets)
         model = self.soup.model
-        on_cpu = self.soup.device.type == "cpu"
         self.images = ResidentImages(
             self.sets,
             DataConfig.of_model(model),
             self.soup.device,
             num_classes=count_classes(model),
-            batch_size=min(batch_size, CPU_BATCH) if on_cpu else batch_size,
+            batch_size=batch_size,
         )
-        self.streams = Streams(torch.get_num_threads() if on_cpu else 1, len(self.images))
+        self.streams, self._scored = Streams(1, 1), self.images
+        if self.soup.device.type == "cpu":
+            self._scored = self.images.cut(STREAM_BATCH)
+            self.streams = Streams(torch.get_num_threads(), min(len(self._scored), batch_size // STREAM_BATCH))
         self.forward = ForwardPass(model, self.soup.device, self.soup.precision, batch_size)
         if attacks and self.soup.precision != "float32":
             raise ValueError("attacks need gradients in float32: leave precision out")
@@ -109,7 +112,7 @@ class Evaluator:
         flags = self.soup.set_weights(vector)
         tallies = [Tally(size, keep_logits=logits) for size in self.images.sizes]
         end_early = _watched(monitor, vector) if monitor is not None else None
-        complete = run(self.forward, self.images, tallies, streams=self.streams, stop=stop, end_early=end_early)
+        complete = run(self.forward, self._scored, tallies, streams=self.streams, stop=stop, end_early=end_early)
         score = SoupScore(
             sets=tuple(tally.result(detail=detail or logits) for tally in tallies),
             finite=all(tally.finite for tally in tallies),

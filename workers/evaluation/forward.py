@@ -1,7 +1,7 @@
 """Forward passes: precision, memory layout and running out of memory."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,8 @@ def forward_context(device: torch.device, precision: Precision) -> Iterator[None
     """No gradients; IEEE float32 (TF32 is off), or bfloat16 autocast of the forward passes."""
     with (
         torch.inference_mode(),
-        exact_arithmetic(),
+        # Its flags are the whole process's: threads that score on a CPU would restore each other's.
+        exact_arithmetic() if device.type == "cuda" else nullcontext(),
         torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"),
     ):
         yield
@@ -27,7 +28,8 @@ def forward_context(device: torch.device, precision: Precision) -> Iterator[None
 class ForwardPass:
     """Logits of batches, in smaller parts once memory has run out.
 
-    ``part_size`` is the number of images in one forward pass; it halves when memory runs out and stays so.
+    ``part_size`` is the number of images in one forward pass; it halves when memory runs out and stays so. Several
+    threads may call one ForwardPass.
     """
 
     def __init__(self, model: nn.Module, device: torch.device, precision: Precision, part_size: int) -> None:
@@ -42,22 +44,23 @@ class ForwardPass:
         Raises EvaluationMemoryError when not even one image fits.
         """
         while True:
+            size = min(self.part_size, len(inputs))
             try:
                 with forward_context(self.device, self.precision):
-                    return torch.cat([self.model(part).float() for part in torch.split(inputs, self.part_size)])
+                    return torch.cat([self.model(part).float() for part in torch.split(inputs, max(1, size))])
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                self._halve(inputs, error)
+                self._halve(size, inputs, error)
 
-    def _halve(self, inputs: Tensor, error: Exception) -> None:
-        size = min(self.part_size, len(inputs))
+    def _halve(self, size: int, inputs: Tensor, error: Exception) -> None:
         if size <= 1:
             raise EvaluationMemoryError(
                 f"one image of {tuple(inputs.shape[1:])} does not fit into the memory of {self.device} beside the "
                 "ingredients: use precision bfloat16, fewer ingredients, or a device with more memory"
             ) from error
-        self.part_size = size // 2
+        # Other threads may have run out of memory with the same size: they halve it once.
+        self.part_size = min(self.part_size, size // 2)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 

@@ -88,6 +88,11 @@ def test_an_idempotency_key_outlives_an_upgrade_that_adds_a_field() -> None:
     digest = request_digest(AdaptRequest.model_validate(body), ["a"])
     assert request_digest(Later.model_validate(body), ["a"]) == digest
     assert request_digest(Later.model_validate(body | {"novelty": 4}), ["a"]) != digest
+    digests = {
+        request_digest(AdaptRequest.model_validate({"pantry": "fashion", "search": {"strategy": strategy}}), ["a"])
+        for strategy in ("grid", "uniform")
+    }
+    assert len(digests) == 2
 
 
 def test_an_idempotency_key_with_another_body_is_refused(adapt: Post, files: Files) -> None:

@@ -169,6 +169,6 @@ def test_memory_that_runs_out_halves_the_parts(evaluator: Evaluator, monkeypatch
 
     monkeypatch.setattr(model, "forward", hungry)
     found, _ = adversary.robust()
-    assert adversary.part_size == 3
+    assert adversary.part_size == 4
     for one, two in zip(expected, found, strict=True):
         assert (one == two).mean() > 0.95

@@ -1,6 +1,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from workers.evaluation.folder import load_folder, score_model, score_model_fold
 from workers.evaluation.forward import ForwardPass
 from workers.evaluation.preprocess import DataConfig, Normaliser
 from workers.evaluation.sets import EncodedSet
+from workers.evaluation.streams import Streams
 from workers.evaluation.tally import Running
 from workers.soups.files import save_model, soup_config
 from workers.soups.merge import merge
@@ -63,7 +65,7 @@ def test_a_written_file_scores_as_the_resident_soup(
     assert [each.correct for each in stored.sets] == [each.correct for each in expected.sets]
     assert [each.nll for each in stored.sets] == pytest.approx([each.nll for each in expected.sets], rel=1e-5)
     assert detail.correct.sum() == expected.sets[0].correct
-    assert done == [13, 26, 38, 50]
+    assert done == [16, 32, 48, 50]
 
 
 def test_results_do_not_depend_on_history_or_on_a_shared_model(
@@ -76,12 +78,38 @@ def test_results_do_not_depend_on_history_or_on_a_shared_model(
         assert replace(again, seconds=first.seconds) == first
 
 
-def test_thread_count_leaves_scores_as_they_are(stack: IngredientStack, sets: list[EncodedSet]) -> None:
+def test_a_thread_for_each_batch_changes_no_bit_and_more_hardly_any(stack: IngredientStack) -> None:
+    source = random_set(150)
     before = torch.get_num_threads()
-    scores = [Evaluator(stack, sets, batch_size=16, threads=threads).evaluate(WEIGHTS) for threads in (1, 2)]
-    torch.set_num_threads(before)
-    assert [each.correct for each in scores[0].sets] == [each.correct for each in scores[1].sets]
-    assert [each.nll for each in scores[0].sets] == pytest.approx([each.nll for each in scores[1].sets], rel=1e-6)
+    scores = []
+    try:
+        for threads, count in ((1, 1), (2, 2), (3, 3), (9, 4)):
+            evaluator = Evaluator(stack, [source], threads=threads)
+            assert evaluator.streams.count == count
+            scores.append(evaluator.evaluate(WEIGHTS, logits=True).sets[0].detail)
+    finally:
+        torch.set_num_threads(before)
+    one, *others, many = (score.logits for score in scores if score is not None)
+    for other in others:
+        np.testing.assert_array_equal(other, one)
+    assert one is not None
+    np.testing.assert_allclose(many, one, rtol=1e-4, atol=1e-6)
+
+
+def test_streams_hold_no_more_images_than_a_batch(stack: IngredientStack) -> None:
+    assert Evaluator(stack, [random_set(150)], batch_size=64, threads=2).streams.count == 1
+
+
+def test_a_point_that_ended_early_does_not_touch_the_next(stack: IngredientStack) -> None:
+    streams = Evaluator(stack, [random_set(300)], threads=2)
+    expected = streams.evaluate(WEIGHTS, logits=True).sets[0].detail
+    for end in range(1, 5):
+        early = streams.evaluate([1.4, -0.2, -0.2], monitor=lambda _, running, end=end: running[0].seen >= 50 * end)
+        assert not early.complete
+        again = streams.evaluate(WEIGHTS, logits=True).sets[0].detail
+        assert again is not None
+        assert expected is not None
+        np.testing.assert_array_equal(again.logits, expected.logits)
 
 
 def test_an_infinite_soup_is_marked_and_wrong(tmp_path: Path) -> None:
@@ -98,7 +126,7 @@ def test_stop_ends_a_point_between_batches(evaluator: Evaluator) -> None:
     asked: list[None] = []
     score = evaluator.evaluate(WEIGHTS, stop=lambda: asked.append(None) or len(asked) > 2)
     assert not score.complete
-    assert [(each.seen, each.total) for each in score.sets] == [(26, 50), (0, 21)]
+    assert [(each.seen, each.total) for each in score.sets] == [(32, 50), (0, 21)]
 
 
 def test_iteration_yields_whole_points_until_stopped(evaluator: Evaluator) -> None:
@@ -116,12 +144,12 @@ def test_a_monitor_may_end_a_point_early(evaluator: Evaluator) -> None:
     def monitor(weights: np.ndarray, running: Sequence[Running]) -> bool:
         assert weights.tolist() == WEIGHTS
         seen.append(list(running))
-        return running[0].seen >= 26
+        return running[0].seen >= 32
 
     (score,) = evaluator.iter_evaluate([WEIGHTS], monitor=monitor)
     assert not score.complete
-    assert score.images == 26
-    assert [state[0].seen for state in seen] == [13, 26]
+    assert score.images == 32
+    assert [state[0].seen for state in seen] == [16, 32]
     assert seen[-1][0].correct == score.sets[0].correct
 
 
@@ -177,6 +205,22 @@ def test_batches_halve_until_they_fit() -> None:
     assert torch.equal(forward(images), images.flatten(1)[:, :3])
     assert model.sizes == [10, 5, 2, 2, 2, 2, 2]
     assert forward.part_size == 2
+
+
+def test_threads_that_run_out_of_memory_together_halve_once() -> None:
+    failing = Barrier(2)
+
+    class Full(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            if len(images) > 1:
+                failing.wait(timeout=30)
+                return torch.empty(2**60)
+            return images.flatten(1)[:, :3]
+
+    forward = ForwardPass(Full(), torch.device("cpu"), "float32", 2)
+    parts = list(Streams(2, 2).map(forward, torch.zeros(4, 1, 2, 2).split(2)))
+    assert [part.shape for part in parts] == [(2, 3), (2, 3)]
+    assert forward.part_size == 1
 
 
 def test_a_single_image_that_does_not_fit_says_what_to_change() -> None:
