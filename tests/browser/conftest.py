@@ -1,11 +1,14 @@
 """A headless Chromium before the API, with a driver in place of a worker."""
 
 import shutil
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Request, sync_playwright
 
 from service.artifacts.store import ArtifactStore
 from service.jobs.store import JobStore
@@ -17,18 +20,38 @@ from tests.serving import running_api
 
 NAMES = ("linf", "l2", "l1", "nominal")
 TIMEOUT_MS = 120_000
+SILENCE_SECONDS = 600.0
+"""How long a test may keep its browser: opening a page has no timeout, and now and then Chromium never answers."""
+AGAIN_IF_SILENT = pytest.mark.flaky(reruns=1, only_rerun=["TargetClosedError", "(?i)connection closed"])
+"""A page that hangs the browser hangs the second one too."""
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 BLOCKED_ON_PURPOSE = "Applying inline style violates"
 """Plotly's bundle would style maps, which no page has; the policy forbids it."""
 
 
-@pytest.fixture(scope="session")
+def kill_with_children(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            for each in [*process.children(recursive=True), process]:
+                each.kill()
+
+
+@pytest.fixture
 def browser() -> Iterator[Browser]:
+    """A browser of the test's own, killed with its driver once it is silent: what waits for it then raises."""
     program = shutil.which("chromium") or shutil.which("google-chrome")
+    before = set(psutil.Process().children())
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=OPTIONS)
-        yield browser
-        browser.close()
+        drivers = list(set(psutil.Process().children()) - before)
+        watchdog = threading.Timer(SILENCE_SECONDS, kill_with_children, [drivers])
+        watchdog.start()
+        try:
+            browser = playwright.chromium.launch(executable_path=program, args=OPTIONS)
+            yield browser
+            with suppress(Error):
+                browser.close()
+        finally:
+            watchdog.cancel()
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from playwright.sync_api import Browser, Page, expect
 
 from service.jobs.store import JobStore
 from service.schemas.result import FrontSoup
-from tests.browser.conftest import TIMEOUT_MS
+from tests.browser.conftest import AGAIN_IF_SILENT, TIMEOUT_MS
 from tests.driving import Driver
 from tests.inputs import image_zip
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, AGAIN_IF_SILENT]
 expect.set_options(timeout=TIMEOUT_MS)
 
 FITS = """() => {

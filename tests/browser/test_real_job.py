@@ -9,10 +9,10 @@ import timm
 from playwright.sync_api import Browser, expect
 from safetensors.torch import load_file
 
-from tests.browser.conftest import TIMEOUT_MS
+from tests.browser.conftest import AGAIN_IF_SILENT, TIMEOUT_MS
 from tests.live import ROOT, LiveService
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, AGAIN_IF_SILENT]
 ADAPTATION_SET = ROOT / "examples/sets/fashion-gaussian-noise/adaptation.zip"
 JOB_TIMEOUT_MS = 300_000
 
