@@ -20,6 +20,18 @@ Overrides = Annotated[
 ]
 CheckpointSeconds = Annotated[float, typer.Option(help="Seconds between two checkpoints.", min=0)]
 Tensorboard = Annotated[bool, typer.Option("--tensorboard", help="Write event files for TensorBoard too.")]
+TrainingWorkers = Annotated[
+    int,
+    typer.Option("--workers", help="Processes that share each batch, by Ray Train; a GPU each where there are.", min=1),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--ray-address",
+        metavar="HOST:PORT",
+        help="Put the workers on this Ray cluster; all of its machines must see data and output by the same paths.",
+    ),
+]
 DEFAULT_URL = "http://127.0.0.1:8000"
 
 Threats = Annotated[

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from workers.cli.exits import CommandError
-from workers.cli.options import AsJson, CheckpointSeconds, DataFolder, Device, Overrides, Tensorboard
+from workers.cli.options import (
+    AsJson,
+    CheckpointSeconds,
+    DataFolder,
+    Device,
+    Overrides,
+    RayAddress,
+    Tensorboard,
+    TrainingWorkers,
+)
+from workers.cli.sharing import training_shared
 
 if TYPE_CHECKING:
     from service.schemas.pantry import Pantry
@@ -166,6 +176,8 @@ def build(
     threads: Annotated[int, typer.Option(help="CPU threads a process; 0: its share of all cores.", min=0)] = 0,
     checkpoint_seconds: CheckpointSeconds = 30.0,
     tensorboard: Tensorboard = False,
+    workers: TrainingWorkers = 1,
+    ray_address: RayAddress = None,
     register: Annotated[bool, typer.Option("--register", help="Add the pantry under the recipe's name.")] = False,
     url: Url = None,
 ) -> None:
@@ -181,15 +193,19 @@ def build(
     parsed = pantry_recipe_of(recipe, data, overrides)
     if register and only:
         raise CommandError("--register adds a whole pantry: leave --only out, or register later by pantry add")
-    built = build_with_progress(
-        parsed,
-        folder,
-        only=only,
-        jobs=jobs,
-        device=device,
-        threads=threads,
-        options={"checkpoint_seconds": checkpoint_seconds, "tensorboard": tensorboard},
-    )
+    options = {"checkpoint_seconds": checkpoint_seconds, "tensorboard": tensorboard}
+    with training_shared(workers, ray_address, device=device, threads=threads) as train:
+        if train is not None and jobs > 1:
+            raise CommandError("--workers and --ray-address share one training after the other: leave --jobs out")
+        built = build_with_progress(
+            parsed,
+            folder,
+            only=only,
+            jobs=jobs,
+            device=device if train is None else "cpu",
+            threads=threads,
+            options=options if train is None else {**options, "train": train},
+        )
     typer.echo(f"built {', '.join(path.name for path in built)} in {built[0].parent}")
     if register:
         _register(parsed.name, {path.name: path for path in built}, url)

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from workers.cli.exits import CommandError
-from workers.cli.options import CheckpointSeconds, DataFolder, Device, Overrides, Tensorboard, Threads
+from workers.cli.options import (
+    CheckpointSeconds,
+    DataFolder,
+    Device,
+    Overrides,
+    RayAddress,
+    Tensorboard,
+    Threads,
+    TrainingWorkers,
+)
+from workers.cli.sharing import training_shared
 
 if TYPE_CHECKING:
     from workers.training.recipe import IngredientRecipe, PantryRecipe
@@ -35,6 +45,8 @@ def train(
     threads: Threads = 0,
     checkpoint_seconds: CheckpointSeconds = 30.0,
     tensorboard: Tensorboard = False,
+    workers: TrainingWorkers = 1,
+    ray_address: RayAddress = None,
 ) -> None:
     """Train one ingredient from scratch, by its own recipe or as the base of a pantry's.
 
@@ -47,6 +59,8 @@ def train(
         out,
         device=device,
         threads=threads,
+        workers=workers,
+        ray_address=ray_address,
         options={"checkpoint_seconds": checkpoint_seconds, "tensorboard": tensorboard},
     )
 
@@ -63,6 +77,8 @@ def finetune(
     threads: Threads = 0,
     checkpoint_seconds: CheckpointSeconds = 30.0,
     tensorboard: Tensorboard = False,
+    workers: TrainingWorkers = 1,
+    ray_address: RayAddress = None,
 ) -> None:
     """Fine-tune one ingredient from another model of the same architecture, to another threat or to clean accuracy.
 
@@ -74,6 +90,8 @@ def finetune(
         base=base,
         device=device,
         threads=threads,
+        workers=workers,
+        ray_address=ray_address,
         options={"checkpoint_seconds": checkpoint_seconds, "tensorboard": tensorboard},
     )
 
@@ -126,6 +144,8 @@ def _build(
     base: Path | None = None,
     device: str,
     threads: int,
+    workers: int,
+    ray_address: str | None,
     options: dict[str, Any],
 ) -> None:
     import torch
@@ -136,10 +156,12 @@ def _build(
 
     if threads:
         torch.set_num_threads(threads)
-    chosen = torch_device(device)
-    with training_bars() as bars:
+    shared = training_shared(workers, ray_address, device=device, threads=threads)
+    with shared as train, training_bars() as bars:
+        chosen = torch_device(device) if train is None else "cpu"
+        told = partial(bars, out.name)
         try:
-            build_ingredient(recipe, out, base=base, device=chosen, on_progress=partial(bars, out.name), **options)
+            build_ingredient(recipe, out, base=base, device=chosen, on_progress=told, train=train, **options)
         except (ValueError, OSError) as error:
             raise CommandError(str(error)) from error
     typer.echo(f"trained {out}")

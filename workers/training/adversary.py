@@ -13,6 +13,7 @@ from workers.attacks.threat import Threat
 from workers.training.precision import autocast
 from workers.training.recipe import AdversaryRecipe
 from workers.training.schedule import radius_share
+from workers.training.shard import WHOLE, Shard
 
 _MEMORY = 0.9
 _SEED_RANGE = 2**63 - 1
@@ -21,11 +22,13 @@ _SEED_RANGE = 2**63 - 1
 class Adversary:
     """Attacks training batches as a recipe says; see ``AdversaryRecipe`` for the modes.
 
-    ``robust_accuracy`` holds, for each threat model, the running robust accuracy that ``eat`` draws by.
+    ``robust_accuracy`` holds, for each threat model, the running robust accuracy that ``eat`` draws by. The shares of a
+    batch are attacked in the same threat model, from random starts of their own.
     """
 
-    def __init__(self, recipe: AdversaryRecipe) -> None:
+    def __init__(self, recipe: AdversaryRecipe, shard: Shard = WHOLE) -> None:
         self._recipe = recipe
+        self._shard = shard
         self.robust_accuracy = [0.0] * len(recipe.threats)
 
     def attack(
@@ -65,7 +68,8 @@ class Adversary:
 
     def _remember(self, chosen: int, model: nn.Module, perturbed: Tensor, labels: Tensor) -> None:
         with torch.no_grad():
-            correct = float((model(perturbed).argmax(1) == labels).float().mean())
+            share = float((model(perturbed).argmax(1) == labels).float().mean())
+        (correct,) = self._shard.mean(share, device=labels.device)
         self.robust_accuracy[chosen] = _MEMORY * self.robust_accuracy[chosen] + (1 - _MEMORY) * correct
 
     def _worst(
@@ -83,7 +87,7 @@ class Adversary:
     def _attack(
         self, model: nn.Module, images: Tensor, labels: Tensor, threat: Threat, generator: torch.Generator
     ) -> Tensor:
-        seed = int(torch.randint(_SEED_RANGE, (1,), generator=generator))
+        seed = self._shard.seed(int(torch.randint(_SEED_RANGE, (1,), generator=generator)))
         if self._recipe.attack == "apgd":
             return apgd_for_training(model, images, labels, threat, self._recipe.steps)
         return pgd(

@@ -11,13 +11,16 @@ from torch import Tensor
 from workers.data.labelled_images import LabelledImages
 from workers.training.augmentation import augment
 from workers.training.recipe import AugmentationRecipe
+from workers.training.shard import WHOLE, Shard
 
 
 class Batches:
     """The shuffled, augmented batches of a set in memory.
 
-    A batch is a function of (seed, step) alone, so that training resumed at any step sees the same batches.
-    Raises ValueError if the set is smaller than one batch.
+    A batch is a function of (seed, step) alone, so that training resumed at any step sees the same batches, and the
+    shares of a batch make up the same batch, however many they are.
+
+    Raises ValueError if the set is smaller than one batch, or a batch does not divide into equal shares.
     """
 
     def __init__(
@@ -26,6 +29,7 @@ class Batches:
         batch_size: int,
         seed: int,
         augmentation: AugmentationRecipe,
+        shard: Shard = WHOLE,
     ) -> None:
         if len(data) < batch_size:
             raise ValueError(f"{len(data)} images are less than one batch of {batch_size}: lower batch_size")
@@ -34,17 +38,21 @@ class Batches:
         self._batch_size = batch_size
         self._seed = seed
         self._augmentation = augmentation
+        self._share = shard.rows(batch_size)
 
     def __len__(self) -> int:
         """Batches in an epoch; images that do not fill one are left to another epoch."""
         return len(self._labels) // self._batch_size
 
     def batch(self, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Images float32 in [0, 1] (B, C, H, W) and labels int64 (B,) of step ``step``, augmented by ``generator``."""
+        """Images float32 in [0, 1] (B, C, H, W) and labels int64 (B,) of step ``step``, augmented by ``generator``.
+
+        B is the size of the share.
+        """
         epoch, position = divmod(step, len(self))
         rows = permutation(len(self._labels), self._seed, epoch)[position * self._batch_size :][: self._batch_size]
         images = self._images[rows].float() / 255
-        return augment(images, self._augmentation, generator), self._labels[rows]
+        return augment(images, self._augmentation, generator)[self._share], self._labels[rows][self._share]
 
 
 @lru_cache(maxsize=2)

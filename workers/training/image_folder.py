@@ -27,6 +27,7 @@ from workers.data.layouts.folders import class_folders
 from workers.evaluation.preprocess import DataConfig, encode_images
 from workers.training.batches import permutation
 from workers.training.recipe import AugmentationRecipe, DataRecipe, ModelRecipe, TrainingRecipe
+from workers.training.shard import WHOLE, Shard
 
 _SUBSET_SEED = 0
 _MODES = {1: "L", 3: "RGB"}
@@ -71,10 +72,10 @@ class ImageFolder:
             content.update(f"{path.relative_to(root)}\0{path.stat().st_size}\n".encode())
         return content.hexdigest()
 
-    def batches(self, recipe: TrainingRecipe) -> FolderBatches:
+    def batches(self, recipe: TrainingRecipe, shard: Shard = WHOLE) -> FolderBatches:
         """Shuffled batches, augmented by timm's transforms in ``workers`` processes."""
         self._train.transform = training_transform(self._data, self._model, recipe.augmentation)
-        return FolderBatches(_Seeded(self._train, recipe.seed), self._indices, recipe, self._data.workers)
+        return FolderBatches(_Seeded(self._train, recipe.seed), self._indices, recipe, self._data.workers, shard)
 
     def test_images(self, count: int) -> tuple[Tensor, Tensor]:
         """Test images that a fixed seed draws, resized and cropped as the ingredient's configuration says."""
@@ -121,10 +122,12 @@ def training_transform(data: DataRecipe, model: ModelRecipe, recipe: Augmentatio
 class FolderBatches:
     """The batches of an image folder, read ahead by a loader that starts anew where another step is asked for."""
 
-    def __init__(self, images: _Seeded, indices: Tensor, recipe: TrainingRecipe, workers: int) -> None:
+    def __init__(
+        self, images: _Seeded, indices: Tensor, recipe: TrainingRecipe, workers: int, shard: Shard = WHOLE
+    ) -> None:
         if len(indices) < recipe.batch_size:
             raise ValueError(f"{len(indices)} images are less than one batch of {recipe.batch_size}: lower batch_size")
-        self.order = Order(indices, recipe.batch_size, recipe.seed)
+        self.order = Order(indices, recipe.batch_size, recipe.seed, shard)
         self._images = images
         self._workers = workers
         self._next = -1
@@ -151,21 +154,27 @@ class FolderBatches:
 
 @dataclass(frozen=True)
 class Order:
-    """Which of the images at ``indices`` make up each batch."""
+    """Which of the images at ``indices`` make up each batch, or a share of it."""
 
     indices: Tensor
     batch_size: int
     seed: int
+    shard: Shard = WHOLE
+
+    def __post_init__(self) -> None:
+        """Raises ValueError if a batch does not divide into equal shares."""
+        self.shard.rows(self.batch_size)
 
     def __len__(self) -> int:
         return len(self.indices) // self.batch_size
 
     def places(self, step: int) -> list[Place]:
-        """The images of step ``step``."""
+        """The images of step ``step`` that are in the share."""
         epoch, position = divmod(step, len(self))
         order = permutation(len(self.indices), self.seed, epoch)
         rows = order[position * self.batch_size :][: self.batch_size]
-        return [(index, step, place) for place, index in enumerate(self.indices[rows].tolist())]
+        places = [(index, step, place) for place, index in enumerate(self.indices[rows].tolist())]
+        return places[self.shard.rows(self.batch_size)]
 
 
 class _Steps:

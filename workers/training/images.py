@@ -13,6 +13,7 @@ from workers.data.labelled_images import LabelledImages
 from workers.training.batches import Batches
 from workers.training.image_folder import ImageFolder
 from workers.training.recipe import DataRecipe, ModelRecipe, TrainingRecipe
+from workers.training.shard import WHOLE, Shard
 
 
 class BatchSource(Protocol):
@@ -23,7 +24,7 @@ class BatchSource(Protocol):
         ...
 
     def batch(self, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Batch ``step``: images (B, C, H, W), float32 in [0, 1] or uint8, labels int64 (B,).
+        """This process's share of batch ``step``: images (B, C, H, W), float32 in [0, 1] or uint8, labels int64 (B,).
 
         ``generator``, on the CPU, is for choices that are made for a batch as a whole.
         """
@@ -46,8 +47,11 @@ class TrainingImages(Protocol):
         """What identifies them, in hexadecimal."""
         ...
 
-    def batches(self, recipe: TrainingRecipe) -> BatchSource:
-        """Their batches. Raises ValueError if there are fewer images than a batch takes."""
+    def batches(self, recipe: TrainingRecipe, shard: Shard = WHOLE) -> BatchSource:
+        """Their batches, or a share of each.
+
+        Raises ValueError if there are fewer images than a batch takes, or a batch does not divide into equal shares.
+        """
         ...
 
     def test_images(self, count: int) -> tuple[Tensor, Tensor]:
@@ -76,9 +80,9 @@ class ImagesInMemory:
         """The sha256 of shape, pixels and labels."""
         return self._digest
 
-    def batches(self, recipe: TrainingRecipe) -> Batches:
+    def batches(self, recipe: TrainingRecipe, shard: Shard = WHOLE) -> Batches:
         """Shuffled batches, augmented by tensor operations."""
-        return Batches(self._train, recipe.batch_size, recipe.seed, recipe.augmentation)
+        return Batches(self._train, recipe.batch_size, recipe.seed, recipe.augmentation, shard)
 
     def test_images(self, count: int) -> tuple[Tensor, Tensor]:
         """The first ``count`` test images."""

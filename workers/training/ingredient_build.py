@@ -7,7 +7,7 @@ import hashlib
 import json
 import platform
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,7 @@ from workers.training.network import create_network, load_base, save_ingredient
 from workers.training.progress import EVENTS, LOG, MetricsLog, OnProgress, Progress
 from workers.training.recipe import IngredientRecipe, recipe_digest
 from workers.training.recipe_file import RECIPE, write_recipe
+from workers.training.shard import WHOLE, Shard
 from workers.training.trainer import Trainer
 
 RECORD = "training.json"
@@ -72,26 +73,37 @@ class IngredientBuild:
         """Where an unfinished training keeps its files."""
         return work_folder(self.folder)
 
-    def run(self, on_progress: OnProgress | None = None) -> Path:
+    def run(self, on_progress: OnProgress | None = None, train: Train | None = None) -> Path:
         """Train unless it is finished, going on where an interrupted run was; return the folder.
 
-        Raises ValueError if the folder holds something else, or another process is at it.
+        ``train`` trains elsewhere than in this process. Raises ValueError if the folder holds something else, or
+        another process is at it.
         """
         if self.is_finished():
             return self.folder
         self.work.mkdir(parents=True, exist_ok=True)
         with _alone(self.work):
-            log = MetricsLog(self.work, tensorboard=self.tensorboard)
-
-            def note(progress: Progress) -> None:
-                log(progress)
-                if on_progress is not None:
-                    on_progress(progress)
-
-            network = self._trainer().run(note)
-            log.close()
-            self._write(network.cpu())
+            (train or IngredientBuild.train)(self, on_progress)
         return self.folder
+
+    def train(self, on_progress: OnProgress | None = None, shard: Shard = WHOLE) -> None:
+        """Train and write the folder: this process alone, or the first of those that have a ``shard``.
+
+        For who holds the folder's lock.
+        """
+        if not shard.is_first:
+            self._trainer(shard).run()
+            return
+        log = MetricsLog(self.work, tensorboard=self.tensorboard)
+
+        def note(progress: Progress) -> None:
+            log(progress)
+            if on_progress is not None:
+                on_progress(progress)
+
+        network = self._trainer(shard).run(note)
+        log.close()
+        self._write(network.cpu())
 
     def is_finished(self) -> bool:
         """Whether the folder holds this very ingredient. Raises ValueError if it holds another."""
@@ -105,7 +117,7 @@ class IngredientBuild:
             f"{self.folder} holds an ingredient of another recipe or other data: remove it, or build elsewhere"
         )
 
-    def _trainer(self) -> Trainer:
+    def _trainer(self, shard: Shard) -> Trainer:
         network = create_network(self.recipe.model, self.recipe.training.seed)
         if self.origin is not None:
             load_base(network, self.recipe.model, self.origin.folder)
@@ -118,6 +130,7 @@ class IngredientBuild:
             checkpoint_seconds=self.checkpoint_seconds,
             device=self.device,
             origin="" if self.origin is None else f":{self.origin.digest}",
+            shard=shard,
         )
 
     def _write(self, network: nn.Module) -> None:
@@ -166,6 +179,10 @@ class IngredientBuild:
         return {"images": len(labels), "attack": "APGD", **report}
 
 
+Train = Callable[[IngredientBuild, OnProgress | None], None]
+"""Trains what is to be built, and writes its folder."""
+
+
 def work_folder(folder: Path) -> Path:
     """Where the training of the ingredient in ``folder`` keeps checkpoint and log until it is done."""
     return folder.parent / f".{folder.name}.training"
@@ -180,6 +197,7 @@ def build_ingredient(
     tensorboard: bool = False,
     checkpoint_seconds: float = 30.0,
     on_progress: OnProgress | None = None,
+    train: Train | None = None,
 ) -> Path:
     """Train one ingredient into the timm folder ``folder``: from scratch, or fine-tuned from the folder ``base``.
 
@@ -204,7 +222,7 @@ def build_ingredient(
             "base_sha256": None if origin is None else origin.digest,
         },
     )
-    return build.run(on_progress)
+    return build.run(on_progress, train)
 
 
 @contextmanager

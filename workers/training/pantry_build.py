@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from workers.training.images import open_images
-from workers.training.ingredient_build import RECORD, IngredientBuild, Origin
+from workers.training.ingredient_build import RECORD, IngredientBuild, Origin, Train
 from workers.training.progress import Progress
 from workers.training.recipe import PantryRecipe, recipe_digest
 
@@ -45,7 +45,10 @@ def wanted_ingredients(recipe: PantryRecipe, only: Collection[str] | None) -> li
 
 
 class PantryBuild:
-    """The ingredients of ``recipe``, one at a time, in ``output``; their images are opened once."""
+    """The ingredients of ``recipe``, one at a time, in ``output``; their images are opened once.
+
+    ``train`` trains elsewhere than in this process.
+    """
 
     def __init__(
         self,
@@ -55,6 +58,7 @@ class PantryBuild:
         *,
         tensorboard: bool = False,
         checkpoint_seconds: float = 30.0,
+        train: Train | None = None,
     ) -> None:
         output.mkdir(parents=True, exist_ok=True)
         self._recipe = recipe
@@ -62,6 +66,7 @@ class PantryBuild:
         self._device = device
         self._tensorboard = tensorboard
         self._checkpoint_seconds = checkpoint_seconds
+        self._train = train
         self._images = open_images(recipe.data, recipe.model)
 
     def ingredient(self, name: str, on_progress: OnPantryProgress | None = None) -> Path:
@@ -82,7 +87,7 @@ class PantryBuild:
                 "fine_tuned_from": None if name == base else base,
             },
         )
-        return build.run(partial(on_progress, name) if on_progress else None)
+        return build.run(partial(on_progress, name) if on_progress else None, self._train)
 
     def _digest(self, name: str) -> str:
         """The digest of all that decides an ingredient's parameters: for a fine-tune, its base's recipe too."""

@@ -22,6 +22,7 @@ from workers.training.precision import autocast, gradient_scaler
 from workers.training.progress import OnProgress, Progress
 from workers.training.recipe import ModelRecipe, TrainingRecipe, recipe_digest
 from workers.training.schedule import learning_rate
+from workers.training.shard import WHOLE, Shard
 
 
 class Trainer:
@@ -31,6 +32,10 @@ class Trainer:
     been interrupted: to the same bits with one thread; with several, or on a GPU, sums may round otherwise.
 
     ``origin`` identifies the weights that ``network`` starts from, where recipe and images do not.
+
+    Of several processes that train together each has its ``shard`` of every batch; the first one saves. They see the
+    same images in the same order as one process, and step by the mean of their gradients. As usual in data-parallel
+    training, BatchNorm takes the statistics of a share, and the first process's running averages are kept.
     """
 
     def __init__(
@@ -44,16 +49,19 @@ class Trainer:
         checkpoint_seconds: float = 30.0,
         device: str = "cpu",
         origin: str = "",
+        shard: Shard = WHOLE,
     ) -> None:
         self._recipe = recipe
         self._device = torch.device(device)
+        self._shard = shard
         self._network = network.to(self._device)
         self._model = NormalizedModel(network, model_recipe.mean, model_recipe.std).to(self._device)
+        self._parallel = shard.parallel(self._model)
         self._optimizer = _optimizer(network, recipe)
         self._scaler = gradient_scaler(self._device, recipe.precision)
         self._ema = ModelEmaV3(network, decay=recipe.ema_decay, use_warmup=True) if recipe.ema_decay else None
-        self._adversary = Adversary(recipe.adversary) if recipe.adversary else None
-        self._batches = images.batches(recipe)
+        self._adversary = Adversary(recipe.adversary, shard) if recipe.adversary else None
+        self._batches = images.batches(recipe, shard)
         steps = max(1, math.ceil(recipe.epochs * len(self._batches)))
         self._steps = min(steps, recipe.max_steps or steps)
         self._checkpoint = checkpoint
@@ -77,17 +85,19 @@ class Trainer:
 
     def _step(self, step: int) -> tuple[float, float]:
         generator = seeded_generator(self._recipe.seed, step, stream=1)
-        torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
+        torch.manual_seed(self._shard.seed(int(torch.randint(2**62, (1,), generator=generator))))
         images, labels = self._batch(step, generator)
         if self._adversary:
             self._model.eval()
             images = self._adversary.attack(self._model, images, labels, step / self._steps, generator)
-        self._model.train()
+        self._parallel.train()
         with autocast(self._device, self._recipe.precision):
-            logits = self._model(images)
+            logits = self._parallel(images)
         loss = functional.cross_entropy(logits.float(), labels)
         self._update(loss, step)
-        return float(loss.detach()), float((logits.argmax(1) == labels).float().mean())
+        accuracy = float((logits.argmax(1) == labels).float().mean())
+        loss_of_all, accuracy_of_all = self._shard.mean(float(loss.detach()), accuracy, device=self._device)
+        return loss_of_all, accuracy_of_all
 
     def _batch(self, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         images, labels = (tensor.to(self._device, non_blocking=True) for tensor in self._batches.batch(step, generator))
@@ -110,7 +120,7 @@ class Trainer:
         return learning_rate(self._recipe.optimizer, step / self._steps)
 
     def _save(self, step: int) -> None:
-        if self._checkpoint:
+        if self._checkpoint and self._shard.is_first:
             save_checkpoint(self._checkpoint, self._digest, self._state(step))
 
     def _state(self, step: int) -> dict[str, Any]:
@@ -124,6 +134,12 @@ class Trainer:
         }
 
     def _resume(self) -> int:
+        step = self._load()
+        if self._shard.mean(step, device=self._device) != (step,):
+            raise ValueError("the workers see different checkpoints: train into a folder on storage that all share")
+        return step
+
+    def _load(self) -> int:
         state = load_checkpoint(self._checkpoint, self._digest) if self._checkpoint else None
         if state is None:
             return 0

@@ -6,6 +6,7 @@ import torch
 from tests.workers.training.recipes import noise_images
 from workers.training.batches import Batches, seeded_generator
 from workers.training.recipe import AugmentationRecipe
+from workers.training.shard import Shard
 
 PLAIN = AugmentationRecipe()
 
@@ -36,6 +37,17 @@ def test_a_batch_does_not_depend_on_those_before_it() -> None:
     images, labels = used.batch(5, seeded_generator(0, 5, stream=1))
     assert torch.equal(images, expected[0])
     assert torch.equal(labels, expected[1])
+
+
+@pytest.mark.parametrize("count", [2, 3, 6])
+def test_shares_make_up_the_batch(count: int) -> None:
+    recipe = AugmentationRecipe(crop_padding=1, flip=True)
+    data = noise_images(12)
+    whole = Batches(data, 6, 0, recipe).batch(1, seeded_generator(0, 1, stream=1))
+    shards = [Batches(data, 6, 0, recipe, Shard(rank, count)) for rank in range(count)]
+    shares = [shard.batch(1, seeded_generator(0, 1, stream=1)) for shard in shards]
+    for part in range(2):
+        assert torch.equal(torch.cat([share[part] for share in shares]), whole[part])
 
 
 def test_fewer_images_than_a_batch_are_refused() -> None:
