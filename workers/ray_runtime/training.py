@@ -15,10 +15,11 @@ from uuid import uuid4
 
 import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
-from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from service.settings import Settings
 from workers.ray_runtime.connection import connect
+from workers.ray_runtime.process_group import join_process_group
 from workers.training.ingredient_build import IngredientBuild
 from workers.training.progress import LOG, OnProgress, Progress
 from workers.training.shard import Shard
@@ -61,12 +62,15 @@ class RayTraining:
         if not build.folder.is_dir():
             raise ValueError(f"{build.folder} was written on another machine: name a folder on storage that all share")
 
-    def _trainer(self, build: IngredientBuild, storage: Path) -> TorchTrainer:
+    def _trainer(self, build: IngredientBuild, storage: Path) -> DataParallelTrainer:
         on_gpu = self._device == "cuda" or (self._device == "auto" and self._has_gpus())
-        return TorchTrainer(
+        return DataParallelTrainer(
             _train,
-            train_loop_config={**_plan(build), "threads": self._threads},
-            torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo"),
+            train_loop_config={
+                **_plan(build),
+                "device": "cuda" if on_gpu else "cpu",
+                "threads": self._threads,
+            },
             scaling_config=ScalingConfig(
                 num_workers=self._workers, use_gpu=on_gpu, resources_per_worker={"CPU": self._threads}
             ),
@@ -96,8 +100,8 @@ def _train(plan: Mapping[str, Any]) -> None:
     given = dict(plan)
     torch.set_num_threads(given.pop("threads"))
     os.chdir(given.pop("directory"))
-    images = open_images(given["recipe"].data, given["recipe"].model)
-    build = IngredientBuild(images=images, **{**given, "device": str(get_device())})
+    join_process_group("nccl" if given["device"] == "cuda" else "gloo")
+    build = IngredientBuild(images=open_images(given["recipe"].data, given["recipe"].model), **given)
     if not build.work.is_dir():
         raise ValueError(f"{build.work} is not on this worker's machine: name a folder on storage that all share")
     build.train(shard=Shard.of_this_process())

@@ -73,6 +73,11 @@ def workers_of(process: psutil.Process) -> list[psutil.Process]:
     return [each for each in family if each.is_running() and WORKER in "".join(each.cmdline())]
 
 
+def listening_addresses(process: psutil.Process) -> set[str]:
+    connections = [each for child in process.children(recursive=True) for each in child.net_connections("inet")]
+    return {each.laddr.ip for each in connections if each.status == psutil.CONN_LISTEN}
+
+
 def assert_same(one: Path, other: Path) -> None:
     """Equal up to the order in which gradients are summed."""
     expected, weights = load_file(one / "model.safetensors"), load_file(other / "model.safetensors")
@@ -100,6 +105,7 @@ def test_a_killed_worker_is_replaced_and_a_killed_command_goes_on(recipe: Path, 
         wait_until(lambda: len(steps(log)) >= 2, timeout=TIMEOUT)
         dead = workers_of(family)
         assert len(dead) == 2
+        assert listening_addresses(family) <= {"127.0.0.1", "::ffff:127.0.0.1"}
         dead[1].kill()
         before = steps(log)[-1]
         wait_until(lambda: steps(log)[-1] > before and set(workers_of(family)).isdisjoint(dead), timeout=TIMEOUT)
