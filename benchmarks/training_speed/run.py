@@ -30,6 +30,7 @@ MODEL = ModelRecipe(
     mean=(0.286,),
     std=(0.353,),
     label_names=tuple(map(str, range(10))),
+    channels_last=True,
 )
 BATCH = 128
 THREAT = Threat("Linf", 0.1)
