@@ -25,7 +25,7 @@ _LARGEST_LABEL = 10**9 - 1
 
 def is_npz(staged: Path, limits: Limits) -> bool:
     """Whether the file at ``staged`` is a zip of arrays. Raises as read_members does."""
-    if sniff(staged, InvalidSet) is not Format.ZIP:
+    if sniff(staged, InvalidSet, known="zip, tar, tar.gz and npz") is not Format.ZIP:
         return False
     paths = [member.path for member in read_members(staged, limits, InvalidSet)]
     return bool(paths) and all(path.endswith(".npy") and "/" not in path for path in paths)

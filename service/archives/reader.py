@@ -32,10 +32,10 @@ class Format(Enum):
     TAR_GZ = "tar.gz"
 
 
-def sniff(path: Path, refusal: Refusal) -> Format:
+def sniff(path: Path, refusal: Refusal, known: str = "zip, tar and tar.gz") -> Format:
     """The format of the file at ``path``, by its first bytes.
 
-    Raises ``refusal`` with code ``unknown_format`` when it is none of those that are read.
+    Raises ``refusal`` with code ``unknown_format`` when it is none of those that are read, which it calls ``known``.
     """
     with path.open("rb") as file:
         head = file.read(512)
@@ -46,7 +46,7 @@ def sniff(path: Path, refusal: Refusal) -> Format:
     if head[_TAR_MAGIC_AT:].startswith(b"ustar") or head == _EMPTY_TAR:
         return Format.TAR
     found = next((f", not {name}" for magic, name in _FOREIGN.items() if head.startswith(magic)), "")
-    raise refusal(f"the file is none of zip, tar and tar.gz{found}: pack it as one of them", code="unknown_format")
+    raise refusal(f"the file is none of {known}{found}: pack it as one of them", code="unknown_format")
 
 
 def read_members(path: Path, limits: Limits, refusal: Refusal) -> Iterator[Member]:

@@ -49,6 +49,7 @@ def test_a_job_is_followed_from_the_form_to_its_download(
     expect(page.locator("#pace")).to_contain_text("next to run")
 
     driver.start()
+    expect(page.locator("#pace")).to_contain_text("Preparing")
     driver.warn("chance_level", "ingredient nominal scores 11 %: check its label names")
     driver.record(96)
     expect(page.locator("#status")).to_have_text("running")
@@ -172,7 +173,7 @@ def test_a_refusal_is_told_beside_the_form(page: Page, tmp_path: Path) -> None:
     expect(page.locator("#pantry")).to_have_value("fashion")
     page.set_input_files("#file", bad)
     page.click("#start")
-    expect(page.locator("#refusal")).to_contain_text("none of zip, tar and tar.gz")
+    expect(page.locator("#refusal")).to_contain_text("none of zip, tar, tar.gz and npz")
     expect(page.locator("#start")).to_be_enabled()
 
 

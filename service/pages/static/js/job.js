@@ -23,6 +23,10 @@ function showStatus(status) {
 }
 
 function showProgress(progress, status) {
+  if (status === "running" && !progress?.done) {
+    byId("pace").textContent = "Preparing: reading the images and scoring the ingredients.";
+    return;
+  }
   if (!progress?.total) return;
   const bar = byId("bar");
   bar.max = progress.total;
