@@ -90,14 +90,6 @@ class JobStore(JobQueue, JobJournal, JobCatalogue):
             self._raise_missing(job_id)
         return self._job(job_id, fields, self._positions() if fields["status"] == JobStatus.QUEUED else {})
 
-    def version(self, job_id: str) -> str:
-        """Changes whenever ``get`` would answer otherwise; much cheaper. Raises JobNotFound, Expired."""
-        version, status = self.redis.hmget(self.keys.job(job_id), ["version", "status"])
-        if version is None:
-            self._raise_missing(job_id)
-        changes = str(version)
-        return f"{changes}-{self._positions().get(job_id, 0)}" if status == JobStatus.QUEUED else changes
-
     def cancel(self, job_id: str) -> Job:
         """Ask to end a job: one that waits is cancelled at once, one that runs is ``cancelling``, others stay.
 

@@ -9,6 +9,5 @@ if status == "queued" then
   end_job(id, "cancelled", tonumber(ttl))
 elseif not ENDED[status] and status ~= "cancelling" then
   set_status(id, "cancelling")
-  changed(id)
 end
 return { "ok" }

@@ -12,7 +12,6 @@ local function take(id)
   if get(id, "status") ~= "cancelling" then
     set_status(id, "running")
   end
-  changed(id)
   redis.call("HSET", answered, "token", token, "job", id, "attempt", attempt)
   redis.call("PEXPIRE", answered, lease)
   return { "ok", id, attempt }

@@ -23,10 +23,6 @@ local function set(id, ...)
   redis.call("HSET", job_key(id), ...)
 end
 
-local function changed(id)
-  redis.call("HINCRBY", job_key(id), "version", 1)
-end
-
 local function append_event(id, kind, data)
   redis.call("XADD", key("job", id, "events"), "MAXLEN", "~", EVENTS_KEPT, "*", "type", kind, "data", data)
 end
@@ -98,7 +94,6 @@ local function return_to_queue(id)
   if get(id, "status") ~= "cancelling" then
     set_status(id, "queued")
   end
-  changed(id)
 end
 
 local function end_job(id, status, ttl)
@@ -107,7 +102,6 @@ local function end_job(id, status, ttl)
   redis.call("ZADD", key("expiries"), now + ttl, id)
   set_status(id, status)
   status_event(id, "end")
-  changed(id)
 end
 
 -- Note a failed attempt; true when the job is tried again, false when it has ended.

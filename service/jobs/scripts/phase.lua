@@ -6,6 +6,5 @@ if refused then
 end
 if get(id, "status") ~= "cancelling" then
   set_status(id, status)
-  changed(id)
 end
 return { "ok" }

@@ -53,5 +53,4 @@ if recorded > 0 then
   set(id, "progress_at", now)
   progress_event(id)
 end
-changed(id)
 return { "ok", recorded }

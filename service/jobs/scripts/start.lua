@@ -6,5 +6,4 @@ if refused then
 end
 set(id, "total", total, "scope", scope, "attempt_started_at", now, "attempt_points", 0, "progress_at", now)
 progress_event(id)
-changed(id)
 return { "ok" }

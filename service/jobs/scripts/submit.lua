@@ -17,7 +17,7 @@ if waiting >= tonumber(quota) then
   return { "full", waiting }
 end
 
-set(id, "created_at", now, "attempt", 0, "holder", 0, "version", 0)
+set(id, "created_at", now, "attempt", 0, "holder", 0)
 set(id, "request", request, "pantry", pantry, "sets", sets)
 if remembered then
   redis.call("HSET", remembered, "job", id, "digest", digest)
@@ -27,5 +27,4 @@ end
 redis.call("ZADD", key("jobs"), now, id)
 set_status(id, "queued")
 set(id, "entry", redis.call("XADD", key("queue"), "*", "job", id))
-changed(id)
 return { "ok", id, 1 }

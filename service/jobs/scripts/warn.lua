@@ -6,6 +6,5 @@ if refused then
 end
 if append_line(id, "warnings", warning) then
   append_event(id, "warning", warning)
-  changed(id)
 end
 return { "ok" }

@@ -34,10 +34,10 @@ def test_points_are_in_the_job_and_the_journal_by_their_weights(job_store: JobSt
 
 def test_a_point_recorded_again_changes_nothing(job_store: JobStore, claim: Claim) -> None:
     job_store.record_points(claim.job_id, 1, [point(1)], best())
-    before = job_store.version(claim.job_id)
+    before = job_store.get(claim.job_id)
 
     assert job_store.record_points(claim.job_id, 1, [point(1, score=0.9)], best()) == 0
-    assert job_store.version(claim.job_id) == before
+    assert job_store.get(claim.job_id) == before
     assert list(job_store.iter_points(claim.job_id)) == [point(1)]
 
 

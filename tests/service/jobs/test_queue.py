@@ -105,7 +105,7 @@ def test_a_superseded_attempt_can_write_nothing(job_store: JobStore) -> None:
     job_store.start(claim.job_id, 1, 5, SCOPE)
     lose_lease(job_store, claim.job_id)
     take(job_store)
-    before = job_store.version(claim.job_id)
+    before = job_store.get(claim.job_id)
 
     writes = (
         lambda: job_store.start(claim.job_id, 1, 9, "other"),
@@ -119,7 +119,7 @@ def test_a_superseded_attempt_can_write_nothing(job_store: JobStore) -> None:
     for write in writes:
         with pytest.raises(FencedOut):
             write()
-    assert job_store.version(claim.job_id) == before
+    assert job_store.get(claim.job_id) == before
     assert job_store.journalled(SCOPE) == {}
 
 

@@ -5,27 +5,18 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-import torch
 import yaml
 
 from tests.waiting import wait_until
 from tests.workers.cli.commands import exit_code
 from tests.workers.training.recipes import ADVERSARIAL, FASHION_MNIST, TINY_MODEL
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 SHORT = ["--device", "cpu", "--threads", "1"]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -1,23 +1,17 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from tests.workers.training.recipes import fashion
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """With more, sums may round otherwise from run to run, and results are compared bit for bit."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def _all_in_one_thread(one_thread: None) -> None:
+    pass
 
 
 @pytest.fixture(scope="session")
