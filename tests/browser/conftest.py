@@ -20,7 +20,7 @@ from tests.serving import running_api
 
 NAMES = ("linf", "l2", "l1", "nominal")
 TIMEOUT_MS = 120_000
-SILENCE_SECONDS = 600.0
+SILENCE_SECONDS = 400.0
 """How long a test may keep its browser: opening a page has no timeout, and now and then Chromium never answers."""
 AGAIN_IF_SILENT = pytest.mark.flaky(reruns=1, only_rerun=["TargetClosedError", "(?i)connection closed"])
 """A page that hangs the browser hangs the second one too."""

@@ -193,10 +193,10 @@ def build(
     parsed = pantry_recipe_of(recipe, data, overrides)
     if register and only:
         raise CommandError("--register adds a whole pantry: leave --only out, or register later by pantry add")
+    if jobs > 1 and (workers > 1 or ray_address is not None):
+        raise CommandError("--workers and --ray-address share one training after the other: leave --jobs out")
     options = {"checkpoint_seconds": checkpoint_seconds, "tensorboard": tensorboard}
     with training_shared(workers, ray_address, device=device, threads=threads) as train:
-        if train is not None and jobs > 1:
-            raise CommandError("--workers and --ray-address share one training after the other: leave --jobs out")
         built = build_with_progress(
             parsed,
             folder,

@@ -16,31 +16,34 @@ if TYPE_CHECKING:
 def training_shared(workers: int, ray_address: str | None, *, device: str, threads: int) -> "Iterator[Train | None]":
     """How to train with so many ``workers``: None for one, in this process.
 
-    Several work on the Ray cluster at ``ray_address``, or on a private one of this machine that ends with the context.
-    Raises CommandError where no cluster answers or a GPU is named by its number.
+    Several work on the Ray cluster at ``ray_address``, with one thread each unless ``threads`` says otherwise, or on a
+    private one that shares this machine's cores and ends with the context. Raises CommandError where no cluster
+    answers or ``device`` is another than auto, cpu and cuda.
     """
     if workers == 1 and ray_address is None:
         yield None
         return
-    if ":" in device:
-        raise CommandError(f"Ray gives each worker a GPU: say --device cuda instead of {device}")
-    with _cluster(workers, ray_address) as (address, cores):
+    if device not in ("auto", "cpu", "cuda"):
+        raise CommandError(f"Ray gives each worker its device: say --device auto, cpu or cuda instead of {device}")
+    each = threads or (1 if ray_address is not None else max(1, (os.cpu_count() or 1) // workers))
+    with _cluster(workers * each, ray_address) as address:
         from workers.ray_runtime.training import RayTraining
 
+        training = RayTraining(address, workers, device=device, threads=each)
         try:
-            yield RayTraining(address, workers, device=device, threads=threads or max(1, cores // workers))
+            yield training
         except Unavailable as error:
             raise CommandError(str(error)) from error
+        finally:
+            training.close()
 
 
 @contextmanager
-def _cluster(workers: int, ray_address: str | None) -> Iterator[tuple[str, int]]:
-    """The address of the cluster, and how many cores of it are to be shared; 0 where that is not known."""
+def _cluster(cpus: int, ray_address: str | None) -> Iterator[str]:
     if ray_address is not None:
-        yield ray_address, 0
+        yield ray_address
         return
     from workers.ray_runtime.cluster import LocalCluster
 
-    cores = os.cpu_count() or 1
-    with LocalCluster(cpus=max(workers, cores)) as cluster:
-        yield cluster.address, cores
+    with LocalCluster(cpus=cpus) as cluster:
+        yield cluster.address

@@ -43,5 +43,5 @@ def _check_reachable(address: str) -> None:
 
 
 def _unreachable(address: str, error: Exception) -> Unavailable:
-    msg = f"no Ray cluster answers at {address}: start one, or set SOUPSEARCH_RAY_ADDRESS ({error})"
+    msg = f"no Ray cluster answers at {address}: start one, or name another address ({error})"
     return Unavailable(msg, code="ray_unavailable")

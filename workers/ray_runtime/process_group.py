@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from datetime import timedelta
+from typing import TypeVar, cast
 
 import psutil
 import ray
@@ -13,6 +14,7 @@ from ray.train.collective import broadcast_from_rank_zero
 from torch import distributed
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
+Told = TypeVar("Told")
 TIMEOUT = timedelta(minutes=30)
 """How long one worker waits for another, which may still be loading images or attacking a slower share."""
 
@@ -42,6 +44,13 @@ def join_process_group(backend: str) -> None:
     distributed.init_process_group(
         backend, store=store, rank=context.get_world_rank(), world_size=context.get_world_size(), timeout=TIMEOUT
     )
+
+
+def told_by_all(told: Told) -> list[Told]:
+    """What each process of the group tells, by rank."""
+    every: list[Told | None] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(every, told)
+    return cast("list[Told]", every)
 
 
 def _listen(address: str) -> socket.socket:

@@ -6,26 +6,29 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 from uuid import uuid4
 
 import ray
-from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+from ray.train import FailureConfig, Result, RunConfig, ScalingConfig, TrainingFailedError
+
+# TorchTrainer's base: TorchTrainer itself makes a process group that listens on every interface.
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from service.settings import Settings
 from workers.ray_runtime.connection import connect
-from workers.ray_runtime.process_group import join_process_group
+from workers.ray_runtime.process_group import join_process_group, told_by_all
 from workers.training.ingredient_build import IngredientBuild
 from workers.training.progress import LOG, OnProgress, Progress
 from workers.training.shard import Shard
 
 FAILURES = 3
-"""How often dead workers are replaced in one training; it goes on from its last checkpoint."""
+"""How often a training is begun again, at its last checkpoint, when a worker has died."""
 _LOOK_SECONDS = 0.5
 
 
@@ -33,7 +36,7 @@ class RayTraining:
     """Trains an ingredient with ``workers`` processes of the cluster at ``address``, an equal share of each batch each.
 
     A worker takes ``threads`` CPUs, and a GPU if ``device`` is ``cuda``, or ``auto`` and there are enough. Every node
-    reads the recipe's data folder, the base and the ingredient's folder by the same paths.
+    reads the recipe's data folder, the base and the ingredient's folder by the same paths. ``close`` disconnects.
     """
 
     def __init__(self, address: str, workers: int, *, device: str = "auto", threads: int = 1) -> None:
@@ -43,74 +46,134 @@ class RayTraining:
         self._threads = threads
 
     def __call__(self, build: IngredientBuild, on_progress: OnProgress | None) -> None:
-        """Train what ``build`` says and write its folder.
+        """Train what ``build`` says and write its folder. Waits while others use the cluster.
 
-        Raises ValueError for a batch that does not divide by the workers, for what a worker found wrong or when
-        workers died again and again; Unavailable when no cluster answers.
+        Raises ValueError for a batch that does not divide by the workers, a cluster that is too small, what a worker
+        found wrong, and when workers died again and again; Unavailable when no cluster answers.
         """
         Shard(0, self._workers).rows(build.recipe.training.batch_size)
         if not ray.is_initialized():
             connect(Settings(ray_address=self._address))
-        storage = build.folder.resolve().with_name(f".{build.folder.name}.ray")
-        with _followed(build, on_progress):
-            try:
-                self._trainer(build, storage).fit()
-            except TrainingFailedError as error:
-                raise ValueError(_reason(error)) from error
-            finally:
-                shutil.rmtree(storage, ignore_errors=True)
-        if not build.folder.is_dir():
+        scaling = self._scaling()
+        try:
+            with _followed(build, on_progress):
+                _run(_trainer(build, scaling))
+        finally:
+            shutil.rmtree(build.work / "ray", ignore_errors=True)
+        if not build.is_finished():
             raise ValueError(f"{build.folder} was written on another machine: name a folder on storage that all share")
 
-    def _trainer(self, build: IngredientBuild, storage: Path) -> DataParallelTrainer:
-        on_gpu = self._device == "cuda" or (self._device == "auto" and self._has_gpus())
-        return DataParallelTrainer(
-            _train,
-            train_loop_config={
-                **_plan(build),
-                "device": "cuda" if on_gpu else "cpu",
-                "threads": self._threads,
-            },
-            scaling_config=ScalingConfig(
-                num_workers=self._workers, use_gpu=on_gpu, resources_per_worker={"CPU": self._threads}
-            ),
-            run_config=RunConfig(
-                name=f"run-{uuid4().hex[:8]}",
-                storage_path=str(storage),
-                failure_config=FailureConfig(max_failures=FAILURES),
-            ),
+    def close(self) -> None:
+        """Disconnect from the cluster, which ends what still runs."""
+        ray.shutdown()
+
+    def _scaling(self) -> ScalingConfig:
+        """What to ask of the cluster. Raises ValueError where it could never give that: Ray would wait for ever."""
+        has = ray.cluster_resources()
+        on_gpu = self._device == "cuda" or (self._device == "auto" and has.get("GPU", 0) >= self._workers)
+        asked = {"CPU": self._workers * self._threads, "GPU": self._workers * on_gpu}
+        for kind, count in asked.items():
+            if has.get(kind, 0) < count:
+                raise ValueError(
+                    f"{self._workers} workers take {count} {kind}s and the cluster has {has.get(kind, 0):.0f}: "
+                    "lower --workers or --threads, or choose another --device"
+                )
+        return ScalingConfig(
+            num_workers=self._workers, use_gpu=on_gpu, resources_per_worker={"CPU": float(self._threads)}
         )
 
-    def _has_gpus(self) -> bool:
-        return int(ray.cluster_resources().get("GPU", 0)) >= self._workers
+
+def _trainer(build: IngredientBuild, scaling: ScalingConfig) -> DataParallelTrainer:
+    return DataParallelTrainer(
+        _train,
+        train_loop_config=_plan(build, scaling),
+        scaling_config=scaling,
+        run_config=RunConfig(
+            name=f"run-{uuid4().hex[:8]}",
+            storage_path=str(build.work.absolute() / "ray"),
+            failure_config=FailureConfig(max_failures=FAILURES),
+        ),
+    )
 
 
-def _plan(build: IngredientBuild) -> dict[str, Any]:
-    """All of ``build`` but the images, which every worker opens for itself, with paths that hold everywhere."""
-    plan = {field.name: getattr(build, field.name) for field in fields(build) if field.name != "images"}
-    return {**plan, "folder": build.folder.resolve(), "directory": Path.cwd()}
+def _run(trainer: DataParallelTrainer) -> None:
+    """Raises ValueError for what workers found wrong.
 
+    Runs in a thread because in the main one Ray takes SIGINT for itself, and may then wait for ever.
+    """
+    outcome: Future[Result] = Future()
 
-def _train(plan: Mapping[str, Any]) -> None:
-    """What each worker runs."""
-    import torch
+    def fit() -> None:
+        try:
+            outcome.set_result(trainer.fit())
+        except BaseException as error:  # noqa: BLE001 - raised again where the outcome is asked for
+            outcome.set_exception(error)
 
-    from workers.training.images import open_images
-
-    given = dict(plan)
-    torch.set_num_threads(given.pop("threads"))
-    os.chdir(given.pop("directory"))
-    join_process_group("nccl" if given["device"] == "cuda" else "gloo")
-    build = IngredientBuild(images=open_images(given["recipe"].data, given["recipe"].model), **given)
-    if not build.work.is_dir():
-        raise ValueError(f"{build.work} is not on this worker's machine: name a folder on storage that all share")
-    build.train(shard=Shard.of_this_process())
+    Thread(target=fit, daemon=True).start()
+    try:
+        mistake = outcome.result().return_value
+    except TrainingFailedError as error:
+        raise ValueError(_reason(error)) from error
+    if mistake is not None:
+        raise ValueError(mistake)
 
 
 def _reason(error: TrainingFailedError) -> str:
-    failures: dict[int, Exception] = getattr(error, "worker_failures", {})
+    failures: Mapping[int, Exception] = getattr(error, "worker_failures", {})
     told = [str(failure) for failure in failures.values() if isinstance(failure, ValueError | OSError)]
-    return told[0] if told else f"the training's workers died; the same command goes on where they were ({error})"
+    return told[0] if told else f"the training did not end; the same command goes on where it was: {error}"
+
+
+def _plan(build: IngredientBuild, scaling: ScalingConfig) -> dict[str, Any]:
+    """What workers make their own build from: all of it but the images, with paths that hold in any directory."""
+    origin = build.origin and replace(build.origin, folder=build.origin.folder.absolute())
+    plan = {field.name: getattr(build, field.name) for field in fields(build) if field.name != "images"}
+    own = {
+        "folder": build.folder.absolute(),
+        "origin": origin,
+        "device": "cuda" if scaling.use_gpu else "cpu",
+    }
+    seen = {"data_folder": build.recipe.data.folder.absolute(), "data_digest": build.images.digest()}
+    return {"build": {**plan, **own}, **seen, "threads": int(scaling.resources_per_worker["CPU"])}
+
+
+def _train(plan: Mapping[str, Any]) -> str | None:
+    """What each worker runs: trains its shards, or returns what is wrong, which another try would not mend."""
+    import torch
+    from torch import distributed
+
+    torch.set_num_threads(plan["threads"])
+    join_process_group("nccl" if plan["build"]["device"] == "cuda" else "gloo")
+    build: IngredientBuild | None = None
+    try:
+        build = _opened(plan)
+        mistake = None
+    except (ValueError, OSError) as error:
+        mistake = f"on {os.uname().nodename}: {error}"
+    mistakes = [told for told in told_by_all(mistake) if told is not None]
+    if mistakes or build is None:
+        return mistakes[0]
+    try:
+        if not any(told_by_all(build.is_written())):
+            build.train(shard=Shard.of_this_process())
+    except ValueError as error:
+        return str(error)
+    finally:
+        distributed.destroy_process_group()  # so that no other worker waits for this one
+    return None
+
+
+def _opened(plan: Mapping[str, Any]) -> IngredientBuild:
+    from workers.training.images import open_images
+
+    recipe = plan["build"]["recipe"]
+    images = open_images(recipe.data.model_copy(update={"folder": plan["data_folder"]}), recipe.model)
+    build = IngredientBuild(images=images, **plan["build"])
+    if images.digest() != plan["data_digest"]:
+        raise ValueError(f"the images in {plan['data_folder']} are others than where the command was given")
+    if not (build.work.is_dir() or build.folder.is_dir()):
+        raise ValueError(f"there is no {build.work}: name an output folder on storage that all machines share")
+    return build
 
 
 @contextmanager
@@ -130,7 +193,7 @@ def _followed(build: IngredientBuild, on_progress: OnProgress | None) -> Iterato
 
 
 def _follow(build: IngredientBuild, on_progress: OnProgress, done: Event) -> None:
-    told = None
+    told = _last_progress(build.work / LOG)
     is_last = False
     while not is_last:
         is_last = done.wait(_LOOK_SECONDS)
@@ -143,7 +206,7 @@ def _follow(build: IngredientBuild, on_progress: OnProgress, done: Event) -> Non
 def _last_progress(log: Path) -> Progress | None:
     try:
         lines = log.read_text("utf-8").splitlines(keepends=True)
-    except FileNotFoundError:
+    except OSError:
         return None
     written = [line for line in lines if line.endswith("\n")]
     return Progress(**json.loads(written[-1])) if written else None

@@ -109,13 +109,17 @@ class IngredientBuild:
         """Whether the folder holds this very ingredient. Raises ValueError if it holds another."""
         if not self.folder.exists():
             return False
-        record = self.folder / RECORD
-        if record.is_file() and json.loads(record.read_text(encoding="utf-8")).get("digest") == self.digest:
+        if self.is_written():
             shutil.rmtree(self.work, ignore_errors=True)
             return True
         raise ValueError(
             f"{self.folder} holds an ingredient of another recipe or other data: remove it, or build elsewhere"
         )
+
+    def is_written(self) -> bool:
+        """Whether the folder is there and this very ingredient's; what is left of its training may be there too."""
+        record = self.folder / RECORD
+        return record.is_file() and json.loads(record.read_text(encoding="utf-8")).get("digest") == self.digest
 
     def _trainer(self, shard: Shard) -> Trainer:
         network = create_network(self.recipe.model, self.recipe.training.seed)

@@ -1,4 +1,4 @@
-"""One training shared by several processes: the command, a private Ray, real images."""
+"""One training shared by several processes: the commands, a private Ray, real images."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -15,11 +16,12 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from tests.live import ROOT
 from tests.waiting import wait_until
 from tests.workers.training.recipes import FASHION_MNIST, LABEL_NAMES
 
 pytestmark = pytest.mark.slow
-TIMEOUT = 400.0
+TIMEOUT = 250.0
 WORKER = "RayTrainWorker"
 TRAINING = {
     "epochs": 1,
@@ -28,14 +30,15 @@ TRAINING = {
     "max_steps": 20,
     "optimizer": {"learning_rate": 0.005},
     "augmentation": {"crop_padding": 2, "flip": True},
-    "adversary": {"threats": ["Linf:0.1", "L2:1.5"], "mode": "eat", "attack": "apgd", "steps": 2},
 }
+EAT = {"threats": ["Linf:0.1", "L2:1.5"], "mode": "eat", "attack": "apgd", "steps": 2}
 
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
     """A transformer's, whose batches are not coupled by BatchNorm, on attacks without random starts."""
     content = {
+        "name": "tiny",
         "data": {"folder": str(FASHION_MNIST), "max_images": 1280},
         "model": {
             "architecture": "vit_tiny_patch16_224",
@@ -44,23 +47,25 @@ def recipe(tmp_path: Path) -> Path:
             "std": [0.353],
             "label_names": LABEL_NAMES,
         },
-        "training": TRAINING,
+        "base": {"robust": {**TRAINING, "adversary": EAT}},
+        "fine_tunes": {"nominal": TRAINING},
         "evaluation": {"threats": ["Linf:0.1"], "steps": 2, "images": 20},
     }
-    path = tmp_path / "ingredient.yaml"
+    path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(content))
     return path
 
 
-def command(recipe: Path, out: Path, *options: str) -> list[str]:
-    program = [sys.executable, "-m", "workers.cli.main", "train", str(recipe), str(out)]
-    return [*program, "--device", "cpu", "--threads", "1", "--checkpoint-seconds", "0", *options]
+def command(*arguments: str) -> list[str]:
+    device = [] if "--device" in arguments else ["--device", "cpu"]
+    options = [*device, "--threads", "1", "--checkpoint-seconds", "0"]
+    return [sys.executable, "-m", "workers.cli.main", *arguments, *options]
 
 
-def train(recipe: Path, out: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        command(recipe, out, *options), env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False
+        command(*arguments), cwd=folder, env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False
     )
 
 
@@ -69,8 +74,12 @@ def steps(log: Path) -> list[int]:
 
 
 def workers_of(process: psutil.Process) -> list[psutil.Process]:
-    family = process.children(recursive=True)
-    return [each for each in family if each.is_running() and WORKER in "".join(each.cmdline())]
+    found = []
+    for each in process.children(recursive=True):
+        with suppress(psutil.Error):
+            if WORKER in "".join(each.cmdline()):
+                found.append(each)
+    return found
 
 
 def listening_addresses(process: psutil.Process) -> set[str]:
@@ -87,43 +96,69 @@ def assert_same(one: Path, other: Path) -> None:
 
 
 def test_shares_of_each_batch_train_what_one_process_trains(recipe: Path, tmp_path: Path) -> None:
-    alone, shared = train(recipe, tmp_path / "alone"), train(recipe, tmp_path / "shared", "--workers", "2")
+    alone = run(tmp_path, "pantry", "build", recipe.name, "alone")
+    shared = run(tmp_path, "pantry", "build", recipe.name, "shared", "--workers", "2")
     assert (alone.returncode, shared.returncode) == (0, 0), shared.stderr
-    assert_same(tmp_path / "alone", tmp_path / "shared")
-    assert steps(tmp_path / "shared" / "metrics.jsonl") == [10, 20]
-    assert "20/20 steps" in shared.stderr
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
-    again = train(recipe, tmp_path / "shared", "--workers", "2")
-    assert again.returncode == 0, again.stderr
+    for name in ("robust", "nominal"):
+        assert_same(tmp_path / "alone/tiny" / name, tmp_path / "shared/tiny" / name)
+        assert steps(tmp_path / "shared/tiny" / name / "metrics.jsonl") == [10, 20]
+    assert shared.stderr.count("20/20 steps") == 2
+    assert sorted(path.name for path in (tmp_path / "shared/tiny").iterdir()) == ["nominal", "robust"]
 
 
 def test_a_killed_worker_is_replaced_and_a_killed_command_goes_on(recipe: Path, tmp_path: Path) -> None:
-    longer = ["--set", "training.max_steps=300", "--set", "training.epochs=15"]
+    longer = ["--set", "base.robust.max_steps=300", "--set", "base.robust.epochs=15"]
+    arguments = ["train", str(recipe), str(tmp_path / "killed"), *longer]
     log = tmp_path / ".killed.training" / "metrics.jsonl"
-    with subprocess.Popen(command(recipe, tmp_path / "killed", *longer, "--workers", "2")) as process:
+    with subprocess.Popen(command(*arguments, "--workers", "2")) as process:
         family = psutil.Process(process.pid)
         wait_until(lambda: len(steps(log)) >= 2, timeout=TIMEOUT)
         dead = workers_of(family)
         assert len(dead) == 2
         assert listening_addresses(family) <= {"127.0.0.1", "::ffff:127.0.0.1"}
         dead[1].kill()
-        before = steps(log)[-1]
-        wait_until(lambda: steps(log)[-1] > before and set(workers_of(family)).isdisjoint(dead), timeout=TIMEOUT)
+        before = max(steps(log))
+        wait_until(lambda: max(steps(log), default=0) > before and not set(workers_of(family)) & set(dead), TIMEOUT)
         left = family.children(recursive=True)
         process.send_signal(signal.SIGKILL)
     assert psutil.wait_procs(left, timeout=60)[1] == []
     for name in ("killed", "undisturbed"):
-        ended = train(recipe, tmp_path / name, *longer)
+        ended = run(tmp_path, "train", str(recipe), name, *longer)
         assert ended.returncode == 0, ended.stderr
     assert steps(tmp_path / "killed" / "metrics.jsonl") == list(range(10, 301, 10))
     assert_same(tmp_path / "undisturbed", tmp_path / "killed")
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
-def test_mistakes_are_named(recipe: Path, tmp_path: Path) -> None:
-    refused = train(recipe, tmp_path / "out", "--workers", "3")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--workers", "3"], "batch_size 64 does not divide by 3 workers"),
+        (["--workers", "2", "--ray-address", "127.0.0.1:1"], "no Ray cluster answers at 127.0.0.1:1"),
+        (["--workers", "2", "--device", "cuda"], "2 workers take 2 GPUs and the cluster has 0"),
+    ],
+)
+def test_mistakes_are_named(recipe: Path, tmp_path: Path, options: list[str], message: str) -> None:
+    refused = run(tmp_path, "train", recipe.name, "out", *options)
     assert refused.returncode == 1
-    assert "batch_size 64 does not divide by 3 workers" in " ".join(refused.stderr.split())
-    unreachable = train(recipe, tmp_path / "out", "--workers", "2", "--ray-address", "127.0.0.1:1")
-    assert unreachable.returncode == 1
-    assert "no Ray cluster answers at 127.0.0.1:1" in " ".join(unreachable.stderr.split())
+    assert message in " ".join(refused.stderr.split())
     assert not (tmp_path / "out").exists()
+
+
+def test_what_a_worker_finds_wrong_is_told(recipe: Path, tmp_path: Path) -> None:
+    (tmp_path / ".out.training").mkdir()
+    torch.save({"digest": "another", "state": {}}, tmp_path / ".out.training" / "checkpoint")
+    refused = run(tmp_path, "train", recipe.name, "out", "--workers", "2")
+    assert refused.returncode == 1
+    assert "was left by a run of another recipe or other data" in " ".join(refused.stderr.split())
+
+
+def test_an_interrupt_ends_it(recipe: Path, tmp_path: Path) -> None:
+    longer = ["--set", "base.robust.max_steps=4000", "--set", "base.robust.epochs=200"]
+    arguments = ["train", str(recipe), str(tmp_path / "out"), *longer, "--workers", "2"]
+    with subprocess.Popen(command(*arguments)) as process:
+        wait_until(lambda: steps(tmp_path / ".out.training" / "metrics.jsonl"), timeout=TIMEOUT)
+        left = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(TIMEOUT) == 130
+    assert psutil.wait_procs(left, timeout=60)[1] == []

@@ -13,6 +13,7 @@ from tests.workers.training.recipes import training
 from workers.evaluation.preprocess import DataConfig, encode_images
 from workers.training.image_folder import FolderBatches, ImageFolder
 from workers.training.recipe import TrainingRecipe
+from workers.training.shard import Shard
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +41,14 @@ def test_labels_are_ranks_of_the_wordnet_ids(folder: Path) -> None:
     brightness = images.float().mean((1, 2, 3))
     assert set(labels.tolist()) <= set(range(len(WNIDS)))
     assert brightness[labels == labels.max()].mean() > brightness[labels == labels.min()].mean()
+
+
+def test_shares_make_up_the_batch(folder: Path) -> None:
+    chosen = recipe(crop_scale=[0.5, 1.0], flip=True)
+    whole = batch(image_folder(folder).batches(chosen), 1)
+    shares = [batch(image_folder(folder).batches(chosen, Shard(rank, 2)), 1) for rank in range(2)]
+    for part in range(2):
+        assert torch.equal(torch.cat([share[part] for share in shares]), whole[part])
 
 
 def test_an_epoch_shows_each_image_once_and_epochs_differ(folder: Path) -> None:

@@ -1,10 +1,27 @@
 from __future__ import annotations
 
+import os
+from pathlib import Path
+from typing import Any
+
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import distributed, multiprocessing
 
+from tests.workers.training.recipes import images, tiny_model, training
+from workers.training.network import create_network
+from workers.training.progress import Progress
 from workers.training.shard import WHOLE, Shard
+from workers.training.trainer import Trainer
+
+COUNT = 2
+RECIPE = training(
+    max_steps=6,
+    ema_decay=0.9,
+    adversary={"threats": ["Linf:0.1", "L2:1.5", "L1:12"], "mode": "eat", "steps": 1, "random_start": True},
+)
 
 
 @given(st.integers(1, 8), st.integers(1, 50))
@@ -26,3 +43,55 @@ def test_seeds_of_shares_differ(common: int, count: int) -> None:
 
 def test_a_process_without_a_group_trains_alone() -> None:
     assert Shard.of_this_process() == WHOLE
+
+
+def test_processes_that_share_batches_keep_the_same_weights(tmp_path: Path) -> None:
+    """With BatchNorm, whose statistics each takes from its share, and a moving average."""
+    first, second = run_in_group(tmp_path, checkpoints=("both", "both"))
+    assert first["losses"] == second["losses"]
+    assert len(first["losses"]) == 6
+    for name, tensor in first["parameters"].items():
+        assert torch.equal(tensor, second["parameters"][name])
+    assert (tmp_path / "both").is_file()
+    resumed, _ = run_in_group(tmp_path, checkpoints=("both", "both"))
+    assert resumed["losses"] == []
+
+
+def test_processes_that_see_different_checkpoints_are_refused(tmp_path: Path) -> None:
+    run_in_group(tmp_path, checkpoints=("here", "here"))
+    for told in run_in_group(tmp_path, checkpoints=("here", "nowhere")):
+        assert "on storage that all share" in told["error"]
+
+
+def run_in_group(folder: Path, checkpoints: tuple[str, ...]) -> list[dict[str, Any]]:
+    """What each of two processes tells of training together, with the checkpoint of its own name."""
+    (folder / "store").unlink(missing_ok=True)
+    multiprocessing.spawn(train_share, args=(folder, checkpoints), nprocs=COUNT)  # type: ignore[no-untyped-call]
+    return [torch.load(folder / f"told-{rank}", weights_only=True) for rank in range(COUNT)]
+
+
+def train_share(rank: int, folder: Path, checkpoints: tuple[str, ...]) -> None:
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=COUNT)
+    trainer = Trainer(
+        create_network(tiny_model(), seed=rank),
+        tiny_model(),
+        images(320),
+        RECIPE,
+        checkpoint=folder / checkpoints[rank],
+        checkpoint_seconds=0,
+        shard=Shard.of_this_process(),
+    )
+    told: dict[str, Any] = {"losses": []}
+
+    def note(progress: Progress) -> None:
+        told["losses"].append(progress.loss)
+
+    try:
+        trained = trainer.run(note)
+        told["parameters"] = {name: tensor.detach() for name, tensor in trained.named_parameters()}
+    except ValueError as error:
+        told["error"] = str(error)
+    torch.save(told, folder / f"told-{rank}")
+    distributed.destroy_process_group()
