@@ -42,6 +42,24 @@ def to_csv(rows: Sequence[dict[str, Any]]) -> str:
     return buffer.getvalue()
 
 
+def to_markdown(claims: Sequence[dict[str, Any]]) -> str:
+    """The table of claims, for who reads no HTML."""
+    head = ["claim", "pantry", "measured", "holds if", "verdict"]
+    lines = [head, ["---"] * len(head)]
+    for claim in claims:
+        stated = f"{claim['number']} {claim['claim']}: {claim['measure']}"
+        lines.append([stated, claim["pantry"], _measured(claim), claim["rule"], f"**{claim['verdict']}**"])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _measured(claim: dict[str, Any]) -> str:
+    value, low, high = (claim[key] for key in ("value", "low", "high"))
+    if value is None:
+        return "–"
+    interval = "" if low is None or high is None else f" ({low:+.2f} to {high:+.2f})"
+    return f"{value:+.2f} {claim['unit']}".rstrip() + interval
+
+
 def record(row: Any) -> dict[str, Any]:
     """A dataclass as JSON values, numbers rounded; arrays, which are only worked with, are left out."""
     values = {field.name: getattr(row, field.name) for field in fields(row)}

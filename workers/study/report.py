@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from workers.study.analysis import PantryAnalysis, analyse, claims_over_seeds
 from workers.study.config import StudyConfig
-from workers.study.documents import numbers_json, tables, to_csv
+from workers.study.documents import numbers_json, tables, to_csv, to_markdown
 from workers.study.figures.composition import draw_by_severity, draw_top_five
 from workers.study.figures.curves import draw_curves
 from workers.study.figures.few_shot import draw_few_shot
@@ -20,10 +20,11 @@ from workers.study.results import PantryResults
 
 REPORT = "report.html"
 NUMBERS = "numbers.json"
+CLAIMS = "claims.md"
 
 
 def write_report(config: StudyConfig, results: Sequence[PantryResults], out: Path) -> Path:
-    """Write ``report.html``, ``numbers.json`` and a CSV file for each table to ``out``; returns the report's path."""
+    """Write ``report.html`` to ``out``, return its path; beside it ``numbers.json``, ``claims.md`` and CSV files."""
     analyses = [analyse(config, each) for each in results]
     claims = [claim for each in analyses for claim in each.claims] + claims_over_seeds(config, results)
     rows = tables(analyses, claims)
@@ -31,6 +32,7 @@ def write_report(config: StudyConfig, results: Sequence[PantryResults], out: Pat
     _write(out / NUMBERS, numbers_json(config, rows))
     for name, table in rows.items():
         _write(out / f"{name}.csv", to_csv(table))
+    _write(out / CLAIMS, to_markdown(rows["claims"]))
     return _write(out / REPORT, _html(config, analyses, rows))
 
 
