@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -69,6 +71,17 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@contextmanager
+def started(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The command, killed at the end; it heeds SIGINT, also where these tests run in the background and do not."""
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command(*arguments), preexec_fn=heed) as process:  # noqa: PLW1509 - before it has threads
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def steps(log: Path) -> list[int]:
     return [json.loads(line)["step"] for line in log.read_text().splitlines()] if log.is_file() else []
 
@@ -110,7 +123,7 @@ def test_a_killed_worker_is_replaced_and_a_killed_command_goes_on(recipe: Path, 
     longer = ["--set", "base.robust.max_steps=300", "--set", "base.robust.epochs=15"]
     arguments = ["train", str(recipe), str(tmp_path / "killed"), *longer]
     log = tmp_path / ".killed.training" / "metrics.jsonl"
-    with subprocess.Popen(command(*arguments, "--workers", "2")) as process:
+    with started(*arguments, "--workers", "2") as process:
         family = psutil.Process(process.pid)
         wait_until(lambda: len(steps(log)) >= 2, timeout=TIMEOUT)
         dead = workers_of(family)
@@ -156,7 +169,7 @@ def test_what_a_worker_finds_wrong_is_told(recipe: Path, tmp_path: Path) -> None
 def test_an_interrupt_ends_it(recipe: Path, tmp_path: Path) -> None:
     longer = ["--set", "base.robust.max_steps=4000", "--set", "base.robust.epochs=200"]
     arguments = ["train", str(recipe), str(tmp_path / "out"), *longer, "--workers", "2"]
-    with subprocess.Popen(command(*arguments)) as process:
+    with started(*arguments) as process:
         wait_until(lambda: steps(tmp_path / ".out.training" / "metrics.jsonl"), timeout=TIMEOUT)
         left = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGINT)
