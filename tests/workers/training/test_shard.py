@@ -13,6 +13,7 @@ from torch import distributed, multiprocessing
 from tests.workers.training.recipes import images, tiny_model, training
 from workers.training.network import create_network
 from workers.training.progress import Progress
+from workers.training.recipe import Precision
 from workers.training.shard import WHOLE, Shard
 from workers.training.trainer import Trainer
 
@@ -63,14 +64,26 @@ def test_processes_that_see_different_checkpoints_are_refused(tmp_path: Path) ->
         assert "on storage that all share" in told["error"]
 
 
-def run_in_group(folder: Path, checkpoints: tuple[str, ...]) -> list[dict[str, Any]]:
+def test_in_mixed_precision_they_keep_the_same_weights_too(tmp_path: Path) -> None:
+    first, second = run_in_group(tmp_path, checkpoints=("both", "both"), precision="bfloat16")
+    exact, _ = run_in_group(tmp_path, checkpoints=("other", "other"))
+    for name, tensor in first["parameters"].items():
+        assert tensor.dtype == torch.float32
+        assert torch.equal(tensor, second["parameters"][name])
+    assert first["losses"] == second["losses"]
+    assert first["losses"] != exact["losses"]
+    assert first["losses"] == pytest.approx(exact["losses"], abs=0.1)
+
+
+def run_in_group(folder: Path, checkpoints: tuple[str, ...], precision: Precision = "float32") -> list[dict[str, Any]]:
     """What each of two processes tells of training together, with the checkpoint of its own name."""
     (folder / "store").unlink(missing_ok=True)
-    multiprocessing.spawn(train_share, args=(folder, checkpoints), nprocs=COUNT)  # type: ignore[no-untyped-call]
+    arguments = (folder, checkpoints, precision)
+    multiprocessing.spawn(train_share, args=arguments, nprocs=COUNT)  # type: ignore[no-untyped-call]
     return [torch.load(folder / f"told-{rank}", weights_only=True) for rank in range(COUNT)]
 
 
-def train_share(rank: int, folder: Path, checkpoints: tuple[str, ...]) -> None:
+def train_share(rank: int, folder: Path, checkpoints: tuple[str, ...], precision: Precision) -> None:
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=COUNT)
@@ -78,7 +91,7 @@ def train_share(rank: int, folder: Path, checkpoints: tuple[str, ...]) -> None:
         create_network(tiny_model(), seed=rank),
         tiny_model(),
         images(320),
-        RECIPE,
+        RECIPE.model_copy(update={"precision": precision}),
         checkpoint=folder / checkpoints[rank],
         checkpoint_seconds=0,
         shard=Shard.of_this_process(),
