@@ -121,7 +121,7 @@ def _problem(
 
     if threads:
         torch.set_num_threads(threads)
-    network = loaded_folder(folder).to(torch_device(device))
+    network = loaded_folder(folder).to(torch_device(device)).to(memory_format=torch.channels_last)
     content = encoded_set(folder, archive, label_map)
     config = DataConfig.of_model(network)
     normalised = NormalizedModel(network, config.mean, config.std)
