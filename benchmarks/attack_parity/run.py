@@ -89,6 +89,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows = [json.loads(line) for line in options.results.open()] if options.results.exists() else []
+    rows = [row for row in rows if (row["images"], len(row["ours"])) == (options.images, options.seeds)]
     done = [{name: row[name] for name in ("model", "threat", "loss", "steps", "larger_radii")} for row in rows]
     train_images, train_labels = fashion_mnist("train", 10000)
     images, labels = fashion_mnist("test", options.images)
