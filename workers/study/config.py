@@ -37,6 +37,12 @@ def _resolved(value: Any, info: ValidationInfo) -> Any:
 
 
 StudyPath = Annotated[Path, BeforeValidator(_resolved)]
+MAX = "MAX training"
+SAT = "SAT training"
+INDEPENDENT_NOMINAL = "independent nominal model"
+COMPARED = {"max": MAX, "sat": SAT, "nominal": INDEPENDENT_NOMINAL}
+"""The fields of models to compare with, and what results call them: an ingredient may well be named ``nominal``."""
+
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)]
 
 
@@ -74,8 +80,8 @@ class PantrySection(_Section):
 
     @property
     def comparison(self) -> dict[str, Path]:
-        """The models to compare with, by name."""
-        given = {"max": self.max, "sat": self.sat, "nominal": self.nominal}
+        """The models to compare with, by what results call them."""
+        given = {name: getattr(self, field) for field, name in COMPARED.items()}
         return {name: folder for name, folder in given.items() if folder is not None}
 
 
@@ -219,9 +225,10 @@ class StudyConfig(_Section):
             if not pantry.folder.is_dir():
                 missing.append(f"pantry {pantry.name}")
                 continue
-            absent = [name for name, folder in pantry.comparison.items() if not folder.is_dir()]
-            missing.extend(f"{name} of {pantry.name}" for name in absent)
-            kept.append(pantry.model_copy(update=dict.fromkeys(absent)))
+            absent = {name for name, folder in pantry.comparison.items() if not folder.is_dir()}
+            fields = [field for field, name in COMPARED.items() if name in absent]
+            missing.extend(f"{field} of {pantry.name}" for field in fields)
+            kept.append(pantry.model_copy(update=dict.fromkeys(fields)))
         if not kept:
             raise ValueError("the folder of no pantry is there: build one, or correct the paths")
         return self.model_copy(update={"pantries": tuple(kept)}), missing

@@ -12,6 +12,7 @@ from workers.study.claims.robustness import rank_correlations, robustness_claims
 from workers.study.claims.rule import NOT_MEASURED, Claim, Verdict
 from workers.study.claims.seeds import over_seeds
 from workers.study.claims.shifts import composition_claims, few_shot_claim, shift_claims
+from workers.study.config import MAX, SAT
 from workers.study.figures.composition import compositions
 from workers.study.figures.few_shot import few_shot_points
 from workers.study.methods import methods
@@ -87,7 +88,7 @@ def test_the_union_is_best_between() -> None:
 
 
 def test_joint_training_against_the_best_soup() -> None:
-    found = verdicts(robust_results({"union": FALLING}, {"max": 0.9, "sat": 0.1}))
+    found = verdicts(robust_results({"union": FALLING}, {MAX: 0.9, SAT: 0.1}))
     assert (found["5a"], found["5b"]) == ("does not hold", "holds")
     assert verdicts(robust_results({}))["5a"] == "not measured"
 
@@ -118,7 +119,7 @@ def shift_results(soup: float, ingredient: float, ensemble: float, severities: t
     soups = np.array([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5], [-0.5, 1.5]])
     rows = [outcomes(ingredient), outcomes(ingredient / 2), outcomes(ingredient / 2), outcomes(soup)]
     correct = np.stack(rows)
-    others = {SOFTMAX + "linf + l1": outcomes(ensemble), "max": outcomes(0.5)}
+    others = {SOFTMAX + "linf + l1": outcomes(ensemble), MAX: outcomes(0.5)}
     tables = [table_of(correct, name=f"fog-{s}", selection=200, others=others) for s in severities]
     return results_of(tables, soups=soups)
 

@@ -6,7 +6,7 @@ import pytest
 from tests.live import ROOT
 from tests.workers.study.conftest import TINY, MakeStudy
 from workers.data.corruptions import NAMES
-from workers.study.config import StudyConfig
+from workers.study.config import MAX, SAT, StudyConfig
 from workers.study.shifts import corrupted_shifts
 
 SHIPPED = sorted((ROOT / "examples/studies").glob("*.yaml"))
@@ -32,7 +32,7 @@ def test_paths_start_at_the_study(make_study: MakeStudy, tmp_path: Path) -> None
     pantry = {"name": "a", "architecture": "A", "folder": "pantry", "max": "../max"}
     config = make_study(pantries=[pantry])
     assert config.pantries[0].folder == tmp_path / "pantry"
-    assert config.pantries[0].comparison == {"max": tmp_path / "../max"}
+    assert config.pantries[0].comparison == {MAX: tmp_path / "../max"}
 
 
 def test_pairs_and_triples_are_all_of_them_by_default(make_study: MakeStudy) -> None:
@@ -46,7 +46,7 @@ def test_what_is_not_there_can_be_left_out(make_study: MakeStudy, tmp_path: Path
     config = make_study(pantries=[there, {"name": "b", "architecture": "B", "folder": "nowhere"}])
     available, missing = config.available()
     assert missing == ["max of resnet", "pantry b"]
-    assert [list(pantry.comparison) for pantry in available.pantries] == [["sat"]]
+    assert [list(pantry.comparison) for pantry in available.pantries] == [[SAT]]
     with pytest.raises(ValueError, match="no pantry is there"):
         make_study(pantries=[{"name": "b", "architecture": "B", "folder": "nowhere"}]).available()
 

@@ -13,7 +13,7 @@ from tests.live import ROOT
 from tests.workers.study.conftest import NAMES, RESNET, TINY, MakeStudy, run_of, write_study
 from workers.evaluation.evaluator import Evaluator
 from workers.soups.stack import IngredientStack
-from workers.study.config import StudyConfig
+from workers.study.config import INDEPENDENT_NOMINAL, MAX, StudyConfig
 from workers.study.inputs import SetInput
 from workers.study.loading import load_results
 from workers.study.methods import single_soup
@@ -22,6 +22,7 @@ from workers.study.report import write_report
 from workers.study.results import PantryResults
 
 LOADING = {"src", "href", "srcset", "data", "action", "xlink:href", "poster"}
+STAND_INS = {"max": "l1", "nominal": "l2"}
 
 
 class Addresses(HTMLParser):
@@ -54,9 +55,11 @@ class Whole:
 
 
 def _pantry(folder: Path) -> dict[str, str]:
-    """The shipped pantry, with an ingredient in the place of a model trained on the union."""
-    shutil.copytree(RESNET / "l1", folder / "max")
-    return {"name": "resnet", "architecture": "ResNet", "folder": str(RESNET), "max": str(folder / "max")}
+    """The shipped pantry, with ingredients in the places of a model trained on the union and of a nominal one."""
+    for kind, ingredient in STAND_INS.items():
+        shutil.copytree(RESNET / ingredient, folder / kind)
+    apart = {kind: str(folder / kind) for kind in STAND_INS}
+    return {"name": "resnet", "architecture": "ResNet", "folder": str(RESNET)} | apart
 
 
 @pytest.fixture(scope="module")
@@ -133,8 +136,9 @@ def test_a_comparison_model_scores_as_itself(whole: Whole) -> None:
     rows = {(row["set"], row["method"]): row["accuracy"] for row in whole.numbers["shifts"]}
     sets = {name for name, _ in rows}
     assert len(sets) == 7
-    assert all(rows[name, "max"] == rows[name, "l1"] for name in sets)
-    robust = {row["metric"]: row["accuracy"] for row in whole.numbers["models"]}
+    assert all(rows[name, MAX] == rows[name, "l1"] for name in sets)
+    assert all(rows[name, INDEPENDENT_NOMINAL] == rows[name, "l2"] for name in sets)
+    robust = {row["metric"]: row["accuracy"] for row in whole.numbers["models"] if row["model"] == MAX}
     ends = [row for row in whole.numbers["curves"] if row["w"] == 1.0]
     assert robust == {row["metric"]: row["accuracy"] for row in ends}
 

@@ -12,7 +12,7 @@ from search.resampling import percentile_interval, shared_resamples
 from workers.study.averages import Estimate
 from workers.study.claims.choices import Contest, best_contest
 from workers.study.claims.rule import NOT_MEASURED, Claim, in_points
-from workers.study.config import CLEAN
+from workers.study.config import CLEAN, MAX, SAT
 from workers.study.plan import CURVE_WEIGHTS, curves
 from workers.study.results import UNION, Flags, PantryResults, RobustTable
 
@@ -36,7 +36,7 @@ def robustness_claims(results: PantryResults, pairs: Sequence[Pair]) -> list[Cla
         claims.beats_specialist(),
         claims.extrapolation(),
         claims.union(),
-    ] + [claims.against(model) for model in ("max", "sat")]
+    ] + [claims.against(model) for model in (MAX, SAT)]
 
 
 def _curves(results: PantryResults, pairs: Sequence[Pair]) -> dict[Pair, list[tuple[float, ...]]]:
@@ -126,9 +126,9 @@ class _Claims:
         if model in self._robust.models:
             soups = np.stack([outcome[union] for outcome in self._robust.soups.values()])
             contests = [Contest("any attacked soup", soups, self._robust.models[model][[union]])]
-        measure = f"union robust accuracy: best attacked soup, less {model.upper()} training"
-        number = {"max": "5a", "sat": "5b"}[model]
-        statement = f"Without joint training, soups are as robust to the union as {model.upper()}"
+        measure = f"union robust accuracy: best attacked soup, less {model}"
+        number = {MAX: "5a", SAT: "5b"}[model]
+        statement = f"Without joint training, soups are as robust to the union as {model}"
         return self._claim(number, statement, measure, contests, 0.0)
 
     def _claim(

@@ -11,7 +11,7 @@ from search.resampling import crossed_interval, percentile_interval
 from workers.study.averages import Average, Estimate, Outcomes
 from workers.study.claims.robustness import rank_correlations
 from workers.study.claims.rule import NOT_MEASURED, Claim, in_points
-from workers.study.config import CLEAN
+from workers.study.config import CLEAN, MAX, SAT
 from workers.study.figures.composition import Composition
 from workers.study.figures.few_shot import FewShotPoint
 from workers.study.methods import (
@@ -32,10 +32,10 @@ FEWEST_SEVERITIES = 3
 
 _GAINS = (
     ("3b", "Negative weights help on shifts", SPECIFIC, CONVEX, "shifted"),
-    ("5c", "Dataset-specific soups beat MAX on shifts", SPECIFIC, "max", "shifted"),
-    ("5d", "Dataset-specific soups beat SAT on shifts", SPECIFIC, "sat", "shifted"),
-    ("5e", "The single soup beats MAX on shifts", SINGLE, "max", "shifted"),
-    ("5f", "The single soup beats SAT on shifts", SINGLE, "sat", "shifted"),
+    ("5c", "Dataset-specific soups beat MAX on shifts", SPECIFIC, MAX, "shifted"),
+    ("5d", "Dataset-specific soups beat SAT on shifts", SPECIFIC, SAT, "shifted"),
+    ("5e", "The single soup beats MAX on shifts", SINGLE, MAX, "shifted"),
+    ("5f", "The single soup beats SAT on shifts", SINGLE, SAT, "shifted"),
     ("6a", "Dataset-specific soups beat each ingredient on strong shifts", SPECIFIC, BEST_INGREDIENT, "strong"),
     ("6b", "Dataset-specific soups beat the ensemble of all on strong shifts", SPECIFIC, ENSEMBLE_OF_ALL, "strong"),
     ("6c", "Dataset-specific soups beat the ensemble of two on strong shifts", SPECIFIC, ENSEMBLE_OF_TWO, "strong"),
