@@ -67,7 +67,7 @@ def analyse(config: StudyConfig, results: PantryResults) -> PantryAnalysis:
             [
                 *robustness_claims(results, config.pairs),
                 *shift_claims(results, outcomes),
-                few_shot_claim(results.name, few_shot),
+                few_shot_claim(results.name, few_shot if results.shifted else ()),
                 *composition_claims(results, composed),
             ],
             key=lambda claim: claim.number,

@@ -5,14 +5,16 @@ import math
 import numpy as np
 import pytest
 
+from tests.workers.study.conftest import TINY
 from tests.workers.study.tables import METRICS, outcomes, results_of, table_of
+from workers.study.analysis import analyse
 from workers.study.averages import Estimate
 from workers.study.claims.choices import Contest, best_contest
 from workers.study.claims.robustness import rank_correlations, robustness_claims
 from workers.study.claims.rule import NOT_MEASURED, Claim, Verdict
 from workers.study.claims.seeds import over_seeds
 from workers.study.claims.shifts import composition_claims, few_shot_claim, shift_claims
-from workers.study.config import MAX, SAT
+from workers.study.config import MAX, SAT, StudyConfig
 from workers.study.figures.composition import compositions
 from workers.study.figures.few_shot import few_shot_points
 from workers.study.methods import methods
@@ -135,6 +137,17 @@ def test_soups_on_strong_shifts() -> None:
     found = {claim.number: claim for claim in shift_claims(weak, methods(weak))}
     assert found["6b"].verdict == "does not hold"
     assert found["7b"].verdict == "undecided"
+
+
+def test_clean_images_alone_claim_nothing_about_shifts() -> None:
+    correct = np.stack([outcomes(share, 1000) for share in (0.4, 0.9, 0.7)])
+    soups = np.array([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
+    others = {SOFTMAX + "linf + l1": outcomes(0.5, 1000), MAX: outcomes(0.5, 1000)}
+    results = results_of([table_of(correct, name="clean", selection=600, others=others)], soups=soups)
+    config = StudyConfig.model_validate(TINY | {"attacks": None, "few_shot": {"counts": [100, 500], "draws": 2}})
+    found = analyse(config, results)
+    assert len(found.few_shot) > 0
+    assert {claim.verdict for claim in found.claims} == {"not measured"}
 
 
 def test_few_images_that_suffice_and_that_do_not() -> None:

@@ -46,10 +46,13 @@ _GAINS = (
 
 
 def shift_claims(results: PantryResults, outcomes: Mapping[str, Outcomes]) -> list[Claim]:
-    """The claims about accuracy on shifts; every difference is of held-out images, paired by image."""
+    """The claims about accuracy on shifts; every difference is of held-out images, paired by image.
+
+    Clean images alone claim nothing: they count beside shifts.
+    """
     claims = []
     for number, statement, ours, theirs, group in _GAINS:
-        tables: Sequence[ShiftTable] = getattr(results, group)
+        tables: Sequence[ShiftTable] = getattr(results, group) if results.shifted else ()
         measure = f"{ours}, less {theirs}, mean over {len(tables)} sets"
         estimate, note = _gain(tables, outcomes.get(ours), outcomes.get(theirs))
         claims.append(Claim(number, statement, measure, results.name, in_points(estimate), 0.0, note=note))
