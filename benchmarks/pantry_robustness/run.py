@@ -6,6 +6,7 @@ Rows already in the results file are not run again, so an interrupted run goes o
 """
 
 import argparse
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,8 +48,16 @@ def measure(folder: Path, images: Tensor, labels: Tensor, steps: int) -> dict[st
     """One row: clean accuracy, and for each threat, and their union, robust accuracy by CE and by both attacks."""
     attacks = attacks_on(THREATS, LOSSES, Settings(steps=steps, larger_radii=True))
     found = robust_accuracy(load(folder), images, labels, attacks, batch_size=BATCH)
-    row: dict[str, Any] = {"ingredient": f"{folder.parent.name}/{folder.name}", "images": len(labels), "steps": steps}
-    return row | {"clean": share(found.clean)} | by_threat(found)
+    return about(folder, len(labels), steps) | {"clean": share(found.clean)} | by_threat(found)
+
+
+def about(folder: Path, images: int, steps: int) -> dict[str, Any]:
+    """What a row is of: it holds as long as this is the same."""
+    with (folder / "model.safetensors").open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    name = f"{folder.parent.name}/{folder.name}"
+    attacks = [f"{threat} {loss}" for threat in THREATS for loss in LOSSES]
+    return {"ingredient": name, "weights": digest, "attacks": attacks, "images": images, "steps": steps}
 
 
 def by_threat(found: RobustAccuracy) -> dict[str, list[float]]:
@@ -83,7 +92,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows = [json.loads(line) for line in options.results.open()] if options.results.exists() else []
-    rows = [row for row in rows if (row["images"], row["steps"]) == (options.images, options.steps)]
+    wanted = [about(folder, options.images, options.steps) for folder in folders()]
+    rows = [row for row in rows if any(each.items() <= row.items() for each in wanted)]
     data = load_idx_folder(FASHION_MNIST, "test")
     images = torch.from_numpy(data.images[: options.images]).float() / 255
     labels = torch.from_numpy(data.labels[: options.images])

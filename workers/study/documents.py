@@ -57,7 +57,8 @@ def _measured(claim: dict[str, Any]) -> str:
     if value is None:
         return "–"
     interval = "" if low is None or high is None else f" ({low:+.2f} to {high:+.2f})"
-    return f"{value:+.2f} {claim['unit']}".rstrip() + interval
+    note = f"; {claim['note']}" if claim["note"] else ""
+    return f"{value:+.2f} {claim['unit']}".rstrip() + interval + note
 
 
 def record(row: Any) -> dict[str, Any]:

@@ -132,7 +132,7 @@ def test_soups_on_strong_shifts() -> None:
     assert {found[number].verdict for number in ("3b", "5c", "5e", "6a", "6b", "6c", "7a")} == {"holds"}
     assert found["5d"].verdict == "not measured"
     assert found["6a"].estimate.value == pytest.approx(20, abs=6)
-    assert found["6a"].note == "better on 1 of 1 sets"
+    assert found["6a"].note == "better on 1, worse on 0 of 1 sets"
     weak = shift_results(0.5, 0.6, 0.7)
     found = {claim.number: claim for claim in shift_claims(weak, methods(weak))}
     assert found["6b"].verdict == "does not hold"

@@ -60,12 +60,13 @@ def shift_claims(results: PantryResults, outcomes: Mapping[str, Outcomes]) -> li
 
 
 def _gain(tables: Sequence[ShiftTable], ours: Outcomes | None, theirs: Outcomes | None) -> tuple[Estimate, str]:
-    """The mean difference, and on how many sets it is positive."""
+    """The mean difference, and on how many sets it is positive and negative."""
     if not tables or ours is None or theirs is None:
         return NOT_MEASURED, ""
     names = [table.shift.name for table in tables]
-    better = sum(bool(ours[name].mean() > theirs[name].mean()) for name in names)
-    return Average(tables).difference(ours, theirs), f"better on {better} of {len(names)} sets"
+    gains = [float(ours[name].mean() - theirs[name].mean()) for name in names]
+    better, worse = sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains)
+    return Average(tables).difference(ours, theirs), f"better on {better}, worse on {worse} of {len(names)} sets"
 
 
 def few_shot_claim(pantry: str, points: Sequence[FewShotPoint]) -> Claim:
