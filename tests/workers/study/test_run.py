@@ -91,14 +91,15 @@ def test_the_report_shows_every_figure_and_claim(whole: Whole) -> None:
     assert set("123456789") <= {number[0] for number in numbers}
 
 
-def test_the_table_of_claims_tells_each_with_its_interval_and_verdict(whole: Whole) -> None:
+def test_the_table_of_claims_tells_each_with_its_interval_note_and_verdict(whole: Whole) -> None:
     lines = (whole.out / "claims.md").read_text("utf-8").splitlines()[2:]
     for claim, line in zip(whole.numbers["claims"], lines, strict=True):
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         assert cells[0].startswith(f"{claim['number']} {claim['claim']}")
         assert cells[4] == f"**{claim['verdict']}**"
         if claim["low"] is not None:
-            assert cells[2].endswith(f"({claim['low']:+.2f} to {claim['high']:+.2f})")
+            assert f"({claim['low']:+.2f} to {claim['high']:+.2f})" in cells[2]
+            assert cells[2].endswith(claim["note"])
 
 
 def test_tables_and_numbers_agree(whole: Whole) -> None:
