@@ -14,23 +14,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from benchmarks.attack_parity.classifiers import fashion_mnist
 from workers.attacks.apgd import Settings
 from workers.attacks.model import NormalizedModel
 from workers.attacks.robustness import attacks_on, robust_accuracy
 from workers.attacks.threat import Threat
-from workers.data.idx import Split, load_idx_folder
 from workers.soups.resident import ResidentSoup
 from workers.soups.stack import IngredientStack
 
-FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 STATISTICS_IMAGES = 5000
 BATCH = 250
-
-
-def fashion_mnist(split: Split, count: int) -> tuple[Tensor, Tensor]:
-    """The first ``count`` images (N, 1, 28, 28), in [0, 1], and labels (N,) of a split."""
-    data = load_idx_folder(FASHION_MNIST, split)
-    return torch.from_numpy(data.images[:count]).float() / 255, torch.from_numpy(data.labels[:count])
 
 
 def with_own_statistics(model: nn.Module, images: Tensor) -> nn.Module:

@@ -16,14 +16,13 @@ import timm
 import torch
 from torch import Tensor
 
+from benchmarks.attack_parity.classifiers import fashion_mnist
 from workers.attacks.apgd import Settings
 from workers.attacks.losses import LossName
 from workers.attacks.model import NormalizedModel
 from workers.attacks.robustness import RobustAccuracy, attacks_on, robust_accuracy
 from workers.attacks.threat import Threat
-from workers.data.idx import load_idx_folder
 
-FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 PANTRIES = Path("examples/pantries")
 INGREDIENTS = ("linf", "l2", "l1", "nominal")
 THREATS = tuple(map(Threat.parse, ("Linf:0.1", "L2:1.5", "L1:12")))
@@ -94,9 +93,7 @@ def main() -> None:
     rows = [json.loads(line) for line in options.results.open()] if options.results.exists() else []
     wanted = [about(folder, options.images, options.steps) for folder in folders()]
     rows = [row for row in rows if any(each.items() <= row.items() for each in wanted)]
-    data = load_idx_folder(FASHION_MNIST, "test")
-    images = torch.from_numpy(data.images[: options.images]).float() / 255
-    labels = torch.from_numpy(data.labels[: options.images])
+    images, labels = fashion_mnist("test", options.images)
     for folder in folders():
         if f"{folder.parent.name}/{folder.name}" not in {row["ingredient"] for row in rows}:
             rows.append(measure(folder, images.contiguous(memory_format=torch.channels_last), labels, options.steps))
