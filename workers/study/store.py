@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from workers.whole_file import whole_file
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -46,15 +47,11 @@ class Store:
         return self.path(name).is_file()
 
     def write(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Keep ``arrays`` under ``name``."""
+        """Keep ``arrays`` under ``name``. Raises OSError."""
         path = self.path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        with partial.open("wb") as file:
+        with whole_file(path) as file:
             np.savez(file, allow_pickle=False, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
 
     def read(self, name: str, *members: str) -> Arrays:
         """The arrays ``members`` of ``name``, or all of them. Raises FileNotFoundError."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from workers.whole_file import whole_file
 
 
 class CheckpointMismatchError(ValueError):
@@ -15,12 +16,8 @@ class CheckpointMismatchError(ValueError):
 
 def save_checkpoint(path: Path, digest: str, state: dict[str, Any]) -> None:
     """Replace ``path`` by ``state`` in one step: a kill at any moment leaves the old or the new one, whole."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with partial.open("wb") as file:
+    with whole_file(path) as file:
         torch.save({"digest": digest, "state": state}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def load_checkpoint(path: Path, digest: str) -> dict[str, Any] | None:
