@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import typer
+
 from service.errors import Unavailable
 from workers.cli.exits import CommandError
 
@@ -29,7 +31,9 @@ def training_shared(workers: int, ray_address: str | None, *, device: str, threa
     with _cluster(workers * each, ray_address) as address:
         from workers.ray_runtime.training import RayTraining
 
-        training = RayTraining(address, workers, device=device, threads=each)
+        training = RayTraining(
+            address, workers, device=device, threads=each, on_wait=lambda message: typer.echo(message, err=True)
+        )
         try:
             yield training
         except Unavailable as error:

@@ -2,8 +2,11 @@
 
 import logging
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import ray
+from ray.exceptions import RayError, RayTaskError
 
 from service.errors import Unavailable
 from service.settings import Settings
@@ -29,6 +32,24 @@ def connect(settings: Settings) -> None:
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise _unreachable(settings.ray_address, error) from error
+
+
+@contextmanager
+def told_when_lost(address: str) -> Iterator[None]:
+    """For work that goes on where it was: raises Unavailable when the cluster ends under it.
+
+    What a task itself raised is raised as it is.
+    """
+    try:
+        yield
+    except RayTaskError:
+        raise
+    except RayError as error:
+        msg = (
+            f"the Ray cluster at {address} was lost: start one, then give the same command again; "
+            f"it goes on where it was ({type(error).__name__}: {error})"
+        )
+        raise Unavailable(msg, code="ray_unavailable") from error
 
 
 def _check_reachable(address: str) -> None:

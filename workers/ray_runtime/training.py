@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from ray.train import FailureConfig, Result, RunConfig, ScalingConfig, TrainingF
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from service.settings import Settings
-from workers.ray_runtime.connection import connect
+from workers.ray_runtime.connection import connect, told_when_lost
 from workers.ray_runtime.process_group import join_process_group, told_by_all
 from workers.training.ingredient_build import IngredientBuild
 from workers.training.progress import LOG, OnProgress, Progress
@@ -30,26 +30,37 @@ from workers.training.shard import Shard
 FAILURES = 3
 """How often a training is begun again, at its last checkpoint, when a worker has died."""
 _LOOK_SECONDS = 0.5
+_LACK_SECONDS = 5.0
 
 
 class RayTraining:
     """Trains an ingredient with ``workers`` processes of the cluster at ``address``, an equal share of each batch each.
 
     A worker takes ``threads`` CPUs, and a GPU if ``device`` is ``cuda``, or ``auto`` and there are enough. Every node
-    reads the recipe's data folder, the base and the ingredient's folder by the same paths. ``close`` disconnects.
+    reads the recipe's data folder, the base and the ingredient's folder by the same paths. ``on_wait`` is told when the
+    cluster has become too small, a machine was lost say, and training waits for another. ``close`` disconnects.
     """
 
-    def __init__(self, address: str, workers: int, *, device: str = "auto", threads: int = 1) -> None:
+    def __init__(
+        self,
+        address: str,
+        workers: int,
+        *,
+        device: str = "auto",
+        threads: int = 1,
+        on_wait: Callable[[str], None] | None = None,
+    ) -> None:
         self._address = address
         self._workers = workers
         self._device = device
         self._threads = threads
+        self._on_wait = on_wait
 
     def __call__(self, build: IngredientBuild, on_progress: OnProgress | None) -> None:
         """Train what ``build`` says and write its folder. Waits while others use the cluster.
 
         Raises ValueError for a batch that does not divide by the workers, a cluster that is too small, what a worker
-        found wrong, and when workers died again and again; Unavailable when no cluster answers.
+        found wrong, and when workers died again and again; Unavailable when no cluster answers, or it was lost.
         """
         Shard(0, self._workers).rows(build.recipe.training.batch_size)
         if not ray.is_initialized():
@@ -57,7 +68,7 @@ class RayTraining:
         scaling = self._scaling()
         try:
             with _followed(build, on_progress):
-                _run(_trainer(build, scaling))
+                self._await(_started(_trainer(build, scaling)), scaling)
         finally:
             shutil.rmtree(build.work / "ray", ignore_errors=True)
         if not build.is_finished():
@@ -71,16 +82,37 @@ class RayTraining:
         """What to ask of the cluster. Raises ValueError where it could never give that: Ray would wait for ever."""
         has = ray.cluster_resources()
         on_gpu = self._device == "cuda" or (self._device == "auto" and has.get("GPU", 0) >= self._workers)
-        asked = {"CPU": self._workers * self._threads, "GPU": self._workers * on_gpu}
-        for kind, count in asked.items():
-            if has.get(kind, 0) < count:
-                raise ValueError(
-                    f"{self._workers} workers take {count} {kind}s and the cluster has {has.get(kind, 0):.0f}: "
-                    "lower --workers or --threads, or choose another --device"
-                )
-        return ScalingConfig(
+        scaling = ScalingConfig(
             num_workers=self._workers, use_gpu=on_gpu, resources_per_worker={"CPU": float(self._threads)}
         )
+        if (lack := _lack(scaling)) is not None:
+            raise ValueError(f"{lack}: lower --workers or --threads, or choose another --device")
+        return scaling
+
+    def _await(self, outcome: Future[Result], scaling: ScalingConfig) -> None:
+        """Wait for the end. Raises ValueError for what workers found wrong, Unavailable when the cluster was lost."""
+        told: str | None = None
+        while not wait([outcome], _LACK_SECONDS).done:
+            lack = _lack(scaling)
+            if lack is not None and lack != told and self._on_wait is not None:
+                self._on_wait(f"{lack}: training waits, and goes on when enough machines have joined")
+            told = lack
+        try:
+            with told_when_lost(self._address):
+                mistake = outcome.result().return_value
+        except TrainingFailedError as error:
+            raise ValueError(_reason(error)) from error
+        if mistake is not None:
+            raise ValueError(mistake)
+
+
+def _lack(scaling: ScalingConfig) -> str | None:
+    """What the workers need and the cluster, as it is now, does not have."""
+    workers, has = int(scaling.num_workers), ray.cluster_resources()
+    for kind, each in {"CPU": scaling.num_cpus_per_worker, "GPU": scaling.num_gpus_per_worker}.items():
+        if has.get(kind, 0) < workers * each:
+            return f"{workers} workers take {workers * each:.0f} {kind}s and the cluster has {has.get(kind, 0):.0f}"
+    return None
 
 
 def _trainer(build: IngredientBuild, scaling: ScalingConfig) -> DataParallelTrainer:
@@ -96,11 +128,8 @@ def _trainer(build: IngredientBuild, scaling: ScalingConfig) -> DataParallelTrai
     )
 
 
-def _run(trainer: DataParallelTrainer) -> None:
-    """Raises ValueError for what workers found wrong.
-
-    Runs in a thread because in the main one Ray takes SIGINT for itself, and may then wait for ever.
-    """
+def _started(trainer: DataParallelTrainer) -> Future[Result]:
+    """What a training in a thread will end with: in the main one Ray takes SIGINT for itself and may wait for ever."""
     outcome: Future[Result] = Future()
 
     def fit() -> None:
@@ -110,12 +139,7 @@ def _run(trainer: DataParallelTrainer) -> None:
             outcome.set_exception(error)
 
     Thread(target=fit, daemon=True).start()
-    try:
-        mistake = outcome.result().return_value
-    except TrainingFailedError as error:
-        raise ValueError(_reason(error)) from error
-    if mistake is not None:
-        raise ValueError(mistake)
+    return outcome
 
 
 def _reason(error: TrainingFailedError) -> str:

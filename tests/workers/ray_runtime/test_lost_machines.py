@@ -1,0 +1,117 @@
+"""A training on a cluster of which a machine, or the head, is lost: real Ray nodes, real images."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.live import ROOT
+from tests.waiting import wait_until
+from tests.workers.ray_runtime.machines import ENVIRONMENT
+from tests.workers.training.recipes import FASHION_MNIST, LABEL_NAMES
+
+pytestmark = pytest.mark.slow
+TIMEOUT = 250.0
+STEPS = 300
+
+
+class Machines:
+    """Two machines of one CPU each, and a head, as processes."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self.address = self._answer()
+
+    def tell(self, word: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(word + "\n")
+        self._process.stdin.flush()
+        assert self._answer() == word
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
+
+
+@pytest.fixture
+def machines() -> Iterator[Machines]:
+    command = [sys.executable, "-m", "tests.workers.ray_runtime.machines", "2"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    with process:
+        yield Machines(process)
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(TIMEOUT) == 0
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    arguments = {"img_size": [28, 28], "patch_size": 7, "embed_dim": 32, "depth": 2, "num_heads": 2}
+    model = {"architecture": "vit_tiny_patch16_224", "arguments": arguments, "mean": [0.286], "std": [0.353]}
+    content = {
+        "data": {"folder": str(FASHION_MNIST), "max_images": 1280},
+        "model": {**model, "label_names": LABEL_NAMES},
+        "training": {"epochs": 15, "batch_size": 64, "seed": 5, "max_steps": STEPS},
+    }
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@contextmanager
+def training(recipe: Path, out: Path, address: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The command, with its standard error in the file ``errors`` beside ``out``; killed at the end."""
+    command = [sys.executable, "-m", "workers.cli.main", "train", str(recipe), str(out), "--ray-address", address]
+    options = ["--workers", "2", "--device", "cpu", "--checkpoint-seconds", "0"]
+    environment = os.environ | ENVIRONMENT | {"OMP_NUM_THREADS": "1"}
+    with (
+        (out.parent / "errors").open("wb") as errors,
+        subprocess.Popen([*command, *options], cwd=ROOT, env=environment, stderr=errors) as process,
+    ):
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def told(out: Path) -> str:
+    return " ".join((out.parent / "errors").read_text("utf-8", errors="replace").split())
+
+
+def steps(log: Path) -> int:
+    return 10 * len(log.read_text("utf-8").splitlines()) if log.is_file() else 0
+
+
+def test_a_lost_machine_is_waited_for(machines: Machines, recipe: Path, tmp_path: Path) -> None:
+    out, log = tmp_path / "model", tmp_path / ".model.training" / "metrics.jsonl"
+    with training(recipe, out, machines.address) as process:
+        wait_until(lambda: steps(log) >= 20, timeout=TIMEOUT)
+        machines.tell("lose")
+        wait_until(lambda: "take 2 CPUs and the cluster has 1: training waits" in told(out), timeout=TIMEOUT)
+        assert process.poll() is None
+        assert steps(log) < STEPS
+        machines.tell("join")
+        assert process.wait(TIMEOUT) == 0, told(out)
+    assert steps(out / "metrics.jsonl") == STEPS
+
+
+def test_a_lost_cluster_ends_it(machines: Machines, recipe: Path, tmp_path: Path) -> None:
+    """By our message, or by Ray's own where Ray ends this process first."""
+    out, work = tmp_path / "model", tmp_path / ".model.training"
+    with training(recipe, out, machines.address) as process:
+        wait_until(lambda: steps(work / "metrics.jsonl") >= 20, timeout=TIMEOUT)
+        machines.tell("end")
+        assert process.wait(TIMEOUT) == 1
+    ours = f"the Ray cluster at {machines.address} was lost: start one, then give the same command again"
+    assert ours in told(out) or "Failed to connect to GCS" in told(out)
+    assert (work / "checkpoint").is_file()
+    assert not out.exists()
