@@ -68,14 +68,14 @@ def recipe(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def training(recipe: Path, out: Path, address: str) -> Iterator[subprocess.Popen[bytes]]:
+def training(recipe: Path, out: Path, address: str, *more: str) -> Iterator[subprocess.Popen[bytes]]:
     """The command, with its standard error in the file ``errors`` beside ``out``; killed at the end."""
     command = [sys.executable, "-m", "workers.cli.main", "train", str(recipe), str(out), "--ray-address", address]
     options = ["--workers", "2", "--device", "cpu", "--checkpoint-seconds", "0"]
     environment = os.environ | ENVIRONMENT | {"OMP_NUM_THREADS": "1"}
     with (
         (out.parent / "errors").open("wb") as errors,
-        subprocess.Popen([*command, *options], cwd=ROOT, env=environment, stderr=errors) as process,
+        subprocess.Popen([*command, *options, *more], cwd=ROOT, env=environment, stderr=errors) as process,
     ):
         try:
             yield process
@@ -107,7 +107,8 @@ def test_a_lost_machine_is_waited_for(machines: Machines, recipe: Path, tmp_path
 def test_a_lost_cluster_ends_it(machines: Machines, recipe: Path, tmp_path: Path) -> None:
     """By our message, or by Ray's own where Ray ends this process first."""
     out, work = tmp_path / "model", tmp_path / ".model.training"
-    with training(recipe, out, machines.address) as process:
+    endless = ["--set", "training.epochs=5000", "--set", "training.max_steps=100000"]
+    with training(recipe, out, machines.address, *endless) as process:
         wait_until(lambda: steps(work / "metrics.jsonl") >= 20, timeout=TIMEOUT)
         machines.tell("end")
         assert process.wait(TIMEOUT) == 1
