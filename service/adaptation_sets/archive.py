@@ -15,6 +15,7 @@ from service.adaptation_sets.images import decode
 from service.adaptation_sets.layout import (
     LABEL_MAP_FILE,
     LABELS_FILE,
+    PREPROCESSING_FILE,
     accepted_classes,
     check_folders,
     is_document,
@@ -23,7 +24,7 @@ from service.adaptation_sets.layout import (
 from service.archives.members import Kind, Limits, Member
 from service.archives.reader import read_members
 from service.errors import InvalidSet, TooLarge
-from service.schemas.adaptation_set import LabelMap, ModelClass
+from service.schemas.adaptation_set import LabelMap, ModelClass, Preprocessing
 from service.settings import Settings
 
 IMAGES_FILE = "images.zip"
@@ -119,7 +120,13 @@ def _contents(found: _Collected) -> Contents:
     accepted = accepted_classes(paths, labels)
     check_folders({path for path in found.folders if path + "/" != root}, found.digests)
     label_map = _label_map(documents.get(LABEL_MAP_FILE))
-    return Contents(tuple(accepted), label_map, tuple(paths), tuple(digests[path] for path in paths))
+    return Contents(
+        tuple(accepted),
+        label_map,
+        tuple(paths),
+        tuple(digests[path] for path in paths),
+        precropped=_preprocessing(documents.get(PREPROCESSING_FILE)).precropped,
+    )
 
 
 def _labels(data: bytes | None) -> dict[str, list[str]]:
@@ -149,6 +156,16 @@ def _label_map(data: bytes | None) -> LabelMap | None:
         raise InvalidSet(
             f"{LABEL_MAP_FILE} is no JSON object of class to the model's class or classes: {_first_reason(error)}",
             code="invalid_label_map",
+        ) from error
+
+
+def _preprocessing(data: bytes | None) -> Preprocessing:
+    try:
+        return Preprocessing.model_validate_json(data or b"{}", strict=True)
+    except ValidationError as error:
+        raise InvalidSet(
+            f'{PREPROCESSING_FILE} is not {{"precropped": true}}: {_first_reason(error)}: write that, or leave it out',
+            code="invalid_preprocessing",
         ) from error
 
 

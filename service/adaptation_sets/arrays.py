@@ -17,7 +17,8 @@ from service.errors import InvalidSet, TooLarge
 from service.settings import Settings
 
 ARRAY_FILE = "images.npy"
-_MEMBERS = ("images.npy", "labels.npy")
+_MEMBERS = frozenset({"images.npy", "labels.npy"})
+_OPTIONAL = frozenset({"precropped.npy"})
 _BLOCK_BYTES = 2**24
 _MOST_LABELS = 256
 _LARGEST_LABEL = 10**9 - 1
@@ -35,28 +36,32 @@ def read_npz(staged: Path, settings: Settings, limits: Limits, folder: Path) -> 
     """The arrays of the npz at ``staged``; its images go to ``folder / ARRAY_FILE``.
 
     ``images`` is uint8 of shape (N, H, W) or (N, H, W, C); ``labels`` are integers of shape (N,), or (N, K) with -1
-    where an image has fewer than K accepted classes. Raises InvalidSet or TooLarge with a stable code.
+    where an image has fewer than K accepted classes; ``precropped``, which may be left out, is one boolean.
+    Raises InvalidSet or TooLarge with a stable code.
     """
     unpacked = folder / "unpacked"
     unpacked.mkdir()
     members = {member.path for member in _extract(staged, limits, unpacked)}
-    if members != set(_MEMBERS):
+    if not _MEMBERS <= members <= _MEMBERS | _OPTIONAL:
         raise InvalidSet(
-            f"the npz holds {', '.join(sorted(members))}: it must hold images and labels alone", code="npz_arrays"
+            f"the npz holds {', '.join(sorted(members))}: it must hold images and labels, and beside them at most "
+            "precropped",
+            code="npz_arrays",
         )
     images = _check_images(_mapped(unpacked / "images.npy"), settings)
     labels = _check_labels(_mapped(unpacked / "labels.npy"), len(images))
+    precropped = "precropped.npy" in members and _check_flag(_mapped(unpacked / "precropped.npy"))
     digest = _copy(images, folder / ARRAY_FILE)
     shape = tuple(int(side) for side in images.shape)
     for path in unpacked.iterdir():
         path.unlink()
     unpacked.rmdir()
-    return Contents(labels, None, (), (digest,), shape)
+    return Contents(labels, None, (), (digest,), shape, precropped)
 
 
 def _extract(staged: Path, limits: Limits, folder: Path) -> Iterator[Member]:
     for member in read_members(staged, limits, InvalidSet):
-        if member.kind is Kind.FILE and member.path in _MEMBERS:
+        if member.kind is Kind.FILE and member.path in _MEMBERS | _OPTIONAL:
             with (folder / member.path).open("wb") as file:
                 file.writelines(member.chunks())
         yield member
@@ -139,6 +144,16 @@ def _check_labels(labels: NDArray[Any], images: int) -> tuple[tuple[int, ...], .
                 code="npz_labels",
             )
     return accepted
+
+
+def _check_flag(flag: NDArray[Any]) -> bool:
+    if flag.dtype != np.bool_ or flag.shape != ():
+        raise InvalidSet(
+            f"the array 'precropped' is of type {flag.dtype} and shape {flag.shape}: save it as one boolean, "
+            "True or False",
+            code="npz_dtype" if flag.shape == () else "npz_shape",
+        )
+    return bool(flag)
 
 
 def _copy(images: NDArray[np.uint8], target: Path) -> str:

@@ -22,6 +22,7 @@ class Contents:
     paths:     path of each image below the class folders' parent; empty for arrays.
     digests:   sha256 of each image's file in the order of ``paths``, or the one of the array's bytes.
     shape:     of the array of images, empty for files.
+    precropped: whether the images are what the model's crop would leave; part of the identity only when they are.
     """
 
     accepted: tuple[tuple[ModelClass, ...], ...]
@@ -29,6 +30,7 @@ class Contents:
     paths: tuple[str, ...]
     digests: tuple[str, ...]
     shape: tuple[int, ...] = ()
+    precropped: bool = False
 
     @property
     def counts(self) -> dict[str, int]:
@@ -48,13 +50,14 @@ class Contents:
 
     def as_document(self) -> dict[str, Any]:
         """For JSON."""
-        return {
+        document: dict[str, Any] = {
             "accepted": self.accepted,
             "label_map": self.label_map,
             "paths": self.paths,
             "digests": self.digests,
             "shape": self.shape,
         }
+        return document | ({"precropped": True} if self.precropped else {})
 
     @classmethod
     def from_document(cls, document: dict[str, Any]) -> Self:
@@ -65,6 +68,7 @@ class Contents:
             paths=tuple(document["paths"]),
             digests=tuple(document["digests"]),
             shape=tuple(document["shape"]),
+            precropped=document.get("precropped", False),
         )
 
 

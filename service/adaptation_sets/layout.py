@@ -7,7 +7,8 @@ from service.errors import InvalidSet
 
 LABELS_FILE = "labels.json"
 LABEL_MAP_FILE = "label_map.json"
-_ROOT_FILES = frozenset({LABELS_FILE, LABEL_MAP_FILE})
+PREPROCESSING_FILE = "preprocessing.json"
+_ROOT_FILES = frozenset({LABELS_FILE, LABEL_MAP_FILE, PREPROCESSING_FILE})
 
 
 def is_document(path: str) -> bool:

@@ -106,6 +106,7 @@ class SetRegistry:
             classes=contents.counts,
             multi_label=contents.multi_label,
             label_map=contents.label_map,
+            precropped=contents.precropped,
             bytes=sum(path.stat().st_size for path in folder.iterdir()),
             url="",
         )

@@ -49,6 +49,11 @@ class StoredSet:
         """Class of the set to the model's; None when the classes are the model's own."""
         return self.document.label_map
 
+    @property
+    def precropped(self) -> bool:
+        """Whether the images are what a model's crop would leave, so that none of their border is cut off."""
+        return self.document.precropped
+
     @cached_property
     def contents(self) -> Contents:
         """Classes, paths and digests of the images."""

@@ -13,6 +13,15 @@ LabelMap = dict[Annotated[str, Field(min_length=1)], ModelClass | Annotated[list
 """Class of the set to the model's class or classes; a coarse class is scored by the mean softmax over its classes."""
 
 
+PRECROPPED = "The images are what the model's crop would leave: none of their border is cut off."
+
+
+class Preprocessing(Document):
+    """What ``preprocessing.json`` in an archive says about its images."""
+
+    precropped: bool = Field(default=False, description=PRECROPPED)
+
+
 class AdaptationSetRequest(Document):
     """The ``request`` part of an upload to ``POST /adaptation-sets``."""
 
@@ -31,6 +40,7 @@ class AdaptationSet(Document):
     classes: dict[str, int] = Field(description="Images of each class of the set, as named in the upload.")
     multi_label: bool = Field(default=False, description="Whether an image may have several accepted labels.")
     label_map: LabelMap | None = None
+    precropped: bool = Field(default=False, description=PRECROPPED)
     bytes: int = Field(description="Stored size in bytes.")
     url: str
 

@@ -66,7 +66,7 @@ def encoded_set(folder: Path, archive: Path, label_map: LabelMap | None = None) 
     num_classes = int(config["num_classes"])
     with local_set(archive, label_map) as stored:
         labels = resolve(stored, config.get("label_names"), num_classes)
-        images = encode_images(stored.images(), DataConfig.of(config))
+        images = encode_images(stored.images(), DataConfig.of(config), precropped=stored.precropped)
     return EncodedSet(images, labels.accepted, LabelSpace(labels.columns, num_classes))
 
 

@@ -16,6 +16,7 @@ from workers.data.layouts.image_set import ImageSet
 
 LABEL_MAP = "label_map.json"
 LABELS = "labels.json"
+PREPROCESSING = "preprocessing.json"
 
 
 def write_adaptation_set(images: ImageSet, out: Path, count: int, seed: int) -> list[int]:
@@ -23,8 +24,9 @@ def write_adaptation_set(images: ImageSet, out: Path, count: int, seed: int) -> 
 
     A folder is named as its column, a file by its index in ``images``; image files keep their bytes, arrays become
     PNG. ``label_map.json`` says which classes of the model each column is, where its name alone does not;
-    ``labels.json`` gives the classes of each image that has several. An image of several classes is drawn as one
-    of the first. Returns the indices drawn, so that the others can be held out.
+    ``labels.json`` gives the classes of each image that has several; ``preprocessing.json`` says that the images are
+    precropped, where they are. An image of several classes is drawn as one of the first. Returns the indices drawn,
+    so that the others can be held out.
 
     Raises ValueError when there are fewer than ``count`` images, or a column's name cannot be a folder's.
     """
@@ -39,6 +41,8 @@ def write_adaptation_set(images: ImageSet, out: Path, count: int, seed: int) -> 
         members[LABELS] = _document(named)
     if any(columns != (_as_index(name),) for name, columns in zip(images.column_names, images.columns, strict=True)):
         members[LABEL_MAP] = _document(dict(zip(images.column_names, map(list, images.columns), strict=True)))
+    if images.precropped:
+        members[PREPROCESSING] = _document({"precropped": True})
     write_archive(out, members)
     return drawn
 

@@ -1,7 +1,7 @@
 """Images as the pantry's models take them: timm's evaluation transform, split between the CPU and the device."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -61,14 +61,16 @@ def _per_channel(values: Iterable[float], channels: int) -> tuple[float, ...]:
     return (sum(numbers) / len(numbers),) * channels
 
 
-def encode_images(images: Iterable[AnyImage], config: DataConfig) -> NDArray[np.uint8]:
+def encode_images(images: Iterable[AnyImage], config: DataConfig, *, precropped: bool = False) -> NDArray[np.uint8]:
     """Resize, crop and convert ``images`` to uint8 of shape (N, C, H, W) by timm's evaluation transform.
 
     An image is a PIL image of any mode, or uint8 of shape (H, W) or (H, W, C). Grey and colour are converted to what
-    the model takes; an image of the right size is not resampled when the crop fraction is 1.
+    the model takes; an image of the right size is not resampled when the crop fraction is 1. It is taken as 1 for
+    ``precropped`` images, those that a model's crop has left already.
 
     Raises ValueError for an array of another shape or type.
     """
+    config = replace(config, crop_pct=1.0) if precropped else config
     channels, height, width = config.input_size
     groups = [slice(None)] if channels in _MODES else [slice(channel, channel + 1) for channel in range(channels)]
     transforms = [_transform(config, group) for group in groups]

@@ -124,7 +124,7 @@ class Material(Ingredients):
             folder = self._pantries.reference_folder(self.pantry.name)
             return {} if folder is None else single_model(folder)
         each = next(each for each in self.sets if self._images_key(each) == key)
-        return {"images": encode_images(each.stored.images(), self.data_config)}
+        return {"images": encode_images(each.stored.images(), self.data_config, precropped=each.stored.precropped)}
 
     @property
     def reference_key(self) -> str | None:

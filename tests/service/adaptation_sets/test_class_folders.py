@@ -70,6 +70,7 @@ def test_the_id_follows_from_contents_alone(registry: SetRegistry, tmp_path: Pat
         {"bird/0.png": picture(99)},
         {"labels.json": b'{"cat/0.png": ["dog"]}'},
         {"label_map.json": b'{"cat": 0, "dog": 1}'},
+        {"preprocessing.json": b'{"precropped": true}'},
     ],
 )
 def test_any_change_changes_the_id(registry: SetRegistry, tmp_path: Path, change: dict[str, bytes]) -> None:
@@ -143,6 +144,28 @@ def test_documents_in_the_folder_above_are_found(registry: SetRegistry, tmp_path
     assert document.id == registry.add(pack(tmp_path / "b", members, "tar")).id
 
 
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("top", ["", "shifted/"])
+def test_an_archive_says_that_its_images_are_precropped(
+    registry: SetRegistry, tmp_path: Path, form: str, top: str
+) -> None:
+    members = two_classes() | {"preprocessing.json": b'{"precropped": true}'}
+    document = registry.add(pack(tmp_path / "a", {top + name: data for name, data in members.items()}, form))
+    stored = registry.open(document.id)
+    assert document.precropped
+    assert stored.precropped
+    assert stored.contents.identity() == document.id
+
+
+@pytest.mark.parametrize("said", [b"{}", b'{"precropped": false}'])
+def test_what_is_not_precropped_is_the_set_that_says_nothing(
+    registry: SetRegistry, tmp_path: Path, said: bytes
+) -> None:
+    plain = registry.add(pack(tmp_path / "a", two_classes()))
+    assert not plain.precropped
+    assert registry.add(pack(tmp_path / "b", two_classes() | {"preprocessing.json": said})).id == plain.id
+
+
 def test_integer_classes_are_listed_by_value(registry: SetRegistry, tmp_path: Path) -> None:
     members = {f"{name}/0.png": picture(index) for index, name in enumerate(["10", "2", "1", "zebra"])}
     document = registry.add(pack(tmp_path / "a", members))
@@ -177,6 +200,18 @@ REFUSALS: dict[str, tuple[dict[str, bytes], str, str]] = {
     "map_syntax": (two_classes() | {"label_map.json": b"nope"}, "invalid_label_map", "label_map.json"),
     "map_bool": (two_classes() | {"label_map.json": b'{"cat": true}'}, "invalid_label_map", "cat"),
     "map_empty": (two_classes() | {"label_map.json": b'{"cat": []}'}, "invalid_label_map", "cat"),
+    "preprocessing_syntax": (two_classes() | {"preprocessing.json": b"yes"}, "invalid_preprocessing", "preprocessing"),
+    "preprocessing_number": (
+        two_classes() | {"preprocessing.json": b'{"precropped": 1}'},
+        "invalid_preprocessing",
+        "precropped",
+    ),
+    "preprocessing_unknown": (
+        two_classes() | {"preprocessing.json": b'{"crop_pct": 1.0}'},
+        "invalid_preprocessing",
+        "crop_pct",
+    ),
+    "unknown_document": (two_classes() | {"settings.json": b"{}"}, "not_an_image", "settings.json"),
     "map_lacks": (two_classes() | {"label_map.json": b'{"cat": 3}'}, "unknown_class", "dog"),
 }
 

@@ -40,6 +40,19 @@ def test_the_shipped_sets_come_back_pixel_by_pixel(registry: SetRegistry, path: 
     ]
 
 
+def test_the_shipped_sets_keep_their_ids(registry: SetRegistry) -> None:
+    """Stored jobs and everything computed name sets by them."""
+    expected = {
+        "gaussian-noise": "3f46a79710801756a75fbd39090a419fd4f3e95404c7bc80caf6ba6163fee00f",
+        "low-contrast": "f634d725d29a618a67886fbf0ce392b041162f8589e9305dd9d686f1a115196e",
+        "rotation": "ff3ed750dcfb6f2b55defb5107001a198ca186c982f12db2c7221c057b616fe4",
+        "salt-and-pepper": "0aab19474f10c296facadf0298aa027c7441ff58d7ac5b0a5464831f0b44c138",
+    }
+    assert {
+        name: registry.add(Path(f"examples/sets/fashion-{name}/adaptation.zip")).id for name in expected
+    } == expected
+
+
 def test_a_shipped_set_packed_otherwise_is_the_same(registry: SetRegistry, tmp_path: Path) -> None:
     with zipfile.ZipFile(SETS[0]) as archive:
         members = {f"shifted/{name}": archive.read(name) for name in reversed(archive.namelist())}

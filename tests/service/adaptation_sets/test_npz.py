@@ -52,6 +52,15 @@ def test_labels_are_indices_even_where_label_names_are_numbers(registry: SetRegi
     assert resolve(stored, ["2", "1", "0"], 3).accepted == ((0,), (1,), (1,), (2,))
 
 
+def test_an_npz_says_that_its_images_are_precropped(registry: SetRegistry, tmp_path: Path) -> None:
+    plain = registry.add(npz(tmp_path / "a", images=IMAGES, labels=LABELS))
+    same = registry.add(npz(tmp_path / "b", images=IMAGES, labels=LABELS, precropped=False))
+    precropped = registry.add(npz(tmp_path / "c", images=IMAGES, labels=LABELS, precropped=True))
+    assert same.id == plain.id != precropped.id
+    assert (plain.precropped, precropped.precropped) == (False, True)
+    assert np.array_equal(np.stack(list(registry.open(precropped.id).images())), IMAGES)  # type: ignore[arg-type]
+
+
 REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "float_images": ({"images": IMAGES / 255, "labels": LABELS}, "npz_dtype"),
     "nan_images": ({"images": np.full((4, 6, 8), np.nan), "labels": LABELS}, "npz_not_finite"),
@@ -76,6 +85,8 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "empty": ({"images": IMAGES[:0], "labels": LABELS[:0]}, "no_images"),
     "no_labels": ({"images": IMAGES}, "npz_arrays"),
     "more_arrays": ({"images": IMAGES, "labels": LABELS, "names": LABELS}, "npz_arrays"),
+    "precropped_number": ({"images": IMAGES, "labels": LABELS, "precropped": np.int64(1)}, "npz_dtype"),
+    "precropped_each": ({"images": IMAGES, "labels": LABELS, "precropped": np.ones(4, bool)}, "npz_shape"),
     "many": ({"images": np.zeros((121, 2, 2), np.uint8), "labels": np.arange(121)}, "too_many_images"),
     "pixels": ({"images": np.zeros((2, 64, 65), np.uint8), "labels": np.arange(2)}, "image_too_large"),
 }

@@ -1,9 +1,10 @@
+import json
 from pathlib import Path
 
 import pytest
 
 from service.adaptation_sets.registry import SetRegistry
-from service.adaptation_sets.stored import StoredSet
+from service.adaptation_sets.stored import CONTENTS_FILE, DOCUMENT_FILE, StoredSet
 from service.artifacts.store import ArtifactStore
 from service.errors import InUse, InvalidRequest, SetNotFound, StorageFull
 from service.settings import Settings
@@ -71,6 +72,17 @@ def test_another_process_reads_what_was_stored(registry: SetRegistry, settings: 
     other = SetRegistry(ArtifactStore(settings.data_dir, settings), settings)
     assert other.open(document.id).document == document
     assert other.open(document.id).contents.identity() == document.id
+
+
+def test_a_set_stored_before_its_preprocessing_was_kept_is_read(
+    registry: SetRegistry, store: ArtifactStore, tmp_path: Path
+) -> None:
+    document = registry.add(pack(tmp_path / "a", two_classes()))
+    path = store.adaptation_set(document.id) / DOCUMENT_FILE
+    former = {name: value for name, value in json.loads(path.read_text()).items() if name != "precropped"}
+    path.write_text(json.dumps(former))
+    assert registry.open(document.id).document == document
+    assert "precropped" not in json.loads((path.parent / CONTENTS_FILE).read_text())
 
 
 def test_a_full_disk_refuses_before_anything_is_written(settings: Settings, tmp_path: Path) -> None:

@@ -56,6 +56,14 @@ def test_images_of_the_right_size_are_not_resampled() -> None:
     assert np.array_equal(encode_images(images.transpose(0, 2, 3, 1), GREY), images)
 
 
+@pytest.mark.parametrize("crop_mode", ["center", "squash", "border"])
+def test_precropped_images_keep_their_border(crop_mode: str) -> None:
+    config = DataConfig((1, 28, 28), (0.3,), (0.4,), "bicubic", 0.875, crop_mode)
+    images = random_images(3)
+    assert np.array_equal(encode_images(images[:, 0], config, precropped=True), images)
+    assert not np.array_equal(encode_images(images[:, 0], config), images)
+
+
 def test_grey_images_are_repeated_for_colour_models() -> None:
     config = DataConfig((3, 28, 28), (0.5,) * 3, (0.5,) * 3, "bicubic", 1.0, "center")
     encoded = encode_images(random_images(2)[:, 0], config)
