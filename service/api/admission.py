@@ -23,7 +23,8 @@ def admit(use: Services, request: AdaptRequest, upload: Path | None, idempotency
     A repeated request for stored sets gives its job even when a set or the pantry has been removed since.
 
     Raises:
-        InvalidRequest: the request contradicts itself, its lattice has no points or too many, or it costs too much.
+        InvalidRequest: the request contradicts itself, a radius is wider than the pixel range, its lattice has no
+            points or too many, or it costs too much.
         PantryNotFound, SetNotFound: it names what is not there.
         InvalidSet, TooLarge: the archive is refused, or its classes are none of the pantry's.
         IdempotencyConflict, QuotaExceeded: by the job store.
@@ -32,6 +33,7 @@ def admit(use: Services, request: AdaptRequest, upload: Path | None, idempotency
     _check_sources(request, upload)
     if repeated := _repeated(use, request, idempotency_key):
         return repeated
+    check_radii(request)
     pantry = use.pantries.get(request.pantry)
     check_search(request, pantry, use.settings.max_points)
     with _sets(use, request, pantry, upload) as sets:
@@ -86,6 +88,21 @@ def _check_sources(request: AdaptRequest, upload: Path | None) -> None:
         )
     if len(set(request.adaptation_sets or ())) < len(request.adaptation_sets or ()):
         raise InvalidRequest("A set is named twice. Name each set once.", param="adaptation_sets")
+
+
+def check_radii(request: AdaptRequest) -> None:
+    """Check that no l_inf radius is wider than the range of pixels, as one given in units of 1/255 is.
+
+    Not by the document itself: what was accepted before stays readable. Raises InvalidRequest (``radius_too_large``).
+    """
+    for threat in request.threat_models:
+        if threat.norm == "Linf" and threat.eps > 1:
+            raise InvalidRequest(
+                f"The radius {threat.eps:g} in Linf reaches further than pixels do, which are in [0, 1]: "
+                f"did you mean {threat.eps:g}/255, which is {threat.eps / 255:.4g}?",
+                param="objective",
+                code="radius_too_large",
+            )
 
 
 def check_search(request: AdaptRequest, pantry: Pantry, limit: int) -> None:

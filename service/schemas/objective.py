@@ -18,7 +18,9 @@ class ThreatModel(Document):
     """What an adversary may do to an image, and how that is tried: APGD within an l_p ball."""
 
     norm: Literal["Linf", "L2", "L1"] = Field(description="Norm of the ball.")
-    eps: float = Field(gt=0, le=1e6, description="Its radius, with pixels in [0, 1] at the models' input size.")
+    eps: float = Field(
+        gt=0, le=1e6, description="Its radius, with pixels in [0, 1] at the models' input size; in Linf at most 1."
+    )
     steps: int = Field(default=40, ge=1, le=1000, description="Steps of one run of the attack.")
     loss: Literal["ce", "dlr", "targeted-dlr"] = Field(
         default="ce", description="What the attack maximises; targeted-dlr runs once for each of 9 classes."

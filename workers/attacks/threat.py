@@ -13,7 +13,8 @@ class Threat:
     """A ball of radius ``eps`` in ``norm`` around an image with pixels in [0, 1].
 
     ``eps`` is in units of the pixel range: 8/255 for the usual l_inf budget on CIFAR-10.
-    Raises ValueError if the norm is unknown or eps is not a positive finite number.
+    Raises ValueError if the norm is unknown, eps is not a positive finite number, or an l_inf ball is wider than
+    the pixel range.
     """
 
     norm: Norm
@@ -24,6 +25,10 @@ class Threat:
             raise ValueError(f"unknown norm {self.norm!r}: use one of {', '.join(NORMS)}")
         if not math.isfinite(self.eps) or self.eps <= 0:
             raise ValueError(f"eps must be a positive finite number, not {self.eps!r}")
+        if self.norm == "Linf" and self.eps > 1:
+            raise ValueError(
+                f"{self} reaches further than pixels do, which are in [0, 1]: did you mean Linf:{self.eps:g}/255?"
+            )
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -48,9 +53,9 @@ def _norm(text: str) -> Norm:
 
 
 def _radius(text: str, threat: str) -> float:
-    numerator, _, denominator = text.partition("/")
+    numerator, fraction, denominator = text.partition("/")
     try:
-        return float(numerator) / float(denominator or 1)
+        return float(numerator) / (float(denominator) if fraction else 1.0)
     except (ValueError, ZeroDivisionError):
         raise ValueError(
             f"cannot read the radius {text!r} of {threat!r}: write a number such as 0.1 or a fraction such as 8/255"

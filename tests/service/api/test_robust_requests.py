@@ -103,6 +103,27 @@ def test_what_makes_no_sense_is_refused(
     assert job_store.queue_depth() == 0
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"objective": ROBUST | {"threats": [L1, LINF | {"eps": 8}]}},
+        {"constraints": [ROBUST | {"threats": [LINF | {"eps": 8}], "at_least": 0.2}]},
+    ],
+)
+def test_a_radius_beyond_the_range_of_pixels_is_refused(
+    adapt: Post, job_store: JobStore, fields: dict[str, object]
+) -> None:
+    answer = problem(adapt(request=body(**fields)), 422, "radius_too_large", "objective")
+    assert "did you mean 8/255" in answer["detail"]
+    assert job_store.queue_depth() == 0
+
+
+def test_a_radius_of_the_whole_range_is_taken_and_former_requests_stay_readable(adapt: Post) -> None:
+    assert adapt(request=body(objective=ROBUST | {"threats": [LINF | {"eps": 1}]})).status_code == 202
+    former = AdaptRequest.model_validate({"pantry": "fashion", "objective": ROBUST | {"threats": [LINF | {"eps": 8}]}})
+    assert former.threat_models[0].eps == 8
+
+
 def test_images_with_several_labels_cannot_be_attacked(adapt: Post) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, images=np.zeros((3, 28, 28), dtype=np.uint8), labels=np.array([[0, -1], [1, 2], [2, -1]]))

@@ -24,7 +24,9 @@ def displaced_images(draw: st.DrawFn) -> tuple[Tensor, Tensor]:
     return images, images + moves
 
 
-threats = st.builds(Threat, st.sampled_from(NORMS), st.sampled_from([0.01, 0.1, 1.0, 5.0, 100.0]))
+threats = st.sampled_from(
+    [Threat(norm, eps) for norm in NORMS for eps in (0.01, 0.1, 1.0, 5.0, 100.0) if norm != "Linf" or eps <= 1]
+)
 
 
 def feasible(points: Tensor, images: Tensor, threat: Threat) -> bool:
@@ -95,7 +97,7 @@ def test_no_feasible_point_is_closer_than_the_l1_and_linf_projections(
     displaced: tuple[Tensor, Tensor], threat: Threat
 ) -> None:
     if threat.norm == "L2":
-        threat = Threat("Linf", threat.eps)
+        threat = Threat("Linf", min(threat.eps, 1.0))
     images, points = displaced
     nearest = project(points, images, threat).double()
     rival = project(images + torch.randn_like(images), images, threat).double()
@@ -107,14 +109,14 @@ def test_no_feasible_point_is_closer_than_the_l1_and_linf_projections(
 @given(displaced_images(), st.sampled_from([0.01, 0.1, 1.0, 5.0]))
 def test_ball_projections_match_closed_forms(displaced: tuple[Tensor, Tensor], eps: float) -> None:
     moves = displaced[1] - displaced[0]
-    for move, l1, l2, linf in zip(
-        moves.double(), *(project_ball(moves, Threat(norm, eps)) for norm in ("L1", "L2", "Linf")), strict=True
-    ):
+    box = min(eps, 1.0)
+    balls = (Threat("L1", eps), Threat("L2", eps), Threat("Linf", box))
+    for move, l1, l2, linf in zip(moves.double(), *(project_ball(moves, ball) for ball in balls), strict=True):
         flat = move.flatten().numpy()
         np.testing.assert_allclose(l1.flatten().numpy(), l1_ball_reference(flat, eps), atol=3e-6)
         length = float(np.linalg.norm(flat))
         np.testing.assert_allclose(l2.flatten().numpy(), flat * min(1, eps / max(length, 1e-30)), atol=3e-6)
-        np.testing.assert_allclose(linf.flatten().numpy(), np.clip(flat, -eps, eps), atol=1e-6)
+        np.testing.assert_allclose(linf.flatten().numpy(), np.clip(flat, -box, box), atol=1e-6)
 
 
 @pytest.mark.parametrize("eps", [12.0, 255.0])

@@ -4,7 +4,9 @@ from hypothesis import strategies as st
 
 from workers.attacks.threat import NORMS, Threat
 
-threats = st.builds(Threat, st.sampled_from(NORMS), st.floats(min_value=1e-6, max_value=1e4))
+threats = st.sampled_from(NORMS).flatmap(
+    lambda norm: st.builds(Threat, st.just(norm), st.floats(min_value=1e-6, max_value=1.0 if norm == "Linf" else 1e4))
+)
 
 
 @given(threats)
@@ -19,6 +21,8 @@ def test_text_reads_back_as_the_same_threat(threat: Threat) -> None:
         ("linf:8/255", Threat("Linf", 8 / 255)),
         (" L2 : 1.5 ", Threat("L2", 1.5)),
         ("L1:12", Threat("L1", 12.0)),
+        ("Linf:1", Threat("Linf", 1.0)),
+        ("Linf:255/255", Threat("Linf", 1.0)),
     ],
 )
 def test_parse_accepts_fractions_and_spaces(text: str, threat: Threat) -> None:
@@ -33,6 +37,11 @@ def test_parse_accepts_fractions_and_spaces(text: str, threat: Threat) -> None:
         ("L2:", "write a number"),
         ("L2:big", "write a number"),
         ("L2:1/0", "write a number"),
+        ("Linf:8/", "write a number"),
+        ("L2:1/ ", "write a number"),
+        ("L2:/255", "write a number"),
+        ("Linf:8", r"did you mean Linf:8/255\?"),
+        ("Linf:1.01", "in \\[0, 1\\]"),
         ("L2:0", "positive finite"),
         ("L2:-1", "positive finite"),
         ("L2:nan", "positive finite"),

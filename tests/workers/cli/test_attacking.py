@@ -132,6 +132,8 @@ def test_columns_of_several_classes_are_attacked_together(
     [
         (["--threat", "Linf"], "write NORM:EPS"),
         (["--threat", "L3:1"], "unknown norm"),
+        (["--threat", "Linf:8"], "did you mean Linf:8/255?"),
+        (["--threat", "Linf:8/"], "a fraction such as 8/255"),
         (["--threat", "Linf:0.1", "--loss", "hinge"], "unknown loss"),
         (["--threat", "Linf:0.1", "--steps", "0"], "steps must be at least 1"),
         (["--threat", "Linf:0.1", "--larger-radii"], "add a --threat L1:EPS"),
