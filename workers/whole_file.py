@@ -11,11 +11,12 @@ FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
+def whole_file(path: Path, *, overwrite: bool = True) -> Iterator[BinaryIO]:
     """A file to write, which replaces ``path`` in one step once it is on the disk; what was there stays until then.
 
     Nothing is left of it when the block raises, and a kill leaves ``path`` as it was. Raises OSError, with what to do,
-    when the disk is full, also where a writer inside hides that behind an error of its own.
+    when the disk is full, also where a writer inside hides that behind an error of its own; FileExistsError, without
+    ``overwrite``, when another file has the name by then.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -23,7 +24,10 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
+        if overwrite:
+            partial.replace(path)
+        else:
+            _move_to_free(partial, path)
     except Exception as error:
         if (code := _full(error)) is None:
             raise
@@ -31,6 +35,17 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         raise OSError(code, what_to_do, str(path)) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _move_to_free(partial: Path, path: Path) -> None:
+    """Give a file the name ``path``. Raises FileExistsError if another file has it."""
+    try:
+        os.link(partial, path)
+    except FileExistsError:
+        raise
+    except OSError:  # the file system has no hard links: take the name first, then put the content there
+        path.open("xb").close()
+        partial.replace(path)
 
 
 def _full(error: BaseException | None) -> int | None:

@@ -1,27 +1,49 @@
 """Adversarial images in a file."""
 
-import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from workers.attacks.robustness import RobustAccuracy
+from workers.whole_file import whole_file
 
 FILE_NAME = "adversarial.npz"
 
 
 def adversarial_path(given: Path) -> Path:
-    """``given`` if it ends in ``.npz``, otherwise ``adversarial.npz`` in that folder.
+    """``given`` if it ends in ``.npz``, otherwise ``adversarial.npz`` in that folder; its folder is made.
 
-    Raises FileExistsError if the file is there already: adversarial images are never overwritten.
+    To be asked before an attack, whose images would otherwise be lost. Raises FileExistsError if the file is there
+    already, for adversarial images are never overwritten, and OSError if it could not be written.
     """
     path = given if given.suffix == ".npz" else given / FILE_NAME
     if path.exists():
         raise FileExistsError(f"{path} is there already: save to another file or folder, or remove it")
-    return path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path.parent):
+            return path
+    except OSError as error:
+        raise OSError(
+            f"no file can be written in {path.parent} ({error.strerror}): save to a file that ends in .npz, "
+            "or to a folder, where you may write"
+        ) from error
+
+
+def check_room(path: Path, images: Tensor, *, attacks: int, seeds: int) -> None:
+    """Raise OSError unless the disk of ``path`` has room for what attacks on ``images`` (N, C, H, W) will save."""
+    needed = 4 * images.numel() * (attacks * seeds + 1)
+    free = shutil.disk_usage(path.parent).free
+    if needed > free:
+        raise OSError(
+            f"the adversarial images will take {needed / 2**20:.0f} MiB, and {free / 2**20:.0f} MiB are free in "
+            f"{path.parent}: free some space, save elsewhere, or take fewer images, threats, losses or seeds"
+        )
 
 
 def save_adversarial(
@@ -30,42 +52,29 @@ def save_adversarial(
     """Write what an attack with ``keep_points`` found: T attacks from S seeds on ``images`` (N, C, H, W).
 
     The arrays: ``images`` float32 (T, S, N, C, H, W) in [0, 1], the image itself where the attack failed; ``clean``
-    float32 (N, C, H, W); ``labels`` int64 (N,); ``robust`` bool (T, S, N); ``threats`` (``NORM:EPS``) and ``losses``
-    text (T,); ``steps`` int64 (T,); ``seeds`` int64 (S,). Nothing in it is pickled. The file appears whole or not.
+    float32 (N, C, H, W); ``labels`` int64 (N,); ``robust`` bool (T, S, N); ``seeds`` int64 (S,). The attacks:
+    ``threats`` (``NORM:EPS``) and ``losses`` text (T,); ``steps``, ``restarts`` and ``targets`` int64 (T,), targets
+    being 0 for a loss without; ``larger_radii`` bool (T,). Nothing in it is pickled. The file appears whole or not.
 
-    Raises ValueError if the points were not kept, FileExistsError if ``path`` has appeared meanwhile.
+    Raises ValueError if the points were not kept, FileExistsError if ``path`` has appeared meanwhile, and OSError,
+    with what to do, on a full disk.
     """
     points = [result.points for result in found.threats if result.points is not None]
     if len(points) != len(found.threats):
         raise ValueError("the adversarial images were not kept: attack with keep_points")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with unfinished.open("wb") as file:
-            np.savez(
-                file,
-                images=torch.stack(points).float().cpu().numpy(),
-                clean=images.float().cpu().numpy(),
-                labels=labels.cpu().numpy(),
-                robust=torch.stack([result.robust for result in found.threats]).cpu().numpy(),
-                threats=np.array([str(result.threat) for result in found.threats]),
-                losses=np.array([result.settings.loss for result in found.threats]),
-                steps=np.array([result.settings.steps for result in found.threats]),
-                seeds=np.array(list(seeds)),
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        _move_to_free(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _move_to_free(unfinished: Path, path: Path) -> None:
-    """Give a file the name ``path``. Raises FileExistsError if another file has it."""
-    try:
-        os.link(unfinished, path)
-    except FileExistsError:
-        raise
-    except OSError:  # the file system has no hard links: take the name first, then put the content there
-        path.open("xb").close()
-        unfinished.replace(path)
+    settings = [result.settings for result in found.threats]
+    with whole_file(path, overwrite=False) as file:
+        np.savez(
+            file,
+            images=torch.stack(points).float().cpu().numpy(),
+            clean=images.float().cpu().numpy(),
+            labels=labels.cpu().numpy(),
+            robust=torch.stack([result.robust for result in found.threats]).cpu().numpy(),
+            threats=np.array([str(result.threat) for result in found.threats]),
+            losses=np.array([each.loss for each in settings]),
+            steps=np.array([each.steps for each in settings]),
+            restarts=np.array([each.restarts for each in settings]),
+            targets=np.array([each.targets if each.targeted else 0 for each in settings]),
+            larger_radii=np.array([each.larger_radii for each in settings]),
+            seeds=np.array(list(seeds)),
+        )

@@ -30,13 +30,15 @@ class ThreatResult:
     points: Tensor | None
 
     def as_json(self) -> dict[str, Any]:
-        """The attack by name and the robust accuracy, one number a seed."""
+        """The attack by name, with targets where its loss has some, and the robust accuracy, one number a seed."""
+        targets = {"targets": self.settings.targets} if self.settings.targeted else {}
         return {
             "norm": self.threat.norm,
             "eps": self.threat.eps,
             "loss": self.settings.loss,
             "steps": self.settings.steps,
             "restarts": self.settings.restarts,
+            **targets,
             "larger_radii": self.settings.larger_radii,
             "robust": _shares(self.robust),
             "seconds": round(self.seconds, 3),

@@ -60,13 +60,17 @@ def attack(
     from workers.cli.sets import read_label_map, set_archives
 
     attacks = _attacks(threat, loss or ["ce"], steps, restarts, targets, larger_radii=larger_radii)
-    kept = None if save is None else _free_path(save)
+    kept = None if save is None else _writable_path(save)
     with set_archives([str(adaptation_set)]) as (archives, _):
         if not archives:
             raise CommandError(f"{adaptation_set} is not a file or folder on this machine")
         classifier, images, labels = _problem(
             model, archives[0], read_label_map(label_map), device=device, threads=threads
         )
+    if kept is not None:
+        from workers.attacks.adversarial_file import check_room
+
+        check_room(kept, images, attacks=len(attacks), seeds=seeds)
     found = _attacked(
         classifier, images, labels, attacks, seeds=seeds, batch_size=batch_size, keep=kept is not None, quiet=as_json
     )
@@ -102,7 +106,7 @@ def _attacks(
     return attacks
 
 
-def _free_path(save: Path) -> Path:
+def _writable_path(save: Path) -> Path:
     from workers.attacks.adversarial_file import adversarial_path
 
     return adversarial_path(save)
@@ -192,7 +196,9 @@ def _show(found: "RobustAccuracy", images: int) -> None:
 def _named(entry: dict[str, Any]) -> str:
     """The attack in words, as it should stand beside a figure."""
     restarts = f", {entry['restarts']} restarts" if entry["restarts"] > 1 else ""
-    return f"{entry['loss']}, {entry['steps']} steps{restarts}" + (", larger radii" if entry["larger_radii"] else "")
+    targets = f", at most {entry['targets']} targets" if "targets" in entry else ""
+    radii = ", larger radii" if entry["larger_radii"] else ""
+    return f"{entry['loss']}, {entry['steps']} steps{restarts}{targets}{radii}"
 
 
 def _spread(shares: list[float]) -> tuple[str, str, str]:

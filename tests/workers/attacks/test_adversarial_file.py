@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from workers.attacks.adversarial_file import adversarial_path, save_adversarial
+from workers.attacks.adversarial_file import adversarial_path, check_room, save_adversarial
 from workers.attacks.apgd import Settings
 from workers.attacks.robustness import RobustAccuracy, robust_accuracy
 from workers.attacks.threat import Threat
@@ -42,3 +42,54 @@ def test_a_file_appears_whole_and_once(
     with pytest.raises(FileExistsError):
         save_adversarial(path, found, images, labels, seeds=(0, 3))
     assert list((tmp_path / "kept").iterdir()) == [path]
+
+
+def test_the_attack_stands_beside_its_images(
+    standard: nn.Module, images: Tensor, labels: Tensor, tmp_path: Path
+) -> None:
+    attacks = [
+        (Threat("Linf", 0.05), Settings(steps=2, restarts=2)),
+        (Threat("L1", 4.0), Settings(steps=5, loss="targeted-dlr", targets=2, larger_radii=True)),
+    ]
+    found = robust_accuracy(standard, images[:8], labels[:8], attacks, seeds=(4,), keep_points=True)
+    path = adversarial_path(tmp_path)
+    save_adversarial(path, found, images[:8], labels[:8], seeds=(4,))
+    names = ("threats", "losses", "steps", "restarts", "targets", "larger_radii", "seeds")
+    with np.load(path, allow_pickle=False) as content:
+        saved = {name: content[name].tolist() for name in names}
+    assert saved == {
+        "threats": ["Linf:0.05", "L1:4.0"],
+        "losses": ["ce", "targeted-dlr"],
+        "steps": [2, 5],
+        "restarts": [2, 1],
+        "targets": [0, 2],
+        "larger_radii": [False, True],
+        "seeds": [4],
+    }
+
+
+def test_the_folder_is_made_and_tried_before(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    assert adversarial_path(tmp_path / "new" / "kept.npz") == tmp_path / "new" / "kept.npz"
+    assert list((tmp_path / "new").iterdir()) == []
+    for given in (tmp_path / "file", tmp_path / "file" / "kept.npz", Path("/proc/kept.npz")):
+        with pytest.raises(OSError, match="or to a folder, where you may write") as caught:
+            adversarial_path(given)
+        assert "Errno" not in str(caught.value)
+
+
+def test_what_does_not_fit_on_the_disk_is_told_before(images: Tensor, tmp_path: Path) -> None:
+    check_room(tmp_path / "kept.npz", images, attacks=1, seeds=5)
+    with pytest.raises(OSError, match="free some space"):
+        check_room(tmp_path / "kept.npz", images, attacks=2**40, seeds=5)
+
+
+def test_a_full_disk_leaves_nothing(
+    found: RobustAccuracy, images: Tensor, labels: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is the system's full device: each write to it is refused by the kernel."""
+    real = Path.open
+    monkeypatch.setattr(Path, "open", lambda path, mode: real(Path("/dev/full") if mode == "wb" else path, mode))
+    with pytest.raises(OSError, match="free some space"):
+        save_adversarial(tmp_path / "kept.npz", found, images, labels, seeds=(0, 3))
+    assert list(tmp_path.iterdir()) == []

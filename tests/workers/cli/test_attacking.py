@@ -94,15 +94,35 @@ def test_saves_feasible_images_that_fool_the_model(
     assert (kept / "adversarial.npz").read_bytes() == before
 
 
-def test_the_figures_are_printed_where_the_images_cannot_be_saved(
-    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("place", ["file", "file/kept.npz", "/proc/kept.npz"])
+def test_where_no_file_can_be_written_nothing_is_attacked(
+    images: Path, tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("no folder")
-    chosen = ("--threat", "Linf:0.05", "--steps", "2", "--seeds", "1", "--save", tmp_path / "file")
+    chosen = ("--threat", "Linf:0.05", "--steps", "2", "--seeds", "1", "--save", tmp_path / place)
+    assert exit_code("attack", LINF, images, *chosen, "--json") == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "save to a file that ends in .npz" in shown.err
+    assert "Errno" not in shown.err
+
+
+def test_the_figures_are_printed_where_the_images_cannot_be_saved(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk fills up during the attack."""
+    real = Path.open
+
+    def opened(path: Path, *arguments: Any, **more: Any) -> Any:
+        return real(Path("/dev/full") if "kept.npz" in path.name else path, *arguments, **more)
+
+    monkeypatch.setattr(Path, "open", opened)
+    chosen = ("--threat", "Linf:0.05", "--steps", "2", "--seeds", "1", "--save", tmp_path / "kept.npz")
     assert exit_code("attack", LINF, images, *chosen, "--json") == 1
     shown = capsys.readouterr()
     assert set(json.loads(shown.out)) == {"clean", "threats", "union"}
-    assert str(tmp_path / "file") in "".join(shown.err.split("\n"))
+    assert "free some space" in shown.err
+    assert not (tmp_path / "kept.npz").exists()
 
 
 def test_a_table_names_the_attack(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
