@@ -1,7 +1,6 @@
 """Folders of timm: ``config.json`` and ``model.safetensors``."""
 
 import json
-import os
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from workers.soups.model import CONFIG_FILE, WEIGHTS_FILE, TimmConfig
+from workers.whole_file import whole_file
 
 _DTYPE_NAMES = {torch.float32: "F32", torch.int64: "I64", torch.int32: "I32", torch.uint8: "U8", torch.bool: "BOOL"}
 _DTYPE_NAMES |= {
@@ -46,7 +46,7 @@ def save_model(folder: Path, tensors: Mapping[str, Tensor], config: TimmConfig, 
     """Write a folder that ``timm.create_model("local-dir:...", pretrained=True)`` loads; returns the weights' path.
 
     Equal arguments give equal bytes. Each file appears whole, by a rename: a process that has the former file mapped
-    keeps reading it.
+    keeps reading it. Raises OSError, with what to do, on a full disk, and then leaves the former files.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / CONFIG_FILE, [(json.dumps(config, indent=2) + "\n").encode()])
@@ -54,12 +54,9 @@ def save_model(folder: Path, tensors: Mapping[str, Tensor], config: TimmConfig, 
 
 
 def _write(path: Path, parts: Iterable[bytes]) -> Path:
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("wb") as file:
+    with whole_file(path) as file:
         file.writelines(parts)
-        file.flush()
-        os.fsync(file.fileno())
-    return partial.replace(path)
+    return path
 
 
 def model_file_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:

@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors import safe_open
 
@@ -23,6 +24,19 @@ def test_the_library_reads_what_was_written(tmp_path: Path) -> None:
     with safe_open(path, framework="pt") as file:
         assert file.metadata() == {"format": "pt", **METADATA}
     assert path.read_bytes() == model_file_bytes(TENSORS, METADATA)
+
+
+def test_a_full_disk_keeps_the_former_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writes go to the system's full device, where the kernel refuses each."""
+    folder = tmp_path / "model"
+    former = save_model(folder, TENSORS, {"architecture": "resnet18"}, METADATA).read_bytes()
+    real = Path.open
+    monkeypatch.setattr(Path, "open", lambda path, mode: real(Path("/dev/full") if "w" in mode else path, mode))
+    with pytest.raises(OSError, match="free some space"):
+        save_model(folder, {"other": torch.ones(9000)}, {"architecture": "resnet34"}, {})
+    monkeypatch.undo()
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+    assert (folder / "model.safetensors").read_bytes() == former
 
 
 def test_bytes_do_not_depend_on_the_order_of_arguments() -> None:
