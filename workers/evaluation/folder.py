@@ -11,11 +11,10 @@ from workers.evaluation.batches import ResidentImages
 from workers.evaluation.evaluator import run
 from workers.evaluation.forward import ForwardPass
 from workers.evaluation.preprocess import DataConfig
-from workers.evaluation.scores import ImageDetail, ModelScore
+from workers.evaluation.scores import ImageDetail
 from workers.evaluation.sets import EncodedSet
 from workers.evaluation.tally import Tally
 from workers.soups.model import count_classes
-from workers.soups.resident import Precision
 from workers.soups.verify import verify_folder
 
 OnBatch = Callable[[int], None]
@@ -32,21 +31,6 @@ def load_folder(folder: Path, device: torch.device | str = "cpu") -> nn.Module:
     return model.eval().requires_grad_(requires_grad=False).to(device)
 
 
-def score_model_folder(
-    folder: Path,
-    sets: Sequence[EncodedSet],
-    *,
-    device: torch.device | str = "cpu",
-    precision: Precision = "float32",
-    batch_size: int = 256,
-) -> ModelScore:
-    """Score the model in ``folder`` on ``sets``, encoded with its own data configuration, with each image's result.
-
-    Raises IngredientError when the folder cannot be used, ValueError when a set does not fit the model.
-    """
-    return _score(load_folder(folder, device), sets, precision, batch_size, logits=False)
-
-
 def score_model(
     model: nn.Module, images: EncodedSet, *, batch_size: int = 256, on_batch: OnBatch | None = None
 ) -> ImageDetail:
@@ -54,31 +38,17 @@ def score_model(
 
     Raises ValueError when the set does not fit the model.
     """
-    score = _score(model, [images], "float32", batch_size, logits=True, on_batch=on_batch)
-    detail = score.sets[0].detail
+    device = next(model.parameters()).device
+    resident = ResidentImages(
+        [images], DataConfig.of_model(model), device, num_classes=count_classes(model), batch_size=batch_size
+    )
+    tally = Tally(len(images), keep_logits=True)
+    forward = ForwardPass(model.to(memory_format=torch.channels_last), device, "float32", batch_size)
+    run(forward, resident, [tally], end_early=_telling(on_batch) if on_batch is not None else None)
+    detail = tally.result(detail=True).detail
     if detail is None:
         raise ValueError("the set was scored without each image's result")
     return detail
-
-
-def _score(
-    model: nn.Module,
-    sets: Sequence[EncodedSet],
-    precision: Precision,
-    batch_size: int,
-    *,
-    logits: bool,
-    on_batch: OnBatch | None = None,
-) -> ModelScore:
-    device = next(model.parameters()).device
-    images = ResidentImages(
-        sets, DataConfig.of_model(model), device, num_classes=count_classes(model), batch_size=batch_size
-    )
-    tallies = [Tally(size, keep_logits=logits) for size in images.sizes]
-    forward = ForwardPass(model.to(memory_format=torch.channels_last), device, precision, batch_size)
-    complete = run(forward, images, tallies, end_early=_telling(on_batch) if on_batch is not None else None)
-    results = tuple(tally.result(detail=True) for tally in tallies)
-    return ModelScore(results, all(tally.finite for tally in tallies), complete)
 
 
 def _telling(on_batch: OnBatch) -> Callable[[Sequence[Tally]], bool]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tests.workers.evaluation.images import CLASSES, random_set, vit_stack
 from workers.evaluation.errors import EvaluationMemoryError
 from workers.evaluation.evaluator import Evaluator
-from workers.evaluation.folder import load_folder, score_model, score_model_folder
+from workers.evaluation.folder import load_folder, score_model
 from workers.evaluation.forward import ForwardPass
 from workers.evaluation.preprocess import DataConfig, Normaliser
 from workers.evaluation.sets import EncodedSet
@@ -59,13 +59,11 @@ def test_a_written_file_scores_as_the_resident_soup(
 ) -> None:
     save_model(tmp_path, merge(stack, WEIGHTS), soup_config(stack.config), {})
     expected = evaluator.evaluate(WEIGHTS)
-    stored = score_model_folder(tmp_path, sets, batch_size=16)
     done: list[int] = []
-    detail = score_model(load_folder(tmp_path), sets[0], batch_size=16, on_batch=done.append)
-    assert [each.correct for each in stored.sets] == [each.correct for each in expected.sets]
-    assert [each.nll for each in stored.sets] == pytest.approx([each.nll for each in expected.sets], rel=1e-5)
-    assert detail.correct.sum() == expected.sets[0].correct
-    assert done == [16, 32, 48, 50]
+    stored = [score_model(load_folder(tmp_path), each, batch_size=16, on_batch=done.append) for each in sets]
+    assert [detail.correct.sum() for detail in stored] == [each.correct for each in expected.sets]
+    assert [detail.nll.mean() for detail in stored] == pytest.approx([each.nll for each in expected.sets], rel=1e-5)
+    assert done == [16, 32, 48, 50, 16, 21]
 
 
 def test_results_do_not_depend_on_history_or_on_a_shared_model(
