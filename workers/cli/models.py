@@ -41,12 +41,8 @@ def evaluate(
         score = score_folder(model, archives[0], read_label_map(label_map), threads=threads, quiet=as_json)
     if as_json:
         typer.echo(json.dumps(score.document()))
-        return
-    low, high = score.interval
-    typer.echo(
-        f"accuracy {score.accuracy:.1%} ({score.correct} of {score.images} images; 95 % {low:.1%} to {high:.1%}), "
-        f"negative log-likelihood {score.nll:.3f} nats"
-    )
+    else:
+        typer.echo(score.sentence())
 
 
 def reproduce(

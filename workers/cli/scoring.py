@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FolderScore:
-    """One model on one set."""
+    """One model on one set; its outputs hold NaN or infinity on ``not_finite`` of the images, which are wrong."""
 
     images: int
     correct: int
     nll: float
     interval: tuple[float, float]
+    not_finite: int = 0
 
     @property
     def accuracy(self) -> float:
@@ -36,14 +37,27 @@ class FolderScore:
         return self.correct / self.images
 
     def document(self) -> dict[str, Any]:
-        """As JSON."""
+        """As JSON; ``nll`` is null where outputs are not finite."""
         return {
             "accuracy": self.accuracy,
             "interval": list(self.interval),
-            "nll": self.nll,
+            "nll": None if self.not_finite else self.nll,
             "correct": self.correct,
             "images": self.images,
+            "not_finite": self.not_finite,
         }
+
+    def sentence(self) -> str:
+        """For people."""
+        low, high = self.interval
+        right = f"{self.correct} of {self.images} images; 95 % {low:.1%} to {high:.1%}"
+        if not self.not_finite:
+            return f"accuracy {self.accuracy:.1%} ({right}), negative log-likelihood {self.nll:.3f} nats"
+        return (
+            f"accuracy {self.accuracy:.1%} ({right}). The model's outputs are not finite on {self.not_finite} of the "
+            "images, which count as wrong: its weights hold NaN or infinity, or it is a soup extrapolated too far. "
+            "Take weights nearer to its ingredients, or other ingredients"
+        )
 
 
 @contextmanager
@@ -87,6 +101,7 @@ def score_folder(
 
     Raises CommandError when timm cannot load the folder, InvalidSet or TooLarge when the archive is refused.
     """
+    import numpy as np
     import torch
     from rich.console import Console
     from rich.progress import Progress
@@ -102,4 +117,5 @@ def score_folder(
         bar = progress.add_task("scoring", total=len(images))
         detail = score_model(model, images, on_batch=lambda done: progress.update(bar, completed=done))
     interval = bootstrap_interval([detail.correct.astype(float)])
-    return FolderScore(len(images), int(detail.correct.sum()), float(detail.nll.mean()), interval)
+    not_finite = int((~np.isfinite(detail.nll)).sum())
+    return FolderScore(len(images), int(detail.correct.sum()), float(detail.nll.mean()), interval, not_finite)
