@@ -123,9 +123,22 @@ def test_the_front_trades_accuracy_for_robustness(job: Job, result: Result, serv
 
 
 def test_the_command_line_shows_threats_and_front(service: LiveService, archive: Path) -> None:
-    options = ["--threat", "Linf:0.1", "--attack-steps", "3", "--pareto", "--min-accuracy", "0.2"]
+    options = [
+        "--threat",
+        "Linf:0.1",
+        "--attack-steps",
+        "3",
+        "--loss",
+        "ce",
+        "--loss",
+        "dlr",
+        "--pareto",
+        "--min-accuracy",
+        "0.2",
+    ]
     grid = ["--convex", "--lower", "0", "--upper", "1", "--step", "1"]
     run = service.cli("adapt", archive, "--pantry", "fashion", *options, *grid)
     assert run.returncode == 0, run.stderr
     assert "Linf:0.1" in run.stdout
+    assert "loss=dlr" in "".join(run.stdout.split())
     assert "front" in run.stdout

@@ -11,9 +11,12 @@ from workers.cli.options import (
     AsJson,
     AttackSteps,
     LabelMapFile,
+    LargerRadii,
+    Losses,
     MinAccuracy,
     OverThreats,
     Pareto,
+    Restarts,
     Sets,
     Threats,
     Url,
@@ -47,6 +50,9 @@ def adapt(
     threat: Threats = None,
     over_threats: OverThreats = "union",
     attack_steps: AttackSteps = 40,
+    loss: Losses = None,
+    restarts: Restarts = 1,
+    larger_radii: LargerRadii = False,
     min_accuracy: MinAccuracy = None,
     pareto: Pareto = False,
     label_map: LabelMapFile = None,
@@ -64,12 +70,13 @@ def adapt(
     Robust: `soupsearch adapt shifted.zip --pantry fashion --threat Linf:0.1 --threat L2:1.5 --min-accuracy 0.8`
     """
     from service.client import Client
-    from workers.cli.objectives import Wanted, objective_fields
+    from workers.cli.objectives import Attack, Wanted, objective_fields
     from workers.cli.sets import read_label_map, set_archives
     from workers.cli.tables import follow
 
     grid = {"lower": lower, "upper": upper, "step": step, "convex": convex} if strategy == "grid" else {}
-    wanted = Wanted(over_sets, over_threats, attack_steps, min_accuracy, pareto)
+    attack = Attack(attack_steps, tuple(loss or ["ce"]), restarts, larger_radii)
+    wanted = Wanted(over_sets, over_threats, attack, min_accuracy, pareto)
     request = {
         "pantry": pantry,
         "search": {"strategy": strategy} | grid,

@@ -45,6 +45,18 @@ Threats = Annotated[
 ]
 OverThreats = Annotated[str, typer.Option(help="Several threats: union (right in all of them), mean or worst.")]
 AttackSteps = Annotated[int, typer.Option(help="Steps of each attack (APGD).")]
+Losses = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--loss",
+        help="What the attacks maximise: ce (default), dlr or targeted-dlr. Repeated, an image counts when it stays "
+        "right under each; ce alone overstates robustness.",
+    ),
+]
+Restarts = Annotated[int, typer.Option(help="Runs of each attack, from random starts.")]
+LargerRadii = Annotated[
+    bool, typer.Option("--larger-radii", help="L1: spend six tenths of the steps at larger radii first; stronger.")
+]
 MinAccuracy = Annotated[
     float | None, typer.Option(help="Soups of at least this accuracy, without attack, go before all others.")
 ]
