@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import zlib
 from pathlib import Path
 from typing import Literal
 
@@ -23,15 +24,28 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
 
     Raises ValueError if the file is of another type or shorter than its header says.
     """
-    content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    content = _unpacked(path)
     if len(content) < 4 or content[:3] != bytes((0, 0, _UNSIGNED_BYTE)):
         raise ValueError(f"{path} is not an IDX file of unsigned bytes: its first bytes are {content[:4]!r}")
     dimensions = content[3]
     start = 4 + 4 * dimensions
+    if len(content) < start:
+        raise ValueError(f"{path} is damaged: it ends inside its header. Copy it again")
     shape = struct.unpack(f">{dimensions}I", content[4:start])
     if len(content) - start != int(np.prod(shape)):
-        raise ValueError(f"{path} is damaged: {len(content) - start} values, but its header says {shape}")
+        raise ValueError(
+            f"{path} is damaged: {len(content) - start} values, but its header says {shape}. Copy it again"
+        )
     return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape).copy()
+
+
+def _unpacked(path: Path) -> bytes:
+    if path.suffix != ".gz":
+        return path.read_bytes()
+    try:
+        return gzip.decompress(path.read_bytes())
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} is damaged: it does not unpack ({error}). Copy it again") from error
 
 
 def load_idx_folder(folder: Path, split: Split) -> LabelledImages:

@@ -40,6 +40,21 @@ def test_refuses_a_length_other_than_the_header_says(tmp_path: Path, damage: obj
         read_idx(tmp_path / "file")
 
 
+@pytest.mark.parametrize("name", ["header", "packed.gz", "other.gz", "flipped.gz"])
+def test_a_damaged_file_is_named(tmp_path: Path, name: str) -> None:
+    whole = idx_bytes(np.arange(200, dtype=np.uint8).reshape(10, 20))
+    packed = gzip.compress(whole)
+    contents = {
+        "header": whole[:7],
+        "packed.gz": packed[:-20],
+        "other.gz": b"no gzip",
+        "flipped.gz": packed[:20] + bytes(20) + packed[40:],
+    }
+    (tmp_path / name).write_bytes(contents[name])
+    with pytest.raises(ValueError, match=f"{name} is damaged.*Copy it again"):
+        read_idx(tmp_path / name)
+
+
 def test_a_missing_file_says_what_to_give(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="the four IDX files"):
         load_idx_folder(tmp_path, "train")

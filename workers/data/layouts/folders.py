@@ -11,7 +11,9 @@ SUFFIXES = frozenset({".jpeg", ".jpg", ".png"})
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The image files directly in ``folder`` by name, hidden files left out."""
+    """The image files directly in ``folder`` by name, hidden files left out. Raises FileNotFoundError without it."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is no folder: give the folder that holds the images")
     files = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
     return sorted((path for path in files if not path.name.startswith(".")), key=lambda path: path.name)
 

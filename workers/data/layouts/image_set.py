@@ -60,11 +60,9 @@ class ImageSet:
             yield self.picture(index), accepted
 
     def picture(self, index: int) -> Image.Image:
-        """Image ``index`` as PIL reads it."""
+        """Image ``index`` as PIL reads it. Raises OSError, which names the file, where it does not decode."""
         if isinstance(self.images, tuple):
-            with Image.open(self.images[index]) as picture:
-                picture.load()
-                return picture
+            return _read(self.images[index])
         pixels = self.images[index]
         return Image.fromarray(pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels)
 
@@ -76,3 +74,12 @@ class ImageSet:
             return ImageSet(paths, self.columns, self.column_names, accepted, self.precropped)
         pixels = self.images[np.asarray(indices, dtype=np.intp)]
         return ImageSet(pixels, self.columns, self.column_names, accepted, self.precropped)
+
+
+def _read(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            return picture
+    except OSError as error:
+        raise OSError(f"the image {path} does not decode ({error}): copy it again, or leave it out") from error

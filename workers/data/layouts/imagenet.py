@@ -29,9 +29,10 @@ def load_imagenet_real(folder: Path, labels: Path) -> ImageSet:
     that the file numbered k has the list k - 1. Images may lie in class folders or in one folder. Images whose list
     is empty are left out; any class of its list is right for an image.
 
-    Raises FileNotFoundError if nothing is there, ValueError for a file without a number or beyond the lists.
+    Raises FileNotFoundError if nothing is there, ValueError for labels that are no such lists, and for a file without
+    a number or beyond them.
     """
-    lists: list[list[int]] = json.loads(labels.read_text("utf-8"))
+    lists = _real_labels(labels)
     flat = image_files(folder)
     paths = flat or [path for inner in class_folders(folder) for path in image_files(inner)]
     numbered = sorted((_file_number(path, len(lists)), path) for path in paths)
@@ -84,6 +85,24 @@ def load_conflict_stimuli(folder: Path) -> ImageSet:
     coarse = label_maps().cue16
     column_of = {name: column for column, name in enumerate(coarse)}
     return load_class_folders(folder, column_of, tuple(coarse.values()), tuple(coarse), precropped=True)
+
+
+def _real_labels(path: Path) -> list[list[int]]:
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}: give the real.json of ImageNet ReaL")
+    try:
+        lists = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON ({error}): download real.json again") from error
+    if not isinstance(lists, list) or not all(_are_classes(each) for each in lists):
+        raise ValueError(
+            f"{path} is no list of lists of class indices from 0 to 999: give the real.json of ImageNet ReaL"
+        )
+    return lists
+
+
+def _are_classes(value: object) -> bool:
+    return isinstance(value, list) and all(type(index) is int and 0 <= index < len(_ALL) for index in value)
 
 
 def _load_subset(folder: Path, indices: tuple[int, ...]) -> ImageSet:

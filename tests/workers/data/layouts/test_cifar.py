@@ -36,8 +36,10 @@ def test_other_severities_are_refused(folder: Path, severity: int) -> None:
 
 
 def test_what_is_not_laid_out_so_is_refused(folder: Path) -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=r"has no snow.npy: it has the corruptions fog$"):
         load_cifar10_c(folder, "snow", 1)
+    with pytest.raises(FileNotFoundError, match="give the folder of CIFAR-10-C"):
+        load_cifar10_c(folder / "none", "fog", 1)
     np.save(folder / "snow.npy", np.zeros((21, 32, 32, 3), np.uint8))
     with pytest.raises(ValueError, match="must be uint8"):
         load_cifar10_c(folder, "snow", 1)
@@ -48,5 +50,19 @@ def test_what_is_not_laid_out_so_is_refused(folder: Path) -> None:
 
 def test_pickled_arrays_are_not_opened(folder: Path) -> None:
     np.save(folder / "labels.npy", np.array([{"a": 1}] * 20, dtype=object), allow_pickle=True)
-    with pytest.raises(ValueError, match="allow_pickle"):
+    with pytest.raises(ValueError, match="Python objects"):
+        load_cifar10_c(folder, "fog", 1)
+
+
+@pytest.mark.parametrize("content", [b"", b"no array", None])
+def test_a_damaged_array_is_named(folder: Path, content: bytes | None) -> None:
+    whole = (folder / "fog.npy").read_bytes()
+    (folder / "fog.npy").write_bytes(whole[:-7] if content is None else content)
+    with pytest.raises(ValueError, match=r"fog.npy is damaged.*download it again"):
+        load_cifar10_c(folder, "fog", 1)
+
+
+def test_without_labels_their_file_is_named(folder: Path) -> None:
+    (folder / "labels.npy").unlink()
+    with pytest.raises(FileNotFoundError, match=r"has no labels\.npy"):
         load_cifar10_c(folder, "fog", 1)

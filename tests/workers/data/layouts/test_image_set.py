@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from workers.data.labelled_images import LabelledImages
 from workers.data.layouts import ImageSet
@@ -44,3 +47,16 @@ def test_what_does_not_fit_together_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=reason):
         ImageSet(GREY, columns, column_names, accepted)
+
+
+@pytest.mark.parametrize("kept", [0, 40, -30])
+def test_a_file_that_does_not_decode_is_named(tmp_path: Path, kept: int) -> None:
+    paths = (tmp_path / "whole.png", tmp_path / "cut.png")
+    noise = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    for path in paths:
+        Image.fromarray(noise).save(path)
+    paths[1].write_bytes(paths[1].read_bytes()[:kept])
+    images = ImageSet(paths, ((0,), (1,)), ("a", "b"), ((0,), (1,)))
+    assert np.array_equal(np.asarray(images.picture(0)), noise)
+    with pytest.raises(OSError, match=r"cut.png does not decode.*copy it again"):
+        images.picture(1)

@@ -119,6 +119,31 @@ def test_real_refuses_a_file_without_a_list(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "give the real.json"),
+        ("[[5], [", "is no JSON"),
+        ('{"5": []}', "no list of lists"),
+        ("[[5], 6]", "no list of lists"),
+        ("[[1000]]", "no list of lists"),
+        ("[[true]]", "no list of lists"),
+    ],
+)
+def test_real_refuses_other_labels(tmp_path: Path, content: str | None, reason: str) -> None:
+    paint(tmp_path / "val" / "ILSVRC2012_val_00000001.JPEG")
+    if content is not None:
+        (tmp_path / "real.json").write_text(content)
+    with pytest.raises((FileNotFoundError, ValueError), match=reason):
+        load_imagenet_real(tmp_path / "val", tmp_path / "real.json")
+
+
+def test_real_refuses_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "real.json").write_text("[[5]]")
+    with pytest.raises(FileNotFoundError, match="give the folder that holds the images"):
+        load_imagenet_real(tmp_path / "val", tmp_path / "real.json")
+
+
+@pytest.mark.parametrize(
     ("load", "subset"),
     [(load_imagenet_a, label_maps().imagenet_a), (load_imagenet_r, label_maps().imagenet_r)],
 )
