@@ -86,9 +86,31 @@ def test_the_same_starts_lead_to_the_same_points(
 def test_robust_accuracy_agrees(request: pytest.FixtureRequest, loss: LossName, kind: str, number: int) -> None:
     model: nn.Module = request.getfixturevalue(kind)
     threat = (STANDARD if kind == "standard" else ROBUST)[number]
-    images, labels = fashion_mnist("test", 500)
-    ours, theirs = (
-        accuracies.numpy() for accuracies in robust_images(model, images, labels, threat, Settings(loss=loss), seeds=3)
-    )
+    assert_parity(model, threat, Settings(loss=loss), count=500, seeds=3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("threat", "settings"),
+    [
+        (ROBUST[0], Settings(loss="targeted-dlr", targets=3)),
+        (ROBUST[1], Settings(loss="targeted-dlr", targets=3)),
+        (ROBUST[2], Settings(loss="targeted-dlr", targets=3)),
+        (ROBUST[2], Settings(loss="targeted-dlr", targets=3, larger_radii=True)),
+        (ROBUST[2], Settings(loss="ce", larger_radii=True)),
+        (ROBUST[2], Settings(loss="dlr", larger_radii=True)),
+    ],
+    ids=lambda value: value.loss + value.larger_radii * "-larger" if isinstance(value, Settings) else str(value),
+)
+def test_targets_and_larger_radii_agree_on_a_robust_model(
+    robust: nn.Module, threat: Threat, settings: Settings
+) -> None:
+    assert_parity(robust, threat, settings, count=300, seeds=2)
+
+
+def assert_parity(model: nn.Module, threat: Threat, settings: Settings, *, count: int, seeds: int) -> None:
+    """Robust accuracies on ``count`` images are within one percentage point and the noise of the seeds."""
+    images, labels = fashion_mnist("test", count)
+    ours, theirs = (each.numpy() for each in robust_images(model, images, labels, threat, settings, seeds=seeds))
     noise = float(np.hypot(ours.std(), theirs.std()))
     assert abs(ours.mean() - theirs.mean()) <= 0.01 + noise
