@@ -74,12 +74,11 @@ def adapt(
     from workers.cli.sets import read_label_map, set_archives
     from workers.cli.tables import follow
 
-    grid = {"lower": lower, "upper": upper, "step": step, "convex": convex} if strategy == "grid" else {}
     attack = Attack(attack_steps, tuple(loss or ["ce"]), restarts, larger_radii)
     wanted = Wanted(over_sets, over_threats, attack, min_accuracy, pareto)
     request = {
         "pantry": pantry,
-        "search": {"strategy": strategy} | grid,
+        "search": _search(strategy, {"lower": lower, "upper": upper, "step": step, "convex": convex}),
         "precision": precision,
         "held_out_fraction": held_out,
         "top_k": top_k,
@@ -92,10 +91,18 @@ def adapt(
             typer.echo(job.id)
             return
         job = follow(client, job.id, quiet=as_json)
-        if out is not None and job.result is not None:
-            fetch_model(client, job.id, out)
-            (out / "result.json").write_text(job.model_dump_json(indent=2))
+        _keep(client, job, out)
     _report(job, as_json=as_json)
+
+
+def _search(strategy: str, grid: dict[str, Any]) -> dict[str, Any]:
+    return {"strategy": strategy} | (grid if strategy == "grid" else {})
+
+
+def _keep(client: Any, job: Any, out: Path | None) -> None:
+    if out is not None and job.result is not None:
+        fetch_model(client, job.id, out)
+        (out / "result.json").write_text(job.model_dump_json(indent=2))
 
 
 def _report(job: Any, *, as_json: bool) -> None:
