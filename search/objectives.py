@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 OverSets = Literal["mean", "worst"]
 OverThreats = Literal["union", "mean", "worst"]
 Flags = NDArray[np.bool_]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,17 @@ class Measure:
 
     ``union`` counts an image when it stays right in every one of the threats: decided for each image, so at most the
     least of their accuracies. ``mean`` and ``worst`` are over the accuracies in the threats. Several sets are combined
-    by ``over_sets`` at last.
+    by ``over_sets`` at last: all of them, or those whose indices ``sets`` holds.
     """
 
     threats: tuple[int, ...] = ()
     over_threats: OverThreats = "union"
     over_sets: OverSets = "mean"
+    sets: tuple[int, ...] | None = None
+
+    def of_sets(self, each: Sequence[T]) -> list[T]:
+        """Of something for each of all sets, that for those that count."""
+        return list(each) if self.sets is None else [each[index] for index in self.sets]
 
     def outcomes(self, correct: Flags, robust: Flags | None) -> Flags:
         """What counts on one set, bool of shape (rows, images): one row, or one a threat for ``mean`` and ``worst``.
@@ -38,7 +44,10 @@ class Measure:
         return [int(count) for count in self._rows(robust).sum(axis=1)] if self.threats else [correct]
 
     def value(self, counts: Sequence[Sequence[int]], images: Sequence[int]) -> float:
-        """The measure from each set's ``counts`` and number of images. Equal counts give equal values, bit for bit."""
+        """The measure from the ``counts`` and number of images of each set that counts (``of_sets``).
+
+        Equal counts give equal values, bit for bit.
+        """
         pairs = zip(counts, images, strict=True)
         return combine([self._on_set(each, total) for each, total in pairs], self.over_sets)
 

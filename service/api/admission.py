@@ -37,6 +37,7 @@ def admit(use: Services, request: AdaptRequest, upload: Path | None, idempotency
     pantry = use.pantries.get(request.pantry)
     check_search(request, pantry, use.settings.max_points)
     with _sets(use, request, pantry, upload) as sets:
+        check_measured_sets(request, sets)
         check_cost(use, request, pantry, sets)
         echo = RequestEcho(
             request=request,
@@ -150,6 +151,24 @@ def check_cost(use: Services, request: AdaptRequest, pantry: Pantry, sets: Seque
             param="search",
             code="too_many_passes",
         )
+
+
+def check_measured_sets(request: AdaptRequest, sets: Sequence[str]) -> None:
+    """Check that objectives and constraints name sets of the job, whose ids are ``sets``, each once.
+
+    Raises InvalidRequest, which says what sets there are.
+    """
+    for place, measured in request.measured.items():
+        named = measured.adaptation_sets or []
+        param = f"{place}.adaptation_sets"
+        for other in (each for each in named if each not in sets):
+            raise InvalidRequest(
+                f"{place} is measured on the set {other}, which is none of the job's. Name some of "
+                f"{', '.join(sets)}, or leave {param} out for all of them.",
+                param=param,
+            )
+        if len(set(named)) < len(named):
+            raise InvalidRequest(f"{place} names a set twice. Name each set once.", param=param)
 
 
 def _large(count: int) -> str:

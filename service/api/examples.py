@@ -24,6 +24,7 @@ from service.schemas.result import Baselines, Cost, MergedModel, PairedTest, Res
 NAMES = ("linf", "l2", "l1", "nominal")
 WEIGHTS = (0.2, -0.4, 0.4, 0.8)
 SET_ID = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+CLEAN_SET_ID = "3a7bd3e2360a3d29eea436fcfb7e44c735d117c42d1c1835420b6b9942dd4f1b"
 PANTRY_DIGEST = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"
 MODEL_DIGEST = "fcde2b2edba56bf408601fb721fe9b5c338d10ee429ea04fae5511b68fbf8fb9"
 JOB_ID = "01k9zq3v7m4t"
@@ -46,14 +47,14 @@ REQUEST = AdaptRequest(
 
 STORED_SETS_REQUEST = AdaptRequest(
     pantry="fashion",
-    adaptation_sets=[SET_ID, PANTRY_DIGEST],
+    adaptation_sets=[SET_ID, CLEAN_SET_ID],
     objective=Objective(
         metric="robust_accuracy",
         threats=[ThreatModel(norm="Linf", eps=0.1), ThreatModel(norm="L2", eps=1.5)],
         over_threats="union",
-        over_sets="worst",
+        adaptation_sets=[SET_ID],
     ),
-    constraints=[Constraint(metric="accuracy", at_least=0.85)],
+    constraints=[Constraint(metric="accuracy", at_least=0.85, adaptation_sets=[CLEAN_SET_ID])],
     held_out_fraction=0.5,
 )
 

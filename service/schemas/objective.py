@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from service.schemas.base import Document, Name
+from service.schemas.base import Document, Name, Sha256
 
 MAX_THREATS = 8
 FEWEST_CLASSES = {"ce": 2, "dlr": 3, "targeted-dlr": 4}
@@ -50,6 +50,11 @@ class ThreatModel(Document):
         return 1 + runs * (self.steps + (3 if self.larger_radii else 1))
 
 
+def _is_unset(value: object) -> bool:
+    """What is left out is written as it was before there was such a field: digests over it stay the same."""
+    return value is None
+
+
 class Measured(Document):
     """One number for a soup."""
 
@@ -67,6 +72,13 @@ class Measured(Document):
     )
     over_sets: Literal["mean", "worst"] = Field(
         default="mean", description="With several sets: the mean of their accuracies, or the worst one."
+    )
+    adaptation_sets: list[Sha256] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=32,
+        exclude_if=_is_unset,
+        description="Ids of those of the job's sets that this is measured on; all of them, when left out.",
     )
 
     @model_validator(mode="after")

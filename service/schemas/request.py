@@ -110,10 +110,17 @@ class AdaptRequest(Document):
         return [self.objective] if self.objective is not None else list(self.objectives or [])
 
     @property
+    def measured(self) -> dict[str, Measured]:
+        """Everything that is measured of a soup, by the place in the request where it is asked for."""
+        alone = {} if self.objective is None else {"objective": self.objective}
+        named = {f"objectives.{place}": each for place, each in enumerate(self.objectives or [])}
+        return alone | named | {f"constraints.{place}": each for place, each in enumerate(self.constraints)}
+
+    @property
     def threat_models(self) -> list[ThreatModel]:
         """Every threat model that an objective or a constraint names, once, in their order."""
-        measured = [*self.ranked_by, *self.constraints]
-        return list({threat.label: threat for each in measured for threat in each.threats or []}.values())
+        named = (threat for each in self.measured.values() for threat in each.threats or [])
+        return list({threat.label: threat for threat in named}.values())
 
     @property
     def metric_names(self) -> list[str]:

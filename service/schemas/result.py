@@ -5,7 +5,9 @@ from pydantic import Field
 from service.schemas.base import Document, Name, Sha256
 from service.schemas.objective import Constraint
 
-METRICS = "With threats: accuracy, robust accuracy under each, and under their union."
+METRICS = (
+    "With threats: accuracy, robust accuracy under each, and under their union, on the sets of the first objective."
+)
 
 
 class Score(Document):
@@ -120,7 +122,9 @@ class Result(Document):
         description="With several objectives: the soups that no other beats in all of them, best in the first one "
         "first, which is this result's.",
     )
-    per_set: dict[Sha256, Score] = Field(default_factory=dict)
+    per_set: dict[Sha256, Score] = Field(
+        default_factory=dict, description="The objective on each set, also on those that it is not measured on."
+    )
     partial: bool = Field(
         default=False,
         description="True when not every soup was tried, as the job was cancelled: the best of those tried.",

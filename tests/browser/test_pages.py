@@ -9,7 +9,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from service.jobs.store import JobStore
-from service.schemas.result import FrontSoup
+from service.schemas.objective import Constraint
+from service.schemas.result import ConstraintOutcome, FrontSoup, Score
 from tests.browser.conftest import AGAIN_IF_SILENT, TIMEOUT_MS
 from tests.driving import Driver
 from tests.inputs import image_zip
@@ -141,6 +142,26 @@ def test_a_soup_is_chosen_from_the_front_by_keyboard_and_in_the_plot(page: Page,
         page.locator("#front-0").check()
         page.click("#front-download")
     assert downloading.value.suggested_filename.endswith(f"-{front[0].point}.safetensors")
+
+
+def test_a_job_says_which_sets_objectives_and_constraints_are_of(page: Page, driver: Driver) -> None:
+    sets = [
+        page.request.post("/adaptation-sets", multipart={"adaptation_set": upload}).json()["id"]
+        for upload in (
+            {"name": "a.zip", "mimeType": "application/zip", "buffer": image_zip(seed=seed)} for seed in (1, 2)
+        )
+    ]
+    constraint = {"at_least": 0.85, "adaptation_sets": sets[1:]}
+    request = {"pantry": "fashion", "adaptation_sets": sets, "objective": {"adaptation_sets": sets[:1]}}
+    job = page.request.post("/adapt", data=request | {"constraints": [constraint]}).json()
+    driver.start()
+    driver.record(16)
+    outcome = ConstraintOutcome(constraint=Constraint.model_validate(constraint), value=0.87, holds=True)
+    driver.succeed(per_set={sets[0]: Score(score=0.5), sets[1]: Score(score=0.87)}, constraints=[outcome])
+    page.goto(job["urls"]["view"])
+    expect(page.locator("#facts")).to_contain_text(f"Objectiveaccuracy on set {sets[0][:12]}")
+    expect(page.locator("#facts")).to_contain_text(f"On set {sets[0][:12]}50.0 %")
+    expect(page.locator("#facts")).to_contain_text(f"accuracy on set {sets[1][:12]} 87.0 %, at least 85.0 %")
 
 
 def test_a_job_is_cancelled_and_keeps_its_best(page: Page, archive: Path, driver: Driver) -> None:

@@ -48,6 +48,13 @@ def test_sets_are_combined_after_threats() -> None:
     assert measure.value([measure.counts(3, ROBUST), measure.counts(2, other)], [4, 2]) == 0.5
 
 
+def test_only_the_sets_that_count_are_combined() -> None:
+    measure = Measure(sets=(0, 2))
+    assert measure.of_sets(["a", "b", "c"]) == ["a", "c"]
+    assert Measure().of_sets(["a", "b", "c"]) == ["a", "b", "c"]
+    assert measure.value(measure.of_sets([[3], [0], [1]]), measure.of_sets([4, 9, 4])) == 0.5
+
+
 def test_robust_accuracy_needs_attacks() -> None:
     with pytest.raises(ValueError, match="outcome of the attacks"):
         Measure((0,)).counts(3, None)

@@ -1,6 +1,8 @@
 """From what an evaluator measured to what users and strategies see."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeVar
 
 from search.evaluation import Evaluation
 from search.objectives import Flags, Measure, combine_losses, violation
@@ -13,13 +15,18 @@ from workers.evaluation import scores
 from workers.evaluation.scores import ModelScore, SoupScore
 
 UNION = "union"
+T = TypeVar("T")
 
 
 class Scoring:
-    """The objectives and constraints of a request over its sets, whose digests are given in order."""
+    """The objectives and constraints of a request over its sets, whose digests are given in order.
 
-    def __init__(self, request: AdaptRequest, sets: Sequence[str]) -> None:
+    With ``one_set`` they are measured on whatever set there is, whichever the request names for them.
+    """
+
+    def __init__(self, request: AdaptRequest, sets: Sequence[str], *, one_set: bool = False) -> None:
         self._request = request
+        self._one_set = one_set
         self._sets = list(sets)
         self._labels = [threat.label for threat in request.threat_models]
         self._objectives = [self._measure(each) for each in request.ranked_by]
@@ -27,18 +34,25 @@ class Scoring:
         self._first = self._objectives[0]
         self._metrics = dict(zip(request.metric_names, self._all_measures(), strict=False))
 
+    def of_sets(self, each: Sequence[T]) -> list[T]:
+        """Of something for each of the job's sets, that for the sets that the first objective counts."""
+        return self._first.of_sets(each)
+
     def value(self, score: ModelScore) -> float | None:
         """The first objective; None when logits were not finite, or images or attacks are missing."""
         return self._value(self._first, score) if self._is_valid(score) else None
 
     def nll(self, score: ModelScore) -> float | None:
-        """Negative log-likelihood over the sets without attacks, in nats an image."""
+        """Negative log-likelihood over the first objective's sets without attacks, in nats an image."""
         if not (score.finite and score.complete):
             return None
-        return combine_losses([each.nll for each in score.sets], self._first.over_sets)
+        return combine_losses([each.nll for each in self.of_sets(score.sets)], self._first.over_sets)
 
     def metrics(self, score: ModelScore) -> dict[str, float]:
-        """With threats: accuracy, robust accuracy under each and under their union; empty where ``value`` is None."""
+        """With threats: accuracy, robust accuracy under each and under their union; empty where ``value`` is None.
+
+        All of them on the first objective's sets.
+        """
         if not self._is_valid(score):
             return {}
         return {name: self._value(measure, score) for name, measure in self._metrics.items()}
@@ -82,9 +96,13 @@ class Scoring:
         )
 
     def per_set(self, score: ModelScore) -> dict[str, Score]:
-        """The scores on each set; without an interval unless each image's result was kept."""
+        """The first objective on each set, also on those that it leaves out.
+
+        Without an interval unless each image's result was kept.
+        """
         alone = [ModelScore((each,), score.finite, score.complete) for each in score.sets]
-        return {digest: self.document(each) for digest, each in zip(self._sets, alone, strict=True)}
+        pairs = zip(self._sets, alone, strict=True)
+        return {digest: Scoring(self._request, [digest], one_set=True).document(each) for digest, each in pairs}
 
     def interval(self, score: ModelScore) -> tuple[float, float] | None:
         """95 % bootstrap interval of the first objective; None where attacks or each image's result are missing."""
@@ -103,11 +121,11 @@ class Scoring:
         return compare(mine, yours, first.over_sets, self._request.seed, over_threats=first.over_threats)
 
     def outcomes(self, score: ModelScore) -> list[Flags]:
-        """Of each set, kept in detail, what the first objective counts of each image (``Measure.outcomes``).
+        """Of each of its sets, kept in detail, what the first objective counts of each image (``Measure.outcomes``).
 
         A model whose logits are not finite has nothing right. Empty where attacks are missing.
         """
-        kept = [(each.detail.correct, each.robust) for each in score.sets if each.detail is not None]
+        kept = [(each.detail.correct, each.robust) for each in self.of_sets(score.sets) if each.detail is not None]
         if not score.finite:
             return [correct[None] & False for correct, _ in kept]
         return [self._first.outcomes(correct, robust) for correct, robust in kept] if self._is_valid(score) else []
@@ -117,8 +135,8 @@ class Scoring:
         return score.finite and score.complete and attacked
 
     def _value(self, measure: Measure, score: ModelScore) -> float:
-        counts = [measure.counts(each.correct, each.robust) for each in score.sets]
-        return measure.value(counts, [each.seen for each in score.sets])
+        sets = measure.of_sets(score.sets)
+        return measure.value([measure.counts(each.correct, each.robust) for each in sets], [each.seen for each in sets])
 
     def _violation(self, score: ModelScore) -> float:
         if not self._is_valid(score):
@@ -146,10 +164,16 @@ class Scoring:
 
     def _measure(self, measured: Measured) -> Measure:
         indices = tuple(self._labels.index(threat.label) for threat in measured.threats or [])
-        return Measure(indices, measured.over_threats, measured.over_sets)
+        return Measure(indices, measured.over_threats, measured.over_sets, self._places(measured))
+
+    def _places(self, measured: Measured) -> tuple[int, ...] | None:
+        named = measured.adaptation_sets
+        if named is None or self._one_set:
+            return None
+        return tuple(place for place, digest in enumerate(self._sets) if digest in named)
 
     def _all_measures(self) -> list[Measure]:
         """Accuracy, each threat, all threats together: as ``metric_names`` names them."""
-        over_sets = self._first.over_sets
-        single = [Measure((index,), over_sets=over_sets) for index in range(len(self._labels))]
-        return [Measure(over_sets=over_sets), *single, Measure(tuple(range(len(self._labels))), over_sets=over_sets)]
+        every = tuple(range(len(self._labels)))
+        chosen = [(), *((index,) for index in every), every]
+        return [replace(self._first, threats=threats, over_threats="union") for threats in chosen]

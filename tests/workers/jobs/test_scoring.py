@@ -102,6 +102,41 @@ def test_several_objectives_and_constraints_are_named_and_summed() -> None:
     assert scoring.evaluation(attacked()).objectives == point.objectives
 
 
+def test_objective_and_constraint_are_measured_on_the_sets_they_name() -> None:
+    scoring = scoring_of(
+        objective={"adaptation_sets": [SETS[1]]},
+        constraints=[
+            {"at_least": 0.95, "adaptation_sets": [SETS[0]]},
+            {"at_least": 0.7, "adaptation_sets": SETS[::-1]},
+        ],
+    )
+    point = scoring.point(score(), 0)
+    assert (point.score, point.nll) == (0.5, 1.5)
+    assert point.constraints == [0.9, pytest.approx(0.7)]
+    assert point.violation == pytest.approx(0.05)
+    assert [each.set for each in point.sets] == SETS
+    per_set = scoring.per_set(score())
+    assert {digest: each.score for digest, each in per_set.items()} == {SETS[0]: 0.9, SETS[1]: 0.5}
+    assert per_set[SETS[0]].nll == pytest.approx(0.2)
+    assert scoring.of_sets(["first", "second"]) == ["second"]
+
+
+def test_under_attack_metrics_and_interval_are_of_the_objectives_sets() -> None:
+    robust = {"metric": "robust_accuracy", "threats": [LINF, L1], "adaptation_sets": [SETS[0]]}
+    scoring = scoring_of(objective=robust, constraints=[{"at_least": 0.9, "adaptation_sets": [SETS[1]]}])
+    document = scoring.document(attacked())
+    assert document.score == document.metrics["union"] == 0.5
+    assert document.metrics == {"accuracy": 1.0, "Linf:0.1": 0.75, "L1:12 larger_radii=True": 0.5, "union": 0.5}
+    assert [rows.shape for rows in scoring.outcomes(attacked())] == [(1, 4)]
+    assert document.interval == scoring.per_set(attacked())[SETS[0]].interval
+    assert scoring.per_set(attacked())[SETS[1]].score == 0.0
+
+
+def test_objectives_on_different_sets_are_a_front_of_sets() -> None:
+    objectives = [{"name": name, "adaptation_sets": [digest]} for name, digest in zip("ab", SETS, strict=True)]
+    assert scoring_of(objectives=objectives).point(score(), 0).objectives == {"a": 0.9, "b": 0.5}
+
+
 def test_without_the_outcome_of_attacks_there_is_no_score() -> None:
     scoring = scoring_of(objective={"metric": "robust_accuracy", "threats": [LINF]})
     assert scoring.value(score()) is None

@@ -101,7 +101,7 @@ async function finish() {
   job = await get(root.dataset.url);
   showEnd();
   if (job.result) {
-    showResult(job.result);
+    showResult(job.result, job.request.request);
     showFront(job.result, job.urls.model);
     showTop(job.result.top.slice(0, 5), true);
   }

@@ -4,6 +4,8 @@ import { byId, element, fillTable } from "./dom.js";
 import { bytes, count, interval, percent, seconds, soup, weight } from "./format.js";
 import { plotAgainst } from "./plots.js";
 
+const SHORT = 12;
+
 /** The soup and its baselines, as rows of name, score, nll and interval; best ingredients first. */
 function comparison(result) {
   const { ingredients, uniform_soup, logit_ensemble, softmax_ensemble, reference } = result.baselines;
@@ -43,15 +45,30 @@ export function measure(result) {
   return result.metric.replace("_", " ");
 }
 
-function constraintText({ constraint, value, holds }) {
-  const threats = (constraint.threats ?? []).map((threat) => `${threat.norm}:${threat.eps}`);
-  const name = threats.length ? `robust accuracy (${[...threats, threats.length > 1 ? constraint.over_threats : ""].join(" ").trim()})` : "accuracy";
-  return `${name} ${percent(value)}, ${holds ? "at least" : "less than"} ${percent(constraint.at_least)}`;
+/** What an objective or a constraint measures, and on which sets when not on all. */
+function measuredText({ threats, over_threats, adaptation_sets }) {
+  const names = (threats ?? []).map((threat) => `${threat.norm}:${threat.eps}`);
+  const name = names.length ? `robust accuracy (${[...names, names.length > 1 ? over_threats : ""].join(" ").trim()})` : "accuracy";
+  return adaptation_sets ? `${name} on set ${adaptation_sets.map(short).join(", ")}` : name;
 }
 
-function facts(result) {
+function short(id) {
+  return id.slice(0, SHORT);
+}
+
+function constraintText({ constraint, value, holds }) {
+  return `${measuredText(constraint)} ${percent(value)}, ${holds ? "at least" : "less than"} ${percent(constraint.at_least)}`;
+}
+
+function objectiveFacts({ objective, objectives }) {
+  const named = objectives ? objectives.map((each) => [`Objective ${each.name}`, each]) : [["Objective", objective]];
+  return Object.fromEntries(named.map(([name, each]) => [name, measuredText(each)]));
+}
+
+function facts(result, request) {
   const { cost, model, constraints } = result;
   const known = {
+    ...objectiveFacts(request),
     Soup: soup(result.weights),
     Model: `${bytes(model.bytes)}, sha256 ${model.sha256.slice(0, 12)}…`,
     Search: `${count(cost.points)} soups on ${count(cost.images)} images in ${seconds(cost.seconds)}`,
@@ -59,6 +76,8 @@ function facts(result) {
   };
   if (cost.backward_passes) known["Backward passes"] = count(cost.backward_passes);
   for (const [name, value] of Object.entries(result.metrics)) known[name] = percent(value);
+  const sets = Object.entries(result.per_set);
+  if (sets.length > 1) for (const [id, each] of sets) known[`On set ${short(id)}`] = `${percent(each.score)} (${interval(each.interval)})`;
   constraints.forEach((each, place) => (known[`Constraint ${place + 1}`] = constraintText(each)));
   if (result.held_out) known["On held-out images"] = `${percent(result.held_out.soup.score)} (${interval(result.held_out.soup.interval)})`;
   if (result.floored_channels) known["BatchNorm channels floored"] = count(result.floored_channels);
@@ -94,10 +113,10 @@ function showAgainst(result) {
   );
 }
 
-/** Show the result of a job that has one. */
-export function showResult(result) {
+/** Show the result of a job that has one, and what its `request` asked for. */
+export function showResult(result, request) {
   byId("result").hidden = false;
   byId("verdict").textContent = verdict(result);
-  byId("facts").replaceChildren(...facts(result));
+  byId("facts").replaceChildren(...facts(result, request));
   showAgainst(result);
 }
