@@ -68,14 +68,16 @@ def adapt(
     Example: `soupsearch adapt shifted.zip --pantry fashion --out model`
 
     Robust: `soupsearch adapt shifted.zip --pantry fashion --threat Linf:0.1 --threat L2:1.5 --min-accuracy 0.8`
+
+    As good as before on clean images: `soupsearch adapt shifted.zip --pantry fashion --min-accuracy clean.zip=0.85`
     """
     from service.client import Client
     from workers.cli.objectives import Attack, Wanted, objective_fields
-    from workers.cli.sets import read_label_map, set_archives
+    from workers.cli.sets import read_label_map
     from workers.cli.tables import follow
 
     attack = Attack(attack_steps, tuple(loss or ["ce"]), restarts, larger_radii)
-    wanted = Wanted(over_sets, over_threats, attack, min_accuracy, pareto)
+    wanted = Wanted(over_sets, over_threats, attack, min_accuracy or (), pareto)
     request = {
         "pantry": pantry,
         "search": _search(strategy, {"lower": lower, "upper": upper, "step": step, "convex": convex}),
@@ -83,10 +85,10 @@ def adapt(
         "held_out_fraction": held_out,
         "top_k": top_k,
         "seed": seed,
-    } | objective_fields(threat or [], wanted)
+    }
+    fields, sets = objective_fields(threat or [], wanted, adaptation_set), wanted.every_set(adaptation_set)
     with Client(url) as client:
-        with set_archives(adaptation_set) as (archives, ids):
-            job = _submitted(client, request, archives, ids, read_label_map(label_map))
+        job = _submitted(client, request, fields, sets, read_label_map(label_map))
         if no_wait:
             typer.echo(job.id)
             return
@@ -118,11 +120,17 @@ def _report(job: Any, *, as_json: bool) -> None:
         raise typer.Exit(REFUSED)
 
 
-def _submitted(client: Any, request: dict[str, Any], archives: list[Path], ids: list[str], mapping: Any) -> Any:
-    if len(archives) == 1 and not ids:
-        return client.adapt(request | ({"label_map": mapping} if mapping else {}), archives[0])
-    stored = [client.add_set(archive, mapping).id for archive in archives]
-    return client.adapt(request | {"adaptation_sets": stored + ids})
+def _submitted(client: Any, request: dict[str, Any], fields: dict[str, Any], sets: list[str], mapping: Any) -> Any:
+    """Upload one set with the request, or store several before it, which then names them."""
+    from workers.cli.objectives import with_ids
+    from workers.cli.sets import set_sources
+
+    with set_sources(sets) as sources:
+        if len(sources) == 1 and isinstance(sources[0], Path):
+            return client.adapt(request | fields | ({"label_map": mapping} if mapping else {}), sources[0])
+        stored = [client.add_set(each, mapping).id if isinstance(each, Path) else each for each in sources]
+    ids = dict(zip(sets, stored, strict=True))
+    return client.adapt(request | with_ids(fields, ids) | {"adaptation_sets": list(dict.fromkeys(ids.values()))})
 
 
 def download(

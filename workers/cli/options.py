@@ -58,10 +58,19 @@ LargerRadii = Annotated[
     bool, typer.Option("--larger-radii", help="L1: spend six tenths of the steps at larger radii first; stronger.")
 ]
 MinAccuracy = Annotated[
-    float | None, typer.Option(help="Soups of at least this accuracy, without attack, go before all others.")
+    list[str] | None,
+    typer.Option(
+        metavar="[SET=]VALUE",
+        help="Soups of at least this accuracy, without attack, go before all others: 0.85 on the sets, clean.zip=0.85 "
+        "on another one that soups are not scored by; may be repeated.",
+    ),
 ]
 Pareto = Annotated[
-    bool, typer.Option("--pareto", help="Accuracy and each threat are objectives: show the front of soups.")
+    bool,
+    typer.Option(
+        "--pareto",
+        help="Accuracy and each threat are objectives or, without threats, accuracy on each set: show the front.",
+    ),
 ]
 Sets = Annotated[
     list[str],

@@ -13,24 +13,32 @@ from workers.cli.exits import CommandError
 
 
 @contextmanager
-def set_archives(arguments: Sequence[str]) -> Iterator[tuple[list[Path], list[str]]]:
-    """Archives to upload and ids of stored sets; a folder of class folders becomes a temporary zip.
+def set_sources(arguments: Sequence[str]) -> Iterator[list[Path | str]]:
+    """For each argument an archive to upload or the id of a stored set; a folder of class folders becomes a zip.
 
     Raises CommandError for an argument that is neither a path nor an id.
     """
     with TemporaryDirectory(prefix="soupsearch-") as scratch:
-        archives, ids = [], []
-        for number, argument in enumerate(arguments):
-            path = Path(argument)
-            if path.is_dir():
-                archives.append(_zipped(path, Path(scratch) / f"{number}-{path.resolve().name}.zip"))
-            elif path.is_file():
-                archives.append(path)
-            elif re.fullmatch(r"[0-9a-f]{64}", argument):
-                ids.append(argument)
-            else:
-                raise CommandError(f"{argument} is neither a file, a folder nor the id of a stored set")
-        yield archives, ids
+        yield [_source(argument, Path(scratch) / str(number)) for number, argument in enumerate(arguments)]
+
+
+@contextmanager
+def set_archives(arguments: Sequence[str]) -> Iterator[tuple[list[Path], list[str]]]:
+    """The archives to upload and the ids of stored sets among ``set_sources``."""
+    with set_sources(arguments) as sources:
+        archives = [source for source in sources if isinstance(source, Path)]
+        yield archives, [source for source in sources if isinstance(source, str)]
+
+
+def _source(argument: str, scratch: Path) -> Path | str:
+    path = Path(argument)
+    if path.is_dir():
+        return _zipped(path, scratch.with_name(f"{scratch.name}-{path.resolve().name}.zip"))
+    if path.is_file():
+        return path
+    if re.fullmatch(r"[0-9a-f]{64}", argument):
+        return argument
+    raise CommandError(f"{argument} is neither a file, a folder nor the id of a stored set")
 
 
 def _zipped(folder: Path, target: Path) -> Path:

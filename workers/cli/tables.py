@@ -11,6 +11,9 @@ from service.schemas.job import Job
 from service.schemas.pantry import Pantry
 from service.schemas.result import Result, Score, ScoredSoup
 
+SHORT = 12
+"""Characters of a set's id that tell sets apart."""
+
 
 def show(*renderables: RenderableType) -> None:
     """Print to standard output."""
@@ -48,11 +51,15 @@ def weights_text(weights: dict[str, float]) -> str:
 
 
 def result_tables(job: Job) -> list[Table]:
-    """The soup beside its baselines, the top soups, and the front when there is one."""
+    """The soup beside its baselines, the top soups, and sets, constraints and front where there are any."""
     result = job.result
     if result is None:
         return []
     tables = [_comparison(job, result), _soups("top soups", result.top, list(result.weights))]
+    if len(result.per_set) > 1:
+        tables.append(_each_set(result))
+    if result.constraints:
+        tables.append(_constraints(result))
     if result.front:
         tables.append(_front(job, result))
     return tables
@@ -71,10 +78,28 @@ def _comparison(job: Job, result: Result) -> Table:
         if result.baselines.reference is not None:
             rows["reference"] = result.baselines.reference
     for name, score in rows.items():
-        low_high = f"{score.interval[0]:.1%} to {score.interval[1]:.1%}" if score.interval else ""
         values = [_share(score.metrics.get(metric)) for metric in metrics]
         style = "bold" if score is result else None
-        table.add_row(name, _share(score.score), low_high, _decimal(score.nll), *values, style=style)
+        table.add_row(name, _share(score.score), _interval(score), _decimal(score.nll), *values, style=style)
+    return table
+
+
+def _each_set(result: Result) -> Table:
+    table = _table("best soup on each set", "set", "score", "95 %")
+    for digest, score in result.per_set.items():
+        table.add_row(digest[:SHORT], _share(score.score), _interval(score))
+    return table
+
+
+def _constraints(result: Result) -> Table:
+    table = _table("constraints", "accuracy", "on", "at least", "value", "holds")
+    for each in result.constraints:
+        wanted = each.constraint
+        labels = [threat.label for threat in wanted.threats or []]
+        attacks = ", ".join(labels) + (f" ({wanted.over_threats})" if len(labels) > 1 else "")
+        sets = ", ".join(digest[:SHORT] for digest in wanted.adaptation_sets or []) or "all sets"
+        holds = "yes" if each.holds else "no"
+        table.add_row(attacks or "without attack", sets, _share(wanted.at_least), _share(each.value), holds)
     return table
 
 
@@ -129,6 +154,10 @@ def _table(title: str, *columns: str) -> Table:
 
 def _share(value: float | None) -> str:
     return "" if value is None else f"{value:.1%}"
+
+
+def _interval(score: Score | Result) -> str:
+    return f"{score.interval[0]:.1%} to {score.interval[1]:.1%}" if score.interval else ""
 
 
 def _decimal(value: float | None) -> str:

@@ -1,21 +1,28 @@
 """From options to a request."""
 
+from typing import Any
+
 import pytest
 
 from service.schemas.objective import ThreatModel
 from service.schemas.request import AdaptRequest
 from workers.cli.exits import CommandError
-from workers.cli.objectives import Attack, Wanted, objective_fields
+from workers.cli.objectives import Attack, Wanted, objective_fields, with_ids
 
 
 def request_of(*threats: str, **options: object) -> AdaptRequest:
-    return AdaptRequest.model_validate({"pantry": "fashion"} | objective_fields(threats, Wanted(**options)))
+    fields = objective_fields(threats, Wanted(**options), ["shifted.zip"])
+    return AdaptRequest.model_validate({"pantry": "fashion"} | fields)
+
+
+def fields_of(*sets: str, **options: object) -> dict[str, Any]:
+    return objective_fields((), Wanted(**options), sets)
 
 
 def test_without_threats_soups_are_scored_by_accuracy() -> None:
     assert request_of(over_sets="worst").ranked_by[0].over_sets == "worst"
     assert request_of().metric_names == []
-    assert request_of(min_accuracy=0.85).constraints[0].at_least == 0.85
+    assert request_of(min_accuracy=["0.85"]).constraints[0].at_least == 0.85
 
 
 def test_threats_make_it_robust_accuracy() -> None:
@@ -25,7 +32,7 @@ def test_threats_make_it_robust_accuracy() -> None:
 
 
 def test_a_front_sets_accuracy_against_each_threat() -> None:
-    request = request_of("Linf:0.1", "L1:12", pareto=True, min_accuracy=0.5)
+    request = request_of("Linf:0.1", "L1:12", pareto=True, min_accuracy=["0.5"])
     assert [each.name for each in request.objectives or []] == ["accuracy", "Linf-0.1", "L1-12"]
     assert request.objective is None
     assert len(request.constraints) == 1
@@ -81,3 +88,48 @@ def test_a_front_needs_one_to_three_threats(threats: tuple[str, ...]) -> None:
 def test_what_is_no_threat_is_refused() -> None:
     with pytest.raises(CommandError, match="NORM:EPS"):
         request_of("0.1")
+
+
+def test_a_set_that_only_a_constraint_names_is_not_scored_by() -> None:
+    options = {"min_accuracy": ["clean.zip=0.85", "0.3"]}
+    assert Wanted(**options).every_set(["shifted.zip"]) == ["shifted.zip", "clean.zip"]
+    fields = fields_of("shifted.zip", **options)
+    assert fields["objective"] == {"over_sets": "mean", "adaptation_sets": ["shifted.zip"]}
+    on_clean, on_shifted = fields["constraints"]
+    assert on_clean == {"metric": "accuracy", "at_least": 0.85, "adaptation_sets": ["clean.zip"]}
+    assert on_shifted == {"metric": "accuracy", "at_least": 0.3, "adaptation_sets": ["shifted.zip"]}
+    named = with_ids(fields, {"shifted.zip": "a" * 64, "clean.zip": "b" * 64})
+    request = AdaptRequest.model_validate({"pantry": "fashion"} | named)
+    assert [each.adaptation_sets for each in request.measured.values()] == [["a" * 64], ["b" * 64], ["a" * 64]]
+
+
+def test_a_constraint_on_one_of_the_sets_leaves_the_objective_on_all() -> None:
+    fields = fields_of("a.zip", "b.zip", min_accuracy=["b.zip=0.85"])
+    assert fields["objective"] == {"over_sets": "mean"}
+    assert fields["constraints"][0]["adaptation_sets"] == ["b.zip"]
+    assert fields_of("a.zip", min_accuracy=["a.zip=0.85"])["constraints"] == [{"metric": "accuracy", "at_least": 0.85}]
+
+
+@pytest.mark.parametrize(
+    ("sets", "names"),
+    [
+        (["rotation.zip", "noise.npz"], ["rotation", "noise"]),
+        (["sets/rotation/few.zip", "sets/noise/few.zip"], ["rotation-few", "noise-few"]),
+        (["a/x/few.zip", "b/x/few.zip"], ["set-1", "set-2"]),
+        (["0f" * 32, "grey images/"], ["0f" * 20, "grey-images"]),
+    ],
+)
+def test_without_threats_a_front_sets_accuracy_on_each_set_against_the_others(
+    sets: list[str], names: list[str]
+) -> None:
+    fields = fields_of(*sets, pareto=True)
+    assert [each["name"] for each in fields["objectives"]] == names
+    assert [each["adaptation_sets"] for each in fields["objectives"]] == [[each] for each in sets]
+    ids = {each: f"{place}" * 64 for place, each in enumerate(sets)}
+    assert AdaptRequest.model_validate({"pantry": "fashion"} | with_ids(fields, ids)).objective is None
+
+
+@pytest.mark.parametrize("text", ["much", "clean.zip=", "clean.zip", "="])
+def test_what_is_no_least_accuracy_is_refused(text: str) -> None:
+    with pytest.raises(CommandError, match=r"write it as 0\.85"):
+        fields_of("a.zip", min_accuracy=[text])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from workers.cli.exits import CommandError
-from workers.cli.sets import read_label_map, set_archives
+from workers.cli.sets import read_label_map, set_archives, set_sources
 
 SET_ID = "0f" * 32
 
@@ -31,6 +31,9 @@ def test_files_folders_and_ids_are_told_apart(tmp_path: Path) -> None:
                 "cat/1.png": b"cat",
                 "dog/1.png": b"dog",
             }
+    with set_sources([SET_ID, str(folder), str(archive)]) as sources:
+        assert sources == [SET_ID, sources[1], archive]
+        assert Path(sources[1]).name == "1-shifted.zip"
     assert archive.exists()
     assert not archives[1].exists()
 
