@@ -145,7 +145,12 @@ class Driver:
             interval=_interval(top[0].score),
             partial=partial,
             held_out=HeldOut(
-                images=500, soup=_score(0.85), ingredients={n: _score(s - 0.02) for n, s in scores.items()}
+                images=500,
+                soup=_score(0.85),
+                ingredients={n: _score(s - 0.02) for n, s in scores.items()},
+                uniform_soup=_score(0.79),
+                logit_ensemble=_score(0.80),
+                softmax_ensemble=_score(0.79),
             ),
             top=top,
             baselines=Baselines(

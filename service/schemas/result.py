@@ -71,11 +71,17 @@ class PairedTest(Document):
 
 
 class HeldOut(Document):
-    """The winner and each ingredient on images that took no part in the selection."""
+    """The winner, and what it is compared with, on images that took no part in the selection."""
 
-    images: int
+    images: int = Field(description="Images held out of the sets that the objective is measured on.")
     soup: Score
     ingredients: dict[Name, Score]
+    uniform_soup: Score | None = Field(default=None, description="Null in results of earlier versions.")
+    logit_ensemble: Score | None = None
+    softmax_ensemble: Score | None = None
+    reference: Score | None = Field(
+        default=None, description="The independent model that the pantry names, if it names one."
+    )
 
 
 class Cost(Document):

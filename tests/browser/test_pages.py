@@ -67,6 +67,10 @@ def test_a_job_is_followed_from_the_form_to_its_download(
     expect(page.locator("#top-table tbody tr")).to_have_count(5)
     expect(page.locator("#against-table tbody tr")).to_have_count(8)
     expect(page.locator("#against-plot .scatterlayer .trace")).to_have_count(2)
+    for number, (name, held_out) in enumerate([("the soup", "85.0 %"), ("softmax ensemble", "79.0 %")]):
+        row = page.locator("#against-table tbody tr").nth(7 * number)
+        expect(row).to_contain_text(name)
+        expect(row).to_contain_text(held_out)
     expect(page.locator("#search-plot .scatterlayer .trace")).to_have_count(2)
     expect(page.locator("#cancel")).to_be_hidden()
 
@@ -135,7 +139,7 @@ def test_a_soup_is_chosen_from_the_front_by_keyboard_and_in_the_plot(page: Page,
     expect(page.locator("#front-2")).to_be_checked()
     href = page.locator("#front-download-timm").get_attribute("href")
     assert href == f"{driver.job.urls.model}?point={front[2].point}&format=timm"
-    expect(page.locator("#against-table thead th")).to_have_count(6)
+    expect(page.locator("#against-table thead th")).to_have_count(8)
     violations = Axe().run(page).response["violations"]
     assert [violation["id"] for violation in violations] == []
     with page.expect_download() as downloading:

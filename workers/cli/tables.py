@@ -9,8 +9,9 @@ from rich.table import Table
 from service.client import Client
 from service.schemas.job import Job
 from service.schemas.pantry import Pantry
-from service.schemas.result import Result, Score, ScoredSoup
+from service.schemas.result import Baselines, HeldOut, Result, Score, ScoredSoup
 
+BEST = "best soup"
 SHORT = 12
 """Characters of a set's id that tell sets apart."""
 
@@ -67,21 +68,30 @@ def result_tables(job: Job) -> list[Table]:
 
 def _comparison(job: Job, result: Result) -> Table:
     metrics = list(result.metrics)
+    held_out = {} if result.held_out is None else {BEST: result.held_out.soup} | _baselines(result.held_out)
+    apart = [f"{result.held_out.images} held out", "95 %"] if result.held_out else []
     title = f"pantry {job.request.request.pantry}, {result.cost.images} images"
-    table = _table(title, "model", "score", "95 %", "nll", *metrics)
-    rows: dict[str, Score | Result] = {"best soup": result}
-    if result.baselines is not None:
-        rows |= result.baselines.ingredients
-        rows["uniform soup"] = result.baselines.uniform_soup
-        rows["logit ensemble"] = result.baselines.logit_ensemble
-        rows["softmax ensemble"] = result.baselines.softmax_ensemble
-        if result.baselines.reference is not None:
-            rows["reference"] = result.baselines.reference
+    table = _table(title, "model", "score", "95 %", "nll", *apart, *metrics)
+    rows: dict[str, Score | Result] = {BEST: result} | (
+        {} if result.baselines is None else _baselines(result.baselines)
+    )
     for name, score in rows.items():
-        values = [_share(score.metrics.get(metric)) for metric in metrics]
+        other = held_out.get(name)
+        again = ["", ""] if other is None else [_share(other.score), _interval(other)]
+        values = [*again[: len(apart)], *(_share(score.metrics.get(metric)) for metric in metrics)]
         style = "bold" if score is result else None
         table.add_row(name, _share(score.score), _interval(score), _decimal(score.nll), *values, style=style)
     return table
+
+
+def _baselines(scores: Baselines | HeldOut) -> dict[str, Score]:
+    others = {
+        "uniform soup": scores.uniform_soup,
+        "logit ensemble": scores.logit_ensemble,
+        "softmax ensemble": scores.softmax_ensemble,
+        "reference": scores.reference,
+    }
+    return scores.ingredients | {name: score for name, score in others.items() if score is not None}
 
 
 def _each_set(result: Result) -> Table:

@@ -21,16 +21,18 @@ from service.schemas.result import (
     Result,
     ScoredSoup,
 )
+from workers.evaluation.baselines import BaselineScores
+from workers.evaluation.errors import EvaluationStopped
 from workers.evaluation.scores import ModelScore
 from workers.jobs.material import Material
-from workers.jobs.preflight import Preflight
+from workers.jobs.preflight import Preflight, score_reference
 from workers.jobs.scoring import Scoring
 from workers.jobs.soup_file import MergedFile, write_soup
 from workers.ray_runtime.evaluators import EvaluatorPool
 from workers.ray_runtime.task import Task
 
 ATTACKS = ":attacks"
-"""Ends the token of attacks while a job is finalized."""
+"""Ends the token of what a cancelled job can do without while it is finalized."""
 
 
 class NoFiniteSoup(SoupsearchError):
@@ -90,7 +92,7 @@ class Finalizer:
             floored_channels=best.floored_channels,
             held_out=held_out,
             top=[self._scored(point) for point in ranked[: self.material.request.top_k]],
-            baselines=None if preflight is None else self._baselines(preflight),
+            baselines=None if preflight is None else self._baselines(preflight.baselines, preflight.reference),
             paired_test=None if preflight is None else self._paired_test(score, preflight),
             cost=self._cost(progress, reused, seconds()),
             model=model,
@@ -106,55 +108,48 @@ class Finalizer:
         return self._finite(merged, attacked=False)
 
     def _finite(self, merged: MergedFile, *, attacked: bool) -> ModelScore:
-        (score,) = self._score(merged, self.material.selection("float32", merged.stack_key, attacked=attacked))
+        task = self.material.selection("float32", merged.stack_key, attacked=attacked)
+        score = self._score(merged, task, self._stoppable if task.attacks else self.token)
         if not score.finite:
             msg = "the merged soup gives logits that are not finite: choose bounds closer to [0, 1], or convex"
             raise NoFiniteSoup(msg, param="search")
         return score
 
-    def _score(self, merged: MergedFile, task: Task) -> Sequence[ModelScore]:
+    def _score(self, merged: MergedFile, task: Task, token: str) -> ModelScore:
         def arrays_of(key: str) -> dict[str, object]:
             return merged.arrays() if key == merged.stack_key else self.material.arrays_of(key)
 
-        return self.pool.score(self._token_for(task), task, arrays_of, [[1.0]], detail=True)
+        (score,) = self.pool.score(token, task, arrays_of, [[1.0]], detail=True)
+        return score
 
-    def _token_for(self, task: Task) -> str:
-        """Attacks are stopped when the job is cancelled; the score of the written file is wanted even then."""
-        return f"{self.token}{ATTACKS}" if task.attacks else self.token
+    @property
+    def _stoppable(self) -> str:
+        """Attacks and held-out scores are stopped when the job is cancelled; the written file's score is not."""
+        return f"{self.token}{ATTACKS}"
 
     def _held_out(self, merged: MergedFile, is_cancelled: Callable[[], bool]) -> HeldOut | None:
-        images = sum(len(each.split.held_out) for each in self.material.sets)
         if is_cancelled() or not all(each.split.held_out for each in self.material.sets):
             return None
-        (soup,) = self._score(merged, self.material.held_out(merged.stack_key))
-        ones = self._held_out_ingredients(is_cancelled)
-        if ones is None or not all(score.complete for score in (soup, *ones)):
+        soup = self._score(merged, self.material.held_out(merged.stack_key), self._stoppable)
+        if not soup.complete:
             return None
-        documents = [self.scoring.document(one) for one in ones]
-        ingredients = dict(zip(self.material.names, documents, strict=True))
-        return HeldOut(images=images, soup=self.scoring.document(soup), ingredients=ingredients)
+        try:
+            scores = self.pool.baselines(self._stoppable, self.material.held_out(), self.material.arrays_of)
+        except EvaluationStopped:
+            return None
+        reference = score_reference(self.material, self.pool, self._stoppable, held_out=True)
+        images = sum(len(each.split.held_out) for each in self.scoring.of_sets(self.material.sets))
+        baselines = dict(self._baselines(scores, reference))
+        return HeldOut(images=images, soup=self.scoring.document(soup), **baselines)
 
-    def _held_out_ingredients(self, is_cancelled: Callable[[], bool]) -> list[ModelScore] | None:
-        """Scores of all ingredients, one an evaluator at a time; None when cancelled in between."""
-        rows = np.eye(len(self.material.names)).tolist()
-        task, width = self.material.held_out(), len(self.pool.names)
-        scores: list[ModelScore] = []
-        for first in range(0, len(rows), width):
-            if is_cancelled():
-                return None
-            batch = rows[first : first + width]
-            scores += self.pool.score(self._token_for(task), task, self.material.arrays_of, batch, detail=True)
-        return scores
-
-    def _baselines(self, preflight: Preflight) -> Baselines:
-        scores = preflight.baselines
+    def _baselines(self, scores: BaselineScores, reference: ModelScore | None) -> Baselines:
         pairs = zip(self.material.names, scores.ingredients, strict=True)
         return Baselines(
             ingredients={name: self.scoring.document(score) for name, score in pairs},
             uniform_soup=self.scoring.document(scores.uniform_soup),
             logit_ensemble=self.scoring.document(scores.logit_ensemble),
             softmax_ensemble=self.scoring.document(scores.softmax_ensemble),
-            reference=None if preflight.reference is None else self.scoring.document(preflight.reference),
+            reference=None if reference is None else self.scoring.document(reference),
         )
 
     def _paired_test(self, score: ModelScore, preflight: Preflight) -> PairedTest | None:

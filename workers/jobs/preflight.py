@@ -48,13 +48,17 @@ def run_preflight(material: Material, pool: EvaluatorPool, token: str) -> Prefli
         *warn_of_chance(material, baselines.ingredients),
         *warn_of_collapse(material.names, pairs, scores[:size], scores[size:]),
     ]
-    return Preflight(baselines, _score_reference(material, pool, token), warnings)
+    return Preflight(baselines, score_reference(material, pool, token), warnings)
 
 
-def _score_reference(material: Material, pool: EvaluatorPool, token: str) -> ModelScore | None:
-    if material.reference_key is None:
+def score_reference(
+    material: Material, pool: EvaluatorPool, token: str, *, held_out: bool = False
+) -> ModelScore | None:
+    """The pantry's reference on the selection images or those held out; None without one, or when it was stopped."""
+    reference = material.reference_key
+    if reference is None:
         return None
-    task = material.selection("float32", material.reference_key)
+    task = material.held_out(reference) if held_out else material.selection("float32", reference)
     (score,) = pool.score(token, task, material.arrays_of, [[1.0]], detail=True)
     return score if score.complete else None
 

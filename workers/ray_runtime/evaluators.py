@@ -15,7 +15,7 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 from service.errors import Unavailable
 from service.settings import Settings
 from workers.evaluation.baselines import BaselineScores
-from workers.evaluation.errors import EvaluationMemoryError
+from workers.evaluation.errors import EvaluationMemoryError, EvaluationStopped
 from workers.evaluation.scores import SoupScore
 from workers.ray_runtime.actor import EvaluatorActor
 from workers.ray_runtime.connection import NAMESPACE
@@ -51,7 +51,7 @@ class EvaluatorPool:
 
     Raises Unavailable (``no_evaluators``) when the cluster has no room for them. All methods that reach evaluators
     raise Unavailable (``evaluator_lost``) when one is lost again and again, and what it refuses (ValueError,
-    EvaluationMemoryError).
+    EvaluationMemoryError, EvaluationStopped).
     """
 
     def __init__(self, settings: Settings, interrupted: threading.Event) -> None:
@@ -99,7 +99,7 @@ class EvaluatorPool:
             return list(threads.map(one, range(len(soups))))
 
     def baselines(self, token: str, task: Task, arrays_of: Supplier) -> BaselineScores:
-        """Score what soups are compared with, on one evaluator."""
+        """Score what soups are compared with, on one evaluator. Raises EvaluationStopped when ``token`` is stopped."""
 
         def call(actor: ActorHandle) -> BaselineScores:
             self._supply_one(actor, task, arrays_of, {})
@@ -149,7 +149,7 @@ class EvaluatorPool:
                 return call(self._actors[name])
             except RayTaskError as error:
                 self._check_interrupted()
-                if isinstance(error.cause, EvaluationMemoryError | ValueError):
+                if isinstance(error.cause, EvaluationMemoryError | EvaluationStopped | ValueError):
                     raise error.cause from error
                 failure = error
                 if not isinstance(error.cause, Unprepared):

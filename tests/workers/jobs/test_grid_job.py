@@ -9,6 +9,7 @@ from search.lattice import Lattice
 from service.schemas.job import Job, JobStatus
 from service.schemas.result import Result
 from tests.workers.jobs.conftest import HELD_OUT, IMAGES, Bench, Reference
+from workers.evaluation.baselines import score_baselines
 from workers.evaluation.evaluator import Evaluator
 from workers.evaluation.folder import load_folder, score_model
 from workers.evaluation.preprocess import DataConfig, encode_images
@@ -93,10 +94,27 @@ def test_the_model_is_the_weighted_sum_scores_so_and_can_be_made_again(reference
     assert result.held_out is not None
     assert result.held_out.images == len(held_out) == IMAGES - SELECTION
     assert result.held_out.soup.score == pytest.approx(score_model(model, held_out).correct.mean(), abs=1e-9)
+    assert result.held_out.soup.nll == pytest.approx(score_model(model, held_out).nll.mean(), abs=1e-6)
     tensors = [load_tensors(folder) for folder in reference.ingredients]
     for name, merged in load_tensors(downloaded).items():
         expected = sum(w * t[name].double() for w, t in zip(result.weights.values(), tensors, strict=True))
         assert float((merged.double() - expected).abs().max()) < 1e-6
+
+
+def test_the_baselines_are_scored_on_the_held_out_images_too(reference: Reference) -> None:
+    apart = result_of(reference.job).held_out
+    assert apart is not None
+    stack = IngredientStack.from_folders(reference.ingredients)
+    expected = score_baselines(Evaluator(stack, [images(reference, held_out=True)], batch_size=64, threads=1))
+    pairs = [*zip(apart.ingredients.values(), expected.ingredients, strict=True)]
+    pairs += [(apart.uniform_soup, expected.uniform_soup), (apart.logit_ensemble, expected.logit_ensemble)]
+    pairs += [(apart.softmax_ensemble, expected.softmax_ensemble)]
+    for document, score in pairs:
+        assert document is not None
+        assert document.score == score.sets[0].accuracy
+        assert document.nll == pytest.approx(score.sets[0].nll, abs=1e-6)
+        assert document.interval is not None
+    assert apart.reference is None
 
 
 def test_the_number_of_evaluators_does_not_change_the_result(reference: Reference, bench: Bench) -> None:

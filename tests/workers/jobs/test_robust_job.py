@@ -143,6 +143,21 @@ def test_when_no_soup_holds_the_constraints_the_least_violating_wins_with_a_warn
     assert result.baselines.reference.score <= alone.sets[0].accuracy
 
 
+def test_held_out_baselines_are_attacked_and_the_reference_is_one(ready: Bench) -> None:
+    ready.add_pantry("compared", reference="standard")
+    fields = {"pantry": "compared", "search": {"strategy": "uniform"}, "held_out_fraction": 0.5}
+    job = ready.run(submit(ready, objective={"metric": "robust_accuracy", "threats": THREATS[:1]}, **fields))
+    apart = result_of(job).held_out
+    assert apart is not None
+    assert apart.images == 12
+    assert apart.uniform_soup == apart.soup
+    ensembles = (apart.logit_ensemble, apart.softmax_ensemble)
+    for each in (*apart.ingredients.values(), apart.uniform_soup, *ensembles, apart.reference):
+        assert each is not None
+        assert list(each.metrics) == ["accuracy", LABELS[0]]
+        assert each.score == each.metrics[LABELS[0]] <= each.metrics["accuracy"]
+
+
 def test_any_soup_is_merged_on_demand_as_the_winner_was(ready: Bench) -> None:
     job = ready.run(submit(ready))
     best = result_of(job)

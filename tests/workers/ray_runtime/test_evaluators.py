@@ -19,6 +19,7 @@ import ray
 from service.settings import Settings
 from tests.workers.jobs.conftest import INGREDIENTS, write_ingredient
 from pathlib import Path
+from workers.evaluation.errors import EvaluationStopped
 from workers.ray_runtime.connection import connect
 from workers.ray_runtime.evaluators import EvaluatorPool
 from workers.ray_runtime.task import SetPart, Task
@@ -42,6 +43,13 @@ churn = [ray.put(np.zeros(60 * 2**20, dtype=np.uint8)) for _ in range(0 if suppl
 pool = EvaluatorPool(settings, threading.Event())
 scores = pool.score("token", task, arrays_of, [[0.5, 0.25, 0.25], [1.0, -0.5, 0.5]])
 baselines = pool.baselines("token", task, arrays_of)
+pool.stop(["stopped"])
+is_stopped = False
+while not is_stopped:
+    try:
+        pool.baselines("stopped", task, arrays_of)
+    except EvaluationStopped:
+        is_stopped = True
 pids = [info.pid for info in pool.infos.values()]
 values = [[score.sets[0].correct, score.sets[0].nll_sum] for score in (*scores, *baselines.ingredients)]
 print(json.dumps([pids, values]))
@@ -56,7 +64,9 @@ def drive(cluster: LocalCluster, folder: Path, supplies: str) -> tuple[list[int]
     return pids, values
 
 
-def test_the_next_job_finds_ingredients_and_images_in_memory(cluster: LocalCluster, tmp_path: Path) -> None:
+def test_the_next_job_finds_ingredients_and_images_in_memory_also_after_its_work_was_stopped(
+    cluster: LocalCluster, tmp_path: Path
+) -> None:
     first = drive(cluster, tmp_path, "supplies")
     second = drive(cluster, tmp_path, "supplies not")
     assert second == first

@@ -6,25 +6,21 @@ import { plotAgainst } from "./plots.js";
 
 const SHORT = 12;
 
-/** The soup and its baselines, as rows of name, score, nll and interval; best ingredients first. */
+/** A soup and its baselines, as rows of name, score, nll and interval; best ingredients first. */
+function rowsOf(found, { ingredients, uniform_soup, logit_ensemble, softmax_ensemble, reference }) {
+  const singles = Object.entries(ingredients).sort(([, first], [, second]) => second.score - first.score);
+  const others = { "uniform soup": uniform_soup, "logit ensemble": logit_ensemble, "softmax ensemble": softmax_ensemble, reference };
+  const known = [...singles, ...Object.entries(others)].filter(([, score]) => score);
+  return [{ ...found, name: "the soup", isSoup: true }, ...known.map(([name, score]) => ({ ...score, name }))];
+}
+
 function comparison(result) {
-  const { ingredients, uniform_soup, logit_ensemble, softmax_ensemble, reference } = result.baselines;
-  const singles = Object.entries(ingredients).map(([name, score]) => ({ ...score, name }));
-  singles.sort((first, second) => second.score - first.score);
-  return [
-    { name: "the soup", isSoup: true, score: result.score, nll: result.nll, interval: result.interval, metrics: result.metrics },
-    ...singles,
-    { ...uniform_soup, name: "uniform soup" },
-    { ...logit_ensemble, name: "logit ensemble" },
-    { ...softmax_ensemble, name: "softmax ensemble" },
-    ...(reference ? [{ ...reference, name: "reference" }] : []),
-  ];
+  const { score, nll, interval: range, metrics } = result;
+  return rowsOf({ score, nll, interval: range, metrics }, result.baselines);
 }
 
 function heldOutRows(result) {
-  if (!result.held_out) return [];
-  const { soup: found, ingredients } = result.held_out;
-  return [{ ...found, name: "the soup" }, ...Object.entries(ingredients).map(([name, score]) => ({ ...score, name }))];
+  return result.held_out ? rowsOf(result.held_out.soup, result.held_out) : [];
 }
 
 function pValue(test) {
@@ -100,15 +96,20 @@ function showAgainst(result) {
   byId("against-what").textContent = what[0].toUpperCase() + what.slice(1);
   const metrics = Object.keys(result.metrics);
   plotAgainst(byId("against-plot"), rows, heldOut, what);
+  const apart = (name) => {
+    const found = heldOut.find((row) => row.name === name);
+    return heldOut.length ? [percent(found?.score), interval(found?.interval)] : [];
+  };
   fillTable(
     byId("against-table"),
-    ["Model", "Score", "95 % interval", "NLL", ...metrics],
+    ["Model", "Score", "95 % interval", "NLL", ...metrics, ...(heldOut.length ? ["Held out", "95 % interval"] : [])],
     rows.map((row) => [
       row.name,
       percent(row.score),
       interval(row.interval),
       row.nll?.toFixed(3) ?? "–",
       ...metrics.map((name) => percent(row.metrics[name])),
+      ...apart(row.name),
     ]),
   );
 }
