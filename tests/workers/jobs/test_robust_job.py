@@ -150,7 +150,9 @@ def test_held_out_baselines_are_attacked_and_the_reference_is_one(ready: Bench) 
     apart = result_of(job).held_out
     assert apart is not None
     assert apart.images == 12
-    assert apart.uniform_soup == apart.soup
+    assert apart.uniform_soup is not None
+    assert apart.uniform_soup.metrics["accuracy"] == apart.soup.metrics["accuracy"]
+    assert apart.uniform_soup.nll == pytest.approx(apart.soup.nll, abs=1e-5)
     ensembles = (apart.logit_ensemble, apart.softmax_ensemble)
     for each in (*apart.ingredients.values(), apart.uniform_soup, *ensembles, apart.reference):
         assert each is not None
