@@ -74,7 +74,6 @@ def adapt(
     from service.client import Client
     from workers.cli.objectives import Attack, Wanted, objective_fields
     from workers.cli.sets import read_label_map
-    from workers.cli.tables import follow
 
     attack = Attack(attack_steps, tuple(loss or ["ce"]), restarts, larger_radii)
     wanted = Wanted(over_sets, over_threats, attack, min_accuracy or (), pareto)
@@ -92,8 +91,7 @@ def adapt(
         if no_wait:
             typer.echo(job.id)
             return
-        job = follow(client, job.id, quiet=as_json)
-        _keep(client, job, out)
+        job = _followed(client, job.id, out, quiet=as_json)
     _report(job, as_json=as_json)
 
 
@@ -101,10 +99,15 @@ def _search(strategy: str, grid: dict[str, Any]) -> dict[str, Any]:
     return {"strategy": strategy} | (grid if strategy == "grid" else {})
 
 
-def _keep(client: Any, job: Any, out: Path | None) -> None:
+def _followed(client: Any, job_id: str, out: Path | None, *, quiet: bool) -> Any:
+    """The job once it has ended, with its soup in ``out`` when it has one."""
+    from workers.cli.tables import follow
+
+    job = follow(client, job_id, quiet=quiet)
     if out is not None and job.result is not None:
         fetch_model(client, job.id, out)
         (out / "result.json").write_text(job.model_dump_json(indent=2))
+    return job
 
 
 def _report(job: Any, *, as_json: bool) -> None:
