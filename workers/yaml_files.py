@@ -4,13 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 
 def read_mapping(path: Path, kind: str, fields: str) -> dict[str, Any]:
     """The mapping in a YAML file; ``kind`` and its main ``fields`` are named when it is something else.
 
-    Raises ValueError when it is not YAML or no mapping, OSError as the disk does.
+    Raises FileNotFoundError where there is no such file, ValueError when it is not YAML or no mapping.
     """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is no file: give the YAML file of a {kind}, a mapping with {fields}")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -18,3 +21,12 @@ def read_mapping(path: Path, kind: str, fields: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path} is not a {kind}: write a mapping with {fields}")
     return content
+
+
+def wrong_fields(error: ValidationError) -> str:
+    """Each field of a file that is wrong, by its path through the sections, and what it should be."""
+    problems = []
+    for each in error.errors():
+        place = ".".join(map(str, each["loc"]))
+        problems.append(f"{place}: {each['msg']}" if place else each["msg"])
+    return "; ".join(problems).replace("Value error, ", "")

@@ -49,8 +49,8 @@ def study(
     """
     if find_spec("matplotlib") is None:
         raise CommandError("reports are drawn with matplotlib: install it with pip install 'soupsearch[study]'")
+    config = _load(file, only or [], available=available)
     with _reported(file):
-        config = _load(file, only or [], available=available)
         report = _run(config, out, _executor(workers, threads, device, ray_address))
     typer.echo(f"wrote {report}")
 
@@ -83,12 +83,15 @@ def _run(config: "StudyConfig", out: Path, executor: "Executor") -> Path:
 def _load(file: Path, only: list[str], *, available: bool) -> "StudyConfig":
     from workers.study.config import StudyConfig
 
-    config = StudyConfig.load(file)
-    if only:
-        config = config.only(only)
-    if not available:
-        return config
-    config, missing = config.available()
+    try:
+        config = StudyConfig.load(file)
+        if only:
+            config = config.only(only)
+        if not available:
+            return config
+        config, missing = config.available()
+    except ValueError as error:
+        raise CommandError(str(error)) from error
     for name in missing:
         typer.echo(f"left out: {name}", err=True)
     return config

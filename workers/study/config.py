@@ -6,14 +6,24 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from search.lattice import Lattice
 from workers.attacks.losses import LossName
 from workers.attacks.schedule import radii
 from workers.attacks.threat import Threat
 from workers.data.corruptions import EXTRA_NAMES, NAMES, TableName
-from workers.yaml_files import read_mapping
+from workers.yaml_files import read_mapping, wrong_fields
 
 CLEAN = "clean"
 LayoutName = Literal[
@@ -36,6 +46,13 @@ def _resolved(value: Any, info: ValidationInfo) -> Any:
     return Path(info.context["folder"]) / Path(value).expanduser()
 
 
+def _specialty(text: str) -> str:
+    if text != CLEAN:
+        Threat.parse(text)
+    return text
+
+
+Specialty = Annotated[str, AfterValidator(_specialty)]
 StudyPath = Annotated[Path, BeforeValidator(_resolved)]
 MAX = "MAX training"
 SAT = "SAT training"
@@ -179,7 +196,7 @@ class StudyConfig(_Section):
     """A whole study. ``ingredients`` names each pantry's folders in order, with the threat of each, or ``clean``."""
 
     name: Name
-    ingredients: Annotated[dict[str, str], Field(min_length=2, max_length=16)]
+    ingredients: Annotated[dict[str, Specialty], Field(min_length=2, max_length=16)]
     pantries: Annotated[tuple[PantrySection, ...], Field(min_length=1)]
     lattice: LatticeSection = LatticeSection()
     data: DataSection
@@ -195,9 +212,6 @@ class StudyConfig(_Section):
         names = [pantry.name for pantry in self.pantries]
         if len(set(names)) != len(names):
             raise ValueError("two pantries have one name")
-        for specialty in self.ingredients.values():
-            if specialty != CLEAN:
-                Threat.parse(specialty)
         self.lattice.of(len(self.ingredients))
         unknown = {name for group in (*self.pairs, *self.triples) for name in group} - set(self.ingredients)
         if unknown:
@@ -264,7 +278,10 @@ class StudyConfig(_Section):
     def load(cls, path: Path) -> Self:
         """Read a study; relative paths in it start from its folder.
 
-        Raises ValueError (pydantic's ValidationError is one), naming each field that is wrong.
+        Raises FileNotFoundError, and ValueError naming the file, each field that is wrong and what it should be.
         """
         content = read_mapping(path, "study", "name, ingredients, pantries and data")
-        return cls.model_validate(content, context={"folder": path.resolve().parent})
+        try:
+            return cls.model_validate(content, context={"folder": path.resolve().parent})
+        except ValidationError as error:
+            raise ValueError(f"{path}: {wrong_fields(error)}") from error

@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from workers.training.recipe import IngredientRecipe, PantryRecipe
-from workers.yaml_files import read_mapping
+from workers.yaml_files import read_mapping, wrong_fields
 
 RECIPE = "recipe.yaml"
 """The file of an ingredient's folder that it can be made again from."""
@@ -29,7 +29,7 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> IngredientRecipe |
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        raise ValueError(f"{path}: {_fields(error)}") from error
+        raise ValueError(f"{path}: {wrong_fields(error)}") from error
 
 
 def read_pantry_recipe(path: Path, overrides: Sequence[str] = ()) -> PantryRecipe:
@@ -61,11 +61,3 @@ def _override(content: dict[str, Any], override: str) -> None:
         section[field] = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise ValueError(f"{override!r}: {value!r} is not YAML; quote it if it is text, close what it opens") from error
-
-
-def _fields(error: ValidationError) -> str:
-    problems = []
-    for each in error.errors():
-        place = ".".join(map(str, each["loc"]))
-        problems.append(f"{place}: {each['msg']}" if place else each["msg"])
-    return "; ".join(problems).replace("Value error, ", "")

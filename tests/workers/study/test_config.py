@@ -62,7 +62,7 @@ def test_some_pantries_may_be_studied_alone(make_study: MakeStudy) -> None:
     ("changes", "message"),
     [
         ({"ingredients": {"linf": "Linf:0.1"}}, "at least 2"),
-        ({"ingredients": {"linf": "0.1", "nominal": "clean"}, "attacks": None}, "is not a threat model"),
+        ({"ingredients": {"linf": "Linf", "nominal": "clean"}}, r"ingredients\.linf: 'Linf' is not a threat model"),
         ({"lattice": {"lower": 0.0, "upper": 0.2, "step": 0.1}}, "choose lower and step"),
         ({"data": {}}, "an idx folder, sets, or both"),
         ({"data": {"idx": "x", "corruptions": ["fogg"]}}, "no corruption 'fogg'"),
@@ -84,7 +84,19 @@ def test_a_study_that_cannot_be_run_is_refused(make_study: MakeStudy, changes: d
         make_study(**changes)
 
 
+def test_a_wrong_field_is_named_by_its_path_and_told_in_words(make_study: MakeStudy, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="few_shot") as caught:
+        make_study(ingredients={"linf": "Linf:0", "nominal": "clean"}, few_shot={"draws": 1})
+    problems = str(caught.value).removeprefix(f"{tmp_path / 'study.yaml'}: ").split("; ")
+    assert problems == [
+        "ingredients.linf: eps must be a positive finite number, not 0.0",
+        "few_shot.draws: Input should be greater than or equal to 2",
+    ]
+
+
 def test_another_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"none\.yaml is no file: give the YAML file of a study"):
+        StudyConfig.load(tmp_path / "none.yaml")
     (tmp_path / "list.yaml").write_text("- 1\n", "utf-8")
     with pytest.raises(ValueError, match="is not a study"):
         StudyConfig.load(tmp_path / "list.yaml")
