@@ -32,20 +32,19 @@ class Estimate:
 class Average:
     """The mean over the held-out images of ``tables``, each set counting alike.
 
-    Images of one family are drawn once for all its shifts, so the interval knows that a hard image is hard under many
+    Images of one family, in sets of one size, are drawn once for all its shifts, so the interval knows that a hard image is hard under many
     of them; all methods see the same draws, so differences are paired.
     """
 
     def __init__(self, tables: Sequence[ShiftTable], seed: int = 0) -> None:
         if not tables:
             raise ValueError("a mean needs at least one data set")
-        self._families: dict[str, list[str]] = {}
-        sizes: dict[str, int] = {}
+        self._families: dict[tuple[str, int], list[str]] = {}
         for table in tables:
-            self._families.setdefault(table.shift.family, []).append(table.shift.name)
-            sizes[table.shift.family] = table.held_out.shape[1]
+            key = (table.shift.family, table.held_out.shape[1])
+            self._families.setdefault(key, []).append(table.shift.name)
         self._count = len(tables)
-        self._resamples = {family: Resamples(size, seed + place) for place, (family, size) in enumerate(sizes.items())}
+        self._resamples = {key: Resamples(key[1], seed + place) for place, key in enumerate(self._families)}
 
     def estimate(self, outcomes: Outcomes) -> Estimate:
         """A method's mean accuracy."""

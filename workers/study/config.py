@@ -127,6 +127,11 @@ class SetSection(_Section):
         return self
 
 
+def corrupted_name(corruption: str, severity: int) -> str:
+    """What the set of a corruption at a severity is called."""
+    return f"{corruption}-{severity}"
+
+
 class DataSection(_Section):
     """The images: a folder of IDX files that is corrupted here, and any sets that exist already.
 
@@ -156,7 +161,18 @@ class DataSection(_Section):
         names = [each.name for each in self.sets]
         if len(set(names)) != len(names) or CLEAN in names:
             raise ValueError(f"the sets' names must differ from each other and from {CLEAN!r}")
+        if taken := [name for name in names if name in self.corrupted_names]:
+            raise ValueError(
+                f"the set {taken[0]!r} has the name of a corruption of the idx images: give it another, "
+                "or leave that corruption or severity out"
+            )
         return self
+
+    @property
+    def corrupted_names(self) -> tuple[str, ...]:
+        """The names of the corrupted sets that are made of the idx images."""
+        made = self.corruption_names if self.idx is not None else ()
+        return tuple(corrupted_name(name, severity) for name in made for severity in self.severities)
 
     @property
     def corruption_names(self) -> tuple[str, ...]:

@@ -15,13 +15,16 @@ from workers.evaluation.labels import LabelSpace
 from workers.evaluation.preprocess import DataConfig, encode_images
 from workers.evaluation.sets import EncodedSet
 from workers.soups.model import read_config
-from workers.study.config import CLEAN, DataSection, SetSection, StudyConfig
+from workers.study.config import CLEAN, DataSection, SetSection, StudyConfig, corrupted_name
 from workers.study.inputs import IdxInput, shuffled_rows
 from workers.study.jobs import CorruptJob
 from workers.study.store import digest_of, file_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+IDX_FAMILY = "idx images"
+"""No name of a set: a set of another source may well be named ``idx``."""
 
 ReadArchive = Callable[[Path, Path], EncodedSet]
 """Reads an adaptation set (second) as the model of a folder (first) takes it."""
@@ -121,11 +124,11 @@ def corrupted_shifts(data: DataSection) -> tuple[Shift, ...]:
     if data.idx is None:
         return ()
     made = [
-        Shift(f"{name}-{severity}", "idx", name, severity)
+        Shift(corrupted_name(name, severity), IDX_FAMILY, name, severity)
         for name in data.corruption_names
         for severity in data.severities
     ]
-    return (Shift(CLEAN, "idx"), *made)
+    return (Shift(CLEAN, IDX_FAMILY), *made)
 
 
 def stored_shift(section: SetSection) -> Shift:

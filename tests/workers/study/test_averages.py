@@ -24,6 +24,12 @@ def test_images_of_one_family_are_drawn_together() -> None:
     assert together.high - together.low == pytest.approx(np.sqrt(2) * (separate.high - separate.low), rel=0.15)
 
 
+def test_sets_of_one_family_may_differ_in_size() -> None:
+    """As corruptions of one folder do where some of their files are missing."""
+    tables = [table_of(np.zeros((1, size + 1), bool), name=f"fog-{size}") for size in (4, 40)]
+    assert Average(tables).estimate({"fog-4": np.ones(4, bool), "fog-40": np.zeros(40, bool)}).value == 0.5
+
+
 def test_differences_are_paired_by_image() -> None:
     table = table_of(np.zeros((1, 401), bool))
     ours, theirs = outcomes(0.5), outcomes(0.5)

@@ -7,7 +7,7 @@ from tests.live import ROOT
 from tests.workers.study.conftest import TINY, MakeStudy
 from workers.data.corruptions import NAMES
 from workers.study.config import MAX, SAT, StudyConfig
-from workers.study.shifts import corrupted_shifts
+from workers.study.shifts import corrupted_shifts, stored_shift
 
 SHIPPED = sorted((ROOT / "examples/studies").glob("*.yaml"))
 
@@ -72,6 +72,7 @@ def test_some_pantries_may_be_studied_alone(make_study: MakeStudy) -> None:
         ({"data": {"sets": [{"name": "a", "layout": "imagenet_c", "folder": "x"}]}}, "a corruption and a severity"),
         ({"data": {"sets": [{"name": "clean", "archive": "x.zip"}]}}, "names must differ"),
         ({"data": {"sets": [{"name": "a", "archive": "x.zip"}]}}, "attacks need an idx folder"),
+        ({"data": TINY["data"] | {"sets": [{"name": "contrast-5", "archive": "x.zip"}]}}, "the name of a corruption"),
         ({"attacks": {"pairs": [["linf", "l3"]]}}, "no ingredient of the study: l3"),
         ({"attacks": {"losses": ["cw"]}}, "losses"),
         ({"attacks": {"steps": 2}}, "too few for larger radii"),
@@ -92,6 +93,15 @@ def test_a_wrong_field_is_named_by_its_path_and_told_in_words(make_study: MakeSt
         "ingredients.linf: eps must be a positive finite number, not 0.0",
         "few_shot.draws: Input should be greater than or equal to 2",
     ]
+
+
+def test_a_set_may_have_the_name_of_a_corruption_that_is_not_made(make_study: MakeStudy) -> None:
+    named = {"sets": [{"name": "contrast-4", "archive": "x.zip"}, {"name": "idx", "archive": "y.zip"}]}
+    data = make_study(data=TINY["data"] | named).data
+    shifts = [*corrupted_shifts(data), *map(stored_shift, data.sets)]
+    assert len({shift.name for shift in shifts}) == len(shifts)
+    assert [shift.family for shift in shifts].count("idx") == 1
+    assert make_study(data=named | {"corruptions": ["contrast"]}, attacks=None).data.corrupted_names == ()
 
 
 def test_another_file_is_refused(tmp_path: Path) -> None:
