@@ -32,8 +32,8 @@ class Estimate:
 class Average:
     """The mean over the held-out images of ``tables``, each set counting alike.
 
-    Images of one family, in sets of one size, are drawn once for all its shifts, so the interval knows that a hard image is hard under many
-    of them; all methods see the same draws, so differences are paired.
+    Images of one family, in sets of one size, are drawn once for all its shifts, so the interval knows that a hard
+    image is hard under many of them; all methods see the same draws, so differences are paired.
     """
 
     def __init__(self, tables: Sequence[ShiftTable], seed: int = 0) -> None:

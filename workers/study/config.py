@@ -28,7 +28,9 @@ from workers.yaml_files import read_mapping, wrong_fields
 CLEAN = "clean"
 LayoutName = Literal[
     "class_folders",
+    "cifar10",
     "imagenet",
+    "imagenet_real",
     "imagenet_v2",
     "imagenet_a",
     "imagenet_r",
@@ -106,7 +108,8 @@ class SetSection(_Section):
     """A data set beside the corrupted ones: an adaptation set's ``archive``, or the ``folder`` of a known ``layout``.
 
     ``corruption`` and ``severity`` are for ``imagenet_c`` and ``cifar10_c``; where given, the set counts as that
-    corruption in the figures.
+    corruption in the figures. ``labels`` is ``real.json`` of ``imagenet_real``. The set named ``clean`` is what soups
+    are attacked on, in a study without idx images.
     """
 
     name: Name
@@ -115,6 +118,7 @@ class SetSection(_Section):
     folder: StudyPath | None = None
     corruption: str | None = None
     severity: Severity | None = None
+    labels: StudyPath | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -124,7 +128,16 @@ class SetSection(_Section):
             raise ValueError(f"set {self.name!r} of layout {self.layout} needs a folder")
         if self.layout in {"imagenet_c", "cifar10_c"} and (self.corruption is None or self.severity is None):
             raise ValueError(f"set {self.name!r} of layout {self.layout} needs a corruption and a severity")
+        if (self.layout == "imagenet_real") != (self.labels is not None):
+            raise ValueError(f"set {self.name!r}: labels is the real.json of layout imagenet_real, which needs it")
+        if self.is_clean and self.corruption is not None:
+            raise ValueError(f"set {CLEAN!r} names a corruption: clean are the images to which nothing was done")
         return self
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether this is the set to which nothing was done."""
+        return self.name == CLEAN
 
 
 def corrupted_name(corruption: str, severity: int) -> str:
@@ -159,14 +172,21 @@ class DataSection(_Section):
         if self.idx is None and not self.sets:
             raise ValueError("a study needs data: an idx folder, sets, or both")
         names = [each.name for each in self.sets]
-        if len(set(names)) != len(names) or CLEAN in names:
-            raise ValueError(f"the sets' names must differ from each other and from {CLEAN!r}")
+        if len(set(names)) != len(names):
+            raise ValueError("the sets' names must differ from each other")
+        if self.idx is not None and CLEAN in names:
+            raise ValueError(f"the idx images are the set {CLEAN!r}: name the other set otherwise, or leave idx out")
         if taken := [name for name in names if name in self.corrupted_names]:
             raise ValueError(
                 f"the set {taken[0]!r} has the name of a corruption of the idx images: give it another, "
                 "or leave that corruption or severity out"
             )
         return self
+
+    @property
+    def has_clean(self) -> bool:
+        """Whether there are images to which nothing was done: those of the idx folder, or the set of that name."""
+        return self.idx is not None or any(each.is_clean for each in self.sets)
 
     @property
     def corrupted_names(self) -> tuple[str, ...]:
@@ -232,8 +252,11 @@ class StudyConfig(_Section):
         unknown = {name for group in (*self.pairs, *self.triples) for name in group} - set(self.ingredients)
         if unknown:
             raise ValueError(f"attacks name no ingredient of the study: {', '.join(sorted(unknown))}")
-        if self.attacks is not None and (self.data.idx is None or not self.threats):
-            raise ValueError("attacks need an idx folder and an ingredient with a threat: write attacks: null without")
+        if self.attacks is not None and not (self.data.has_clean and self.threats):
+            raise ValueError(
+                f"attacks need clean images, an idx folder or a set named {CLEAN!r}, and an ingredient with a threat: "
+                "write attacks: null without"
+            )
         return self
 
     def only(self, names: Collection[str]) -> Self:

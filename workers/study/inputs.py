@@ -6,7 +6,7 @@ import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -64,6 +64,21 @@ class SetInput(Input):
         """The set."""
         with np.load(self.path, allow_pickle=False) as content:
             return EncodedSet.from_arrays({"images": content["images"], **_labels(str(content["labels"]))})
+
+
+@dataclass(frozen=True)
+class SetLabels:
+    """The labels of an encoded set: for each image its accepted columns, and how many columns compete."""
+
+    accepted: tuple[tuple[int, ...], ...]
+    columns: int
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """From a file that ``set_arrays`` made, without its images."""
+        with np.load(path, allow_pickle=False) as content:
+            labels = _labels(str(content["labels"]))
+        return cls(labels["accepted"], len(labels["columns"]))
 
 
 def shuffled_rows(total: int, count: int, seed: int) -> list[int]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from workers.attacks.apgd import Settings
 from workers.attacks.losses import LossName
-from workers.attacks.model import NormalizedModel
+from workers.attacks.model import ColumnModel, NormalizedModel
 from workers.attacks.robustness import attacks_on, robust_accuracy
 from workers.attacks.threat import Threat
 from workers.data.corruptions import TableName, corrupt_batch
@@ -149,16 +149,23 @@ class AttackJob(Job):
         return 3 * self.settings.steps * len(self.threats) * len(self.losses) * self.count
 
     def compute(self, inputs: Sequence[Any], device: str) -> Arrays:
-        """``clean`` (images,) and ``robust`` (threats, images): right, and right whatever the loss of the attack."""
+        """``clean`` (images,) and ``robust`` (threats, images): right, and right whatever the loss of the attack.
+
+        The columns of the set compete, as they do in scoring. Raises ValueError where an image accepts several.
+        """
         stack, images = inputs
+        accepted = images.accepted[: self.count]
+        if any(len(labels) != 1 for labels in accepted):
+            raise ValueError("an attack leads an image away from one label, and this set has images with several")
         soup = _resident(self.stack.digest, stack, device, "float32")
         soup.set_weights(self.weights)
         config = DataConfig.of_model(soup.model)
-        model = NormalizedModel(soup.model, config.mean, config.std).eval()
+        normalised = NormalizedModel(soup.model, config.mean, config.std)
+        model = normalised if images.space.is_plain else ColumnModel(normalised, images.space.columns)
         pixels = torch.from_numpy(images.images[: self.count]).float() / 255
-        labels = torch.tensor([accepted[0] for accepted in images.accepted[: self.count]])
+        labels = torch.tensor([label for (label,) in accepted])
         attacks = attacks_on(self.threats, self.losses, self.settings)
-        result = robust_accuracy(model, pixels, labels, attacks, seeds=(self.seed,), batch_size=ATTACK_BATCH)
+        result = robust_accuracy(model.eval(), pixels, labels, attacks, seeds=(self.seed,), batch_size=ATTACK_BATCH)
         robust = torch.stack([each.robust[0] for each in result.threats]).cpu().numpy()
         by_threat = robust.reshape(len(self.threats), len(self.losses), -1).all(axis=1)
         return {"clean": result.clean.cpu().numpy(), "robust": np.asarray(by_threat)}

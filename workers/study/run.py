@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from workers.study.checks import check_attackable
 from workers.study.config import PantrySection, StudyConfig
 from workers.study.executors import Executor
-from workers.study.inputs import set_arrays
+from workers.study.inputs import SetLabels, set_arrays
 from workers.study.jobs import Job
 from workers.study.plan import PantryPlan, plan_pantry
 from workers.study.shifts import Preparation, ReadArchive, Shift, corrupted_shifts, idx_digest, stored_shift
@@ -70,22 +70,21 @@ class StudyRun:
         return [shift for shift in shifts if shift.severity is None or kept is None or shift.severity in kept]
 
     def _stored(self, preparation: Preparation) -> dict[Shift, str]:
+        """The clean images first, as of idx images; they are refused before any other is read."""
         named = {}
-        for section in self.config.data.sets:
+        for section in sorted(self.config.data.sets, key=lambda each: not each.is_clean):
             name = preparation.stored_name(section)
             if not self.store.has(name):
                 self.store.write(name, set_arrays(preparation.stored(section)))
+            if section.is_clean and self.config.attacks is not None:
+                check_attackable(self.config.attacks, SetLabels.read(self.store.path(name)))
             named[stored_shift(section)] = name
         return named
 
     def plan(self, section: PantrySection, sets: dict[Shift, str]) -> PantryPlan:
         """What is computed for one pantry on ``sets``, which ``prepare`` has made."""
-        counts = {shift: self._count(name) for shift, name in sets.items()}
+        counts = {shift: len(SetLabels.read(self.store.path(name)).accepted) for shift, name in sets.items()}
         return plan_pantry(self.config, section, sets, counts, self.store)
-
-    def _count(self, name: str) -> int:
-        labels = json.loads(str(self.store.read(name, "labels")["labels"]))
-        return len(labels["accepted"])
 
     def _run(self, stage: str, jobs: Sequence[Job]) -> None:
         unique = {job.name: job for job in jobs}

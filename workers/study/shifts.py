@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from workers.data.corruptions import parameters
-from workers.data.layouts import cifar, imagenet
-from workers.data.layouts.folders import class_folders, load_class_folders
-from workers.data.layouts.image_set import ImageSet
 from workers.evaluation.labels import LabelSpace
 from workers.evaluation.preprocess import DataConfig, encode_images
 from workers.evaluation.sets import EncodedSet
@@ -19,9 +15,7 @@ from workers.study.config import CLEAN, DataSection, SetSection, StudyConfig, co
 from workers.study.inputs import IdxInput, shuffled_rows
 from workers.study.jobs import CorruptJob
 from workers.study.store import digest_of, file_digest
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from workers.study.stored_sets import load_layout, source_of
 
 IDX_FAMILY = "idx images"
 """No name of a set: a set of another source may well be named ``idx``."""
@@ -81,13 +75,25 @@ class Preparation:
         )
 
     def stored_name(self, section: SetSection) -> str:
-        """The name that a set which exists already is kept under; it follows the files' sizes and times."""
-        source = file_digest(section.archive) if section.archive else _stamp(section)
-        about = section.model_dump(mode="json")
+        """The name that a set which exists already is kept under; it follows the files' sizes and times.
+
+        Raises FileNotFoundError where they are not there.
+        """
+        about = section.model_dump(mode="json", exclude={"labels"})
+        source = source_of(section)
         return f"sets/{section.name}-{digest_of(source, about, self.count, self._seed, self._encoding, self._labels)}"
 
     def stored(self, section: SetSection) -> EncodedSet:
-        """The images of a set that exists already: at most ``count``, in a random order."""
+        """The images of a set that exists already: at most ``count``, in a random order.
+
+        Raises FileNotFoundError, and ValueError naming the set that does not fit.
+        """
+        try:
+            return self._read(section)
+        except ValueError as error:
+            raise ValueError(f"set {section.name!r}: {error}") from error
+
+    def _read(self, section: SetSection) -> EncodedSet:
         if section.archive is not None:
             whole = self._read_archive(self._folder, section.archive)
             rows = shuffled_rows(len(whole), self.count, self._seed)
@@ -135,53 +141,3 @@ def stored_shift(section: SetSection) -> Shift:
     """The shift of a set that exists already; corruptions of one folder are of the same images."""
     family = f"{section.layout}:{section.folder}" if section.layout in {"imagenet_c", "cifar10_c"} else section.name
     return Shift(section.name, family, section.corruption, section.severity)
-
-
-def load_layout(section: SetSection, label_names: list[str]) -> ImageSet:
-    """A data set as it lies on disk.
-
-    Raises FileNotFoundError where nothing is there, ValueError for class folders that the model does not know.
-    """
-    folder = section.folder or Path()
-    if section.layout == "cifar10_c":
-        return cifar.load_cifar10_c(folder, section.corruption or "", section.severity or 0)
-    if section.layout == "imagenet_c":
-        return imagenet.load_imagenet_c(folder, section.corruption or "", section.severity or 0)
-    if section.layout == "class_folders":
-        return _class_folders(folder, label_names)
-    loaders: dict[str | None, Callable[[Path], ImageSet]] = {
-        "imagenet": imagenet.load_imagenet,
-        "imagenet_v2": imagenet.load_imagenet_v2,
-        "imagenet_a": imagenet.load_imagenet_a,
-        "imagenet_r": imagenet.load_imagenet_r,
-        "conflict_stimuli": imagenet.load_conflict_stimuli,
-    }
-    return loaders[section.layout](folder)
-
-
-def _class_folders(folder: Path, label_names: list[str]) -> ImageSet:
-    names = tuple(label_names) or tuple(path.name for path in class_folders(folder))
-    columns = tuple((index,) for index in range(len(names)))
-    return load_class_folders(folder, {name: index for index, name in enumerate(names)}, columns, names)
-
-
-def _stamp(section: SetSection) -> list[tuple[str, int, int]]:
-    folder = section.folder or Path()
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is no folder: correct the set {section.name!r}")
-    return [(str(path.relative_to(folder)), *_state(path)) for path in _files(folder, section)]
-
-
-def _files(folder: Path, section: SetSection) -> Iterator[Path]:
-    if section.layout == "cifar10_c":
-        yield from (folder / f"{section.corruption}.npy", folder / "labels.npy")
-    else:
-        inner = (
-            folder / (section.corruption or "") / str(section.severity) if section.layout == "imagenet_c" else folder
-        )
-        yield from sorted(path for path in inner.rglob("*") if path.is_file())
-
-
-def _state(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns
