@@ -13,7 +13,7 @@ from workers.evaluation.sets import EncodedSet
 from workers.study.config import CLEAN, StudyConfig
 from workers.study.jobs import AttackJob, ScoreJob
 from workers.study.plan import PantryPlan
-from workers.study.results import SOFTMAX, UNION, Flags, PantryResults, RobustTable, ShiftTable
+from workers.study.results import LOGITS, SOFTMAX, UNION, Flags, PantryResults, RobustTable, ShiftTable
 from workers.study.shifts import Shift
 from workers.study.store import Store
 
@@ -61,13 +61,14 @@ def _models(plan: PantryPlan, shift: Shift, store: Store) -> dict[str, Flags]:
 
 
 def _ensembles(jobs: tuple[ScoreJob, ...], store: Store) -> dict[str, Flags]:
-    """Softmax ensembles of all ingredients and of each two of them (Croce et al., CVPR 2023, Table 1)."""
+    """Softmax ensembles of all ingredients and of each two (Croce et al., Table 1), the logit ensemble of all."""
     images: EncodedSet = jobs[0].images.load()
     logits = ingredient_logits(jobs, store)
     names = jobs[0].stack.names
     groups = [*combinations(range(len(names)), 2), tuple(range(len(names)))]
     unique = dict.fromkeys(groups)
-    return {SOFTMAX + " + ".join(names[i] for i in group): ensemble(images, logits[list(group)]) for group in unique}
+    softmax = {SOFTMAX + " + ".join(names[i] for i in group): ensemble(images, logits[list(group)]) for group in unique}
+    return softmax | {LOGITS + " + ".join(names): logit_ensemble(images, logits)}
 
 
 def ingredient_logits(jobs: tuple[ScoreJob, ...], store: Store) -> NDArray[np.float16]:
@@ -85,8 +86,19 @@ def ingredient_logits(jobs: tuple[ScoreJob, ...], store: Store) -> NDArray[np.fl
 def ensemble(images: EncodedSet, logits: NDArray[np.floating]) -> Flags:
     """Which images the mean of the models' probabilities gets right; ``logits`` (models, images, classes)."""
     parts: Tensor = torch.from_numpy(logits.astype(np.float64)).log_softmax(dim=2)
-    mean = parts.logsumexp(dim=0)
-    correct: Flags = images.space.score(mean, images.space.mask(images.accepted)).correct.numpy()
+    return _correct_of(images, parts.logsumexp(dim=0))
+
+
+def logit_ensemble(images: EncodedSet, logits: NDArray[np.floating]) -> Flags:
+    """Which images the mean of the models' logits gets right; ``logits`` (models, images, classes).
+
+    Those kept are less each image's greatest: that moves the mean of an image by a constant, which no prediction sees.
+    """
+    return _correct_of(images, torch.from_numpy(logits.astype(np.float64)).mean(dim=0))
+
+
+def _correct_of(images: EncodedSet, logits: Tensor) -> Flags:
+    correct: Flags = images.space.score(logits, images.space.mask(images.accepted)).correct.numpy()
     return correct
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from workers.study.averages import Outcomes
-from workers.study.results import SOFTMAX, Flags, PantryResults, ShiftTable
+from workers.study.results import LOGITS, SOFTMAX, Flags, PantryResults, ShiftTable
 from workers.study.selection import Chooser, best_of
 
 SPECIFIC = "dataset-specific soups"
@@ -18,6 +18,7 @@ BEST_INGREDIENT = "best ingredient of each set"
 BEST_SINGLE_INGREDIENT = "best single ingredient"
 ENSEMBLE_OF_TWO = "softmax ensemble of 2"
 ENSEMBLE_OF_ALL = "softmax ensemble of all"
+LOGIT_ENSEMBLE = "logit ensemble of all"
 
 
 def methods(results: PantryResults) -> dict[str, Outcomes]:
@@ -28,8 +29,9 @@ def methods(results: PantryResults) -> dict[str, Outcomes]:
     tables = results.tables
     soups: dict[str, Outcomes] = {name: _by_rows(tables, rows) for name, rows in _soup_rows(results).items()}
     pair = best_pair(results)
-    apart = [name for name in tables[0].others if not name.startswith(SOFTMAX)]
-    others = {ENSEMBLE_OF_TWO: pair, ENSEMBLE_OF_ALL: SOFTMAX + " + ".join(results.ingredients)}
+    apart = [name for name in tables[0].others if not name.startswith((SOFTMAX, LOGITS))]
+    everything = " + ".join(results.ingredients)
+    others = {ENSEMBLE_OF_TWO: pair, ENSEMBLE_OF_ALL: SOFTMAX + everything, LOGIT_ENSEMBLE: LOGITS + everything}
     others |= {name: name for name in apart}
     return soups | {name: {t.shift.name: t.other_held_out(key) for t in tables} for name, key in others.items()}
 

@@ -13,6 +13,7 @@ from workers.study.shifts import Shift
 Flags = NDArray[np.bool_]
 UNION = "union"
 SOFTMAX = "softmax ensemble of "
+LOGITS = "logit ensemble of "
 
 
 @dataclass(frozen=True)

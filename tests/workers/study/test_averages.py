@@ -4,7 +4,7 @@ import pytest
 from tests.workers.study.tables import outcomes, results_of, table_of
 from workers.study.averages import Average
 from workers.study.methods import BEST_INGREDIENT, CONVEX, SINGLE, SPECIFIC, UNIFORM, best_pair, methods
-from workers.study.results import SOFTMAX
+from workers.study.results import LOGITS, SOFTMAX
 
 
 def test_each_set_counts_alike() -> None:
@@ -50,7 +50,7 @@ def test_methods_choose_on_selection_images_and_score_on_the_others() -> None:
     right, wrong = [True, True], [False, False]
     first = np.array([[*right, *wrong], [*wrong, *right], [True, False, True, False], [*wrong, *right]])
     second = np.array([[*wrong, *right], [True, False, True, True], [*wrong, *wrong], [*right, False, True]])
-    others = {pair: np.array([True, False, False, True])}
+    others = {pair: np.array([True, False, False, True]), LOGITS + "linf + l1": np.array([False, True, True, False])}
     tables = [
         table_of(first, name="fog-1", selection=2, others=others),
         table_of(second, name="fog-2", selection=2, others=others),
@@ -64,4 +64,6 @@ def test_methods_choose_on_selection_images_and_score_on_the_others() -> None:
     assert found[UNIFORM] == {"fog-1": [True, False], "fog-2": wrong}
     assert found[SINGLE]["fog-1"] in (wrong, right)
     assert found["softmax ensemble of 2"] == {"fog-1": [False, True], "fog-2": [False, True]}
+    assert found["logit ensemble of all"] == {"fog-1": [True, False], "fog-2": [True, False]}
+    assert not any(name.startswith(LOGITS + "linf") for name in found)
     assert best_pair(results) == pair

@@ -21,7 +21,7 @@ from workers.soups.resident import ResidentSoup
 from workers.soups.stack import IngredientStack
 from workers.study.inputs import IdxInput, SetInput, set_arrays
 from workers.study.jobs import AttackJob, CorruptJob, ScoreJob, shifted
-from workers.study.loading import ensemble
+from workers.study.loading import ensemble, logit_ensemble
 from workers.study.plan import stack_input
 from workers.study.store import Store
 
@@ -102,14 +102,24 @@ def test_logits_may_be_kept_for_ingredients_alone(stored: SetInput) -> None:
     assert none.compute([source.load() for source in none.inputs], "cpu")["logits"].shape == (0, 40, 10)
 
 
-def test_kept_logits_give_the_ensemble(stored: SetInput) -> None:
+def test_kept_logits_give_the_ensembles(stored: SetInput) -> None:
     stack, images = IngredientStack.from_folders(FOLDERS), stored.load()
     evaluator = Evaluator(stack, [images])
     details = [evaluator.evaluate(row, logits=True).sets[0].detail for row in np.eye(4)]
     logits = [detail.logits for detail in details if detail is not None and detail.logits is not None]
-    mean = torch.stack([torch.from_numpy(each).double().softmax(dim=1) for each in logits]).mean(dim=0)
-    expected = mean.argmax(dim=1).numpy() == np.array([accepted[0] for accepted in images.accepted])
-    assert np.array_equal(ensemble(images, np.stack([shifted(each) for each in logits])), expected)
+    labels, kept = np.array([accepted[0] for accepted in images.accepted]), np.stack(list(map(shifted, logits)))
+    probabilities = torch.stack([torch.from_numpy(each).double().softmax(dim=1) for each in logits])
+    by_softmax = probabilities.mean(dim=0).argmax(dim=1).numpy() == labels
+    by_logits = np.mean(logits, axis=0).argmax(axis=1) == labels
+    assert np.array_equal(ensemble(images, kept), by_softmax)
+    assert np.array_equal(logit_ensemble(images, kept), by_logits)
+
+
+def test_a_confident_member_outweighs_others_in_logits_alone() -> None:
+    images = EncodedSet.of_classes(np.zeros((1, 1, 1, 1), np.uint8), [0], 2)
+    logits = np.array([[[0.0, -9.0]], [[-4.0, 0.0]], [[-4.0, 0.0]]], dtype=np.float16)
+    assert logit_ensemble(images, logits).tolist() == [True]
+    assert ensemble(images, logits).tolist() == [False]
 
 
 def test_an_attack_is_that_of_the_attacks(stored: SetInput) -> None:

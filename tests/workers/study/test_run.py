@@ -11,12 +11,13 @@ import pytest
 
 from tests.live import ROOT
 from tests.workers.study.conftest import NAMES, RESNET, TINY, MakeStudy, run_of, write_study
+from workers.evaluation.baselines import score_baselines
 from workers.evaluation.evaluator import Evaluator
 from workers.soups.stack import IngredientStack
 from workers.study.config import INDEPENDENT_NOMINAL, MAX, StudyConfig
 from workers.study.inputs import SetInput
 from workers.study.loading import load_results
-from workers.study.methods import single_soup
+from workers.study.methods import LOGIT_ENSEMBLE, SINGLE, single_soup
 from workers.study.plan import PantryPlan
 from workers.study.report import write_report
 from workers.study.results import PantryResults
@@ -142,6 +143,29 @@ def test_a_comparison_model_scores_as_itself(whole: Whole) -> None:
     robust = {row["metric"]: row["accuracy"] for row in whole.numbers["models"] if row["model"] == MAX}
     ends = [row for row in whole.numbers["curves"] if row["w"] == 1.0]
     assert robust == {row["metric"]: row["accuracy"] for row in ends}
+
+
+def test_the_logit_ensemble_is_that_of_the_baselines(whole: Whole) -> None:
+    """As jobs score it, on the images held out; it stands in the comparison once for each group of sets."""
+    rows = {(row["set"], row["method"]): row["accuracy"] for row in whole.numbers["shifts"]}
+    for shift, jobs in whole.plans[0].scores.items():
+        evaluator = Evaluator(IngredientStack.from_folders([RESNET / name for name in NAMES]), [jobs[0].images.load()])
+        detail = score_baselines(evaluator).logit_ensemble.sets[0].detail
+        assert detail is not None
+        assert rows[shift.name, LOGIT_ENSEMBLE] == pytest.approx(detail.correct[30:].mean(), abs=1e-5)
+    compared = [row["group"] for row in whole.numbers["comparison"] if row["method"] == LOGIT_ENSEMBLE]
+    assert compared == [row["group"] for row in whole.numbers["comparison"] if row["method"] == SINGLE]
+
+
+def test_a_study_that_keeps_the_ingredients_logits_alone_has_the_same_ensembles(whole: Whole, tmp_path: Path) -> None:
+    shutil.copytree(whole.out / "cache/sets", tmp_path / "out/cache/sets")
+    config = whole.config.model_copy(update={"logits": "ingredients", "attacks": None})
+    run, _ = run_of(config, tmp_path / "out")
+    [plan] = run.compute()
+    for kept, other in zip(load_results(config, plan, run.store).tables, whole.results[0].tables, strict=True):
+        assert {name: row.tolist() for name, row in kept.others.items()} == {
+            name: row.tolist() for name, row in other.others.items()
+        }
 
 
 def test_the_union_is_decided_for_each_image(whole: Whole) -> None:
