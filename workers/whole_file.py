@@ -2,12 +2,19 @@
 
 import errno
 import os
-from collections.abc import Iterator
+import re
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
+STALE_AFTER = 86_400.0
+QUIET_FOR = 60.0
+"""Seconds without a write after which an unfinished file is given up: always, and where its process is gone."""
+
+_PARTIAL = re.compile(r"\..+\.(\d+)$")
 
 
 @contextmanager
@@ -46,6 +53,34 @@ def _move_to_free(partial: Path, path: Path) -> None:
     except OSError:  # the file system has no hard links: take the name first, then put the content there
         path.open("xb").close()
         partial.replace(path)
+
+
+def remove_stale(paths: Iterable[Path]) -> None:
+    """Remove those of ``paths`` that are unfinished files of ``whole_file`` which nothing will finish.
+
+    They are left by a kill. Other processes may be writing at this moment, of this machine or of another one that
+    shares the disk: a file stays unless its process is gone here and it has not grown for a minute, or it is a day old.
+    """
+    for path in paths:
+        if (match := _PARTIAL.match(path.name)) is None:
+            continue
+        try:
+            age = time.time() - path.stat().st_mtime
+        except FileNotFoundError:
+            continue
+        if age > STALE_AFTER or (age > QUIET_FOR and not _runs(int(match[1]))):
+            path.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    """Whether a process of this machine has this id."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _full(error: BaseException | None) -> int | None:

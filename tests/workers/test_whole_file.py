@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import errno
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import BinaryIO
 
@@ -10,7 +14,7 @@ import torch
 
 from workers.study.store import Store
 from workers.training.checkpoint import load_checkpoint, save_checkpoint
-from workers.whole_file import whole_file
+from workers.whole_file import remove_stale, whole_file
 
 FULL_DEVICE = Path("/dev/full")
 
@@ -38,6 +42,22 @@ def test_the_former_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> Non
         file.writelines([b"half", "no bytes"])  # type: ignore[list-item]
     assert path.read_bytes() == b"new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_process_left_is_removed_and_what_is_being_written_stays(tmp_path: Path) -> None:
+    """Files of: a process that is gone, the same a moment ago, this process, this process two days ago, and others'."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        gone.wait(60)
+    now = time.time()
+    ages = {f".a.npz.{gone.pid}": 90, f".b.npz.{gone.pid}": 5, f".c.npz.{os.getpid()}": 90}
+    ages |= {f".d.npz.{os.getpid()}": 2 * 86_400, "e.npz": 2 * 86_400, ".f.npz": 2 * 86_400}
+    for name, age in ages.items():
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (now - age, now - age))
+    remove_stale(tmp_path.iterdir())
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == [f".b.npz.{gone.pid}", f".c.npz.{os.getpid()}", ".f.npz", "e.npz"]
+    remove_stale([tmp_path / f".vanished.{gone.pid}"])
 
 
 def test_other_errors_stay_as_they_are(tmp_path: Path) -> None:

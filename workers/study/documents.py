@@ -8,16 +8,33 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 import numpy as np
 
-from workers.study.analysis import PantryAnalysis
+from workers.study.analysis import ModelRobustness, PantryAnalysis
 from workers.study.claims.rule import Claim
 from workers.study.config import StudyConfig
+from workers.study.figures.comparison import ComparisonCell
+from workers.study.figures.composition import Composition
+from workers.study.figures.curves import CurvePoint
+from workers.study.figures.few_shot import FewShotPoint
+from workers.study.figures.shifts import ShiftScore
+from workers.study.figures.simplices import SimplexPoint
 
 DIGITS = 5
-TABLES = ("curves", "simplices", "models", "shifts", "comparison", "few_shot", "compositions")
+TABLES: dict[str, type[Any]] = {
+    "curves": CurvePoint,
+    "simplices": SimplexPoint,
+    "models": ModelRobustness,
+    "shifts": ShiftScore,
+    "comparison": ComparisonCell,
+    "few_shot": FewShotPoint,
+    "compositions": Composition,
+}
+"""What a row of each table is."""
+
+CLAIM_COLUMNS = ["number", "claim", "measure", "pantry", "value", "low", "high", "unit", "rule", "verdict", "note"]
 
 
 def tables(analyses: Sequence[PantryAnalysis], claims: Sequence[Claim]) -> dict[str, list[dict[str, Any]]]:
@@ -33,10 +50,18 @@ def numbers_json(config: StudyConfig, rows: dict[str, list[dict[str, Any]]]) -> 
     return json.dumps({"study": about, **rows}, indent=None, separators=(",", ":"), allow_nan=False) + "\n"
 
 
-def to_csv(rows: Sequence[dict[str, Any]]) -> str:
+def columns_of(table: str) -> list[str]:
+    """The columns of a table, which it has without any row too; arrays, which are only worked with, are none."""
+    if table not in TABLES:
+        return CLAIM_COLUMNS
+    hints = get_type_hints(TABLES[table])
+    return [field.name for field in fields(TABLES[table]) if get_origin(hints[field.name]) is not np.ndarray]
+
+
+def to_csv(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
     """A table with its header; lists become numbers with spaces between."""
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(rows[0]) if rows else [], lineterminator="\n")
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
     return buffer.getvalue()

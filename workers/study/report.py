@@ -10,13 +10,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from workers.study.analysis import PantryAnalysis, analyse, claims_over_seeds
 from workers.study.config import StudyConfig
-from workers.study.documents import numbers_json, tables, to_csv, to_markdown
+from workers.study.documents import columns_of, numbers_json, tables, to_csv, to_markdown
 from workers.study.figures.composition import draw_by_severity, draw_top_five
 from workers.study.figures.curves import draw_curves
 from workers.study.figures.few_shot import draw_few_shot
 from workers.study.figures.shifts import draw_shifts
 from workers.study.figures.simplices import draw_simplices
 from workers.study.results import PantryResults
+from workers.whole_file import remove_stale, whole_file
 
 REPORT = "report.html"
 NUMBERS = "numbers.json"
@@ -24,22 +25,27 @@ CLAIMS = "claims.md"
 
 
 def write_report(config: StudyConfig, results: Sequence[PantryResults], out: Path) -> Path:
-    """Write ``report.html`` to ``out``, return its path; beside it ``numbers.json``, ``claims.md`` and CSV files."""
+    """Write ``report.html`` to ``out``, return its path; beside it ``numbers.json``, ``claims.md`` and CSV files.
+
+    Raises OSError, with what to do when the disk is full; no file is left half written.
+    """
     analyses = [analyse(config, each) for each in results]
     claims = [claim for each in analyses for claim in each.claims] + claims_over_seeds(config, results)
     rows = tables(analyses, claims)
     out.mkdir(parents=True, exist_ok=True)
+    for name in (REPORT, NUMBERS, CLAIMS, *(f"{table}.csv" for table in rows)):
+        remove_stale(out.glob(f".{name}.*"))
     _write(out / NUMBERS, numbers_json(config, rows))
     for name, table in rows.items():
-        _write(out / f"{name}.csv", to_csv(table))
+        _write(out / f"{name}.csv", to_csv(columns_of(name), table))
     _write(out / CLAIMS, to_markdown(rows["claims"]))
     return _write(out / REPORT, _html(config, analyses, rows))
 
 
 def _write(path: Path, text: str) -> Path:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    return partial.replace(path)
+    with whole_file(path) as file:
+        file.write(text.encode())
+    return path
 
 
 def _html(config: StudyConfig, analyses: Sequence[PantryAnalysis], rows: dict[str, list[dict[str, Any]]]) -> str:

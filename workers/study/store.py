@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.whole_file import whole_file
+from workers.whole_file import remove_stale, whole_file
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -52,6 +52,10 @@ class Store:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as file:
             np.savez(file, allow_pickle=False, **arrays)
+
+    def clean(self) -> None:
+        """Remove what killed runs left unfinished; files that others are writing stay."""
+        remove_stale(self.root.rglob(".*"))
 
     def read(self, name: str, *members: str) -> Arrays:
         """The arrays ``members`` of ``name``, or all of them. Raises FileNotFoundError."""

@@ -15,6 +15,7 @@ from workers.evaluation.baselines import score_baselines
 from workers.evaluation.evaluator import Evaluator
 from workers.soups.stack import IngredientStack
 from workers.study.config import INDEPENDENT_NOMINAL, MAX, StudyConfig
+from workers.study.documents import columns_of
 from workers.study.inputs import SetInput
 from workers.study.loading import load_results
 from workers.study.methods import LOGIT_ENSEMBLE, SINGLE, single_soup
@@ -107,9 +108,23 @@ def test_tables_and_numbers_agree(whole: Whole) -> None:
     for name, rows in whole.numbers.items():
         if name != "study":
             with (whole.out / f"{name}.csv").open(encoding="utf-8") as file:
-                read = list(csv.DictReader(file))
+                reader = csv.DictReader(file)
+                read = list(reader)
+            assert reader.fieldnames == columns_of(name) == list(rows[0])
             assert len(read) == len(rows)
             assert [row.get("pantry") for row in read] == [row.get("pantry") for row in rows]
+
+
+def test_a_report_on_a_full_disk_says_what_to_do(whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Path.open
+    monkeypatch.setattr(
+        Path, "open", lambda path, mode="r", *more, **named: real(
+            Path("/dev/full") if "w" in mode else path, mode, *more, **named
+        ),
+    )  # fmt: skip
+    with pytest.raises(OSError, match="free some space, then give the same command again"):
+        write_report(whole.config, whole.results, tmp_path / "full")
+    assert list((tmp_path / "full").iterdir()) == []
 
 
 def test_every_accuracy_has_an_interval_around_it(whole: Whole) -> None:
@@ -239,3 +254,4 @@ def test_sets_that_exist_already_take_part(make_study: MakeStudy, tmp_path: Path
     ]
     assert results.strong == results.tables
     assert write_report(run.config, [results], run.out).is_file()
+    assert (run.out / "models.csv").read_text("utf-8") == "pantry,model,metric,accuracy,images\n"

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,17 @@ def test_an_unfinished_file_counts_for_nothing(tmp_path: Path) -> None:
     assert not store.has("b")
     with pytest.raises(FileNotFoundError):
         store.read("b")
+
+
+def test_what_killed_runs_left_is_removed_below_all_folders(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.write("scores/a", {"x": np.arange(3)})
+    left = tmp_path / "scores/.a.npz.12345"
+    left.write_bytes(b"half")
+    os.utime(left, (0, 0))
+    store.clean()
+    assert [path.name for path in (tmp_path / "scores").iterdir()] == ["a.npz"]
+    Store(tmp_path / "none").clean()
 
 
 def test_digests_follow_all_that_they_are_given(tmp_path: Path) -> None:
