@@ -2,9 +2,82 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+
 from workers.attacks.losses import FEWEST_CLASSES
-from workers.study.config import CLEAN, AttackSection
+from workers.evaluation.preprocess import DataConfig
+from workers.soups.layout import Layout
+from workers.soups.model import build_model, count_classes, read_config
+from workers.soups.verify import verify_folder
+from workers.study.config import CLEAN, AttackSection, PantrySection, StudyConfig
 from workers.study.inputs import SetLabels
+from workers.study.plan import check_trained
+
+
+def check_output(folder: Path) -> None:
+    """Make a folder for results. Raises OSError, saying what to change, where files cannot be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(f"results cannot be written to {folder} ({error.strerror}): give another folder") from error
+
+
+def check_models(config: StudyConfig) -> None:
+    """Compare all models of each pantry by their configurations and headers; no weights are read.
+
+    Raises FileNotFoundError where a model is missing, ValueError where one does not fit the first ingredient.
+    """
+    for section in config.pantries:
+        models = [_Model.of(label, folder) for label, folder in _folders(config, section).items()]
+        for model in models[1:]:
+            if difference := models[0].difference(model):
+                raise ValueError(
+                    f"pantry {section.name!r}: {model.label} ({model.folder}) does not fit {models[0].label}: "
+                    f"{difference}; all models of a pantry are of one architecture, label space and preprocessing"
+                )
+
+
+def _folders(config: StudyConfig, section: PantrySection) -> dict[str, Path]:
+    ingredients = {f"ingredient {name}": section.folder / name for name in config.ingredients}
+    folders = ingredients | section.comparison
+    for label, folder in folders.items():
+        check_trained(label, folder)
+    return folders
+
+
+@dataclass(frozen=True)
+class _Model:
+    label: str
+    folder: Path
+    layout: Layout
+    classes: int
+    label_names: list[str] | None
+    data: DataConfig
+
+    @classmethod
+    def of(cls, label: str, folder: Path) -> _Model:
+        """Raises IngredientError where the folder's files do not fit each other."""
+        verify_folder(folder)
+        config = read_config(folder)
+        model = build_model(config, "meta")
+        names = config.get("label_names")
+        return cls(label, folder, Layout.of(model), count_classes(model), names, DataConfig.of_model(model))
+
+    def difference(self, other: _Model) -> str | None:
+        """How the other differs from this one, if it does."""
+        mine, theirs = ({slot.names[0]: slot.shape for slot in model.layout.slots} for model in (self, other))
+        if mine != theirs:
+            name = next(name for name in (*mine, *theirs) if mine.get(name) != theirs.get(name))
+            return f"{name} has the shape {theirs.get(name, 'of no tensor')} there and {mine.get(name, 'none')} here"
+        if self.classes != other.classes or (
+            self.label_names and other.label_names and self.label_names != other.label_names
+        ):
+            return "its config.json has other classes"
+        return None if self.data == other.data else f"its config.json has {other.data}, not {self.data}"
 
 
 def check_attackable(section: AttackSection, labels: SetLabels) -> None:

@@ -23,6 +23,7 @@ from workers.attacks.losses import LossName
 from workers.attacks.schedule import radii
 from workers.attacks.threat import Threat
 from workers.data.corruptions import EXTRA_NAMES, NAMES, TableName
+from workers.soups.model import WEIGHTS_FILE
 from workers.yaml_files import read_mapping, wrong_fields
 
 CLEAN = "clean"
@@ -228,6 +229,10 @@ class FewShotSection(_Section):
     draws: Annotated[int, Field(ge=2)] = 50
 
 
+def _is_there(folder: Path) -> bool:
+    return (folder / WEIGHTS_FILE).is_file()
+
+
 class StudyConfig(_Section):
     """A whole study. ``ingredients`` names each pantry's folders in order, with the threat of each, or ``clean``."""
 
@@ -268,22 +273,24 @@ class StudyConfig(_Section):
         return self.model_copy(update={"pantries": kept})
 
     def available(self) -> tuple[Self, list[str]]:
-        """The study without pantries and comparison models whose folders are not there, and what was left out.
+        """The study without pantries and comparison models that are not there yet, and what was left out.
+
+        A pantry is there when all its ingredients are.
 
         Raises ValueError when no pantry is there.
         """
         missing: list[str] = []
         kept = []
         for pantry in self.pantries:
-            if not pantry.folder.is_dir():
-                missing.append(f"pantry {pantry.name}")
+            if lacking := [name for name in self.ingredients if not _is_there(pantry.folder / name)]:
+                missing.append(f"pantry {pantry.name}, which lacks {', '.join(lacking)}")
                 continue
-            absent = {name for name, folder in pantry.comparison.items() if not folder.is_dir()}
+            absent = {name for name, folder in pantry.comparison.items() if not _is_there(folder)}
             fields = [field for field, name in COMPARED.items() if name in absent]
             missing.extend(f"{field} of {pantry.name}" for field in fields)
             kept.append(pantry.model_copy(update=dict.fromkeys(fields)))
         if not kept:
-            raise ValueError("the folder of no pantry is there: build one, or correct the paths")
+            raise ValueError("no pantry is there with all its ingredients: build one, or correct the paths")
         return self.model_copy(update={"pantries": tuple(kept)}), missing
 
     @property

@@ -158,13 +158,16 @@ class _Planner:
         return AttackJob(path, stack, images, weights, count, threats, section.losses, settings, self._config.seed)
 
 
+def check_trained(name: str, folder: Path) -> None:
+    """Raise FileNotFoundError unless there is a model in ``folder``."""
+    if not (folder / WEIGHTS_FILE).is_file():
+        raise FileNotFoundError(f"{folder} has no {WEIGHTS_FILE}: train {name!r} first, or correct the study's file")
+
+
 def stack_input(folders: Sequence[Path], names: Sequence[str]) -> StackInput:
     """Timm folders as one input. Raises FileNotFoundError when one is missing."""
     for name, folder in zip(names, folders, strict=True):
-        if not (folder / WEIGHTS_FILE).is_file():
-            raise FileNotFoundError(
-                f"{folder} has no {WEIGHTS_FILE}: train {name!r} first, or correct the study's file"
-            )
+        check_trained(name, folder)
     files = [file_digest(folder / file) for folder in folders for file in (CONFIG_FILE, WEIGHTS_FILE)]
     return StackInput(tuple(folders), tuple(names), digest_of(files))
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from workers.study.checks import check_attackable
+from workers.study.checks import check_attackable, check_models, check_output
 from workers.study.config import PantrySection, StudyConfig
 from workers.study.executors import Executor
 from workers.study.inputs import SetLabels, set_arrays
@@ -42,8 +42,12 @@ class StudyRun:
     def compute(self) -> list[PantryPlan]:
         """Compute what is missing; returns the plans, whose results are then all in the store.
 
-        Raises FileNotFoundError and ValueError when pantries or data are not there or do not fit together.
+        Raises FileNotFoundError and ValueError when pantries or data are not there or do not fit together; models
+        and the output folder are checked before anything is computed.
         """
+        check_models(self.config)
+        check_output(self.store.root)
+        self.store.clean()
         sets = self.prepare()
         plans = [self.plan(section, sets[section.name]) for section in self.config.pantries]
         self._run("scoring soups", [job for plan in plans for job in plan.jobs])

@@ -1,10 +1,11 @@
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.live import ROOT
-from tests.workers.study.conftest import TINY, MakeStudy
+from tests.workers.study.conftest import RESNET, TINY, MakeStudy
 from workers.data.corruptions import NAMES
 from workers.study.config import MAX, SAT, StudyConfig
 from workers.study.shifts import corrupted_shifts, stored_shift
@@ -42,12 +43,14 @@ def test_pairs_and_triples_are_all_of_them_by_default(make_study: MakeStudy) -> 
 
 
 def test_what_is_not_there_can_be_left_out(make_study: MakeStudy, tmp_path: Path) -> None:
-    there = TINY["pantries"][0] | {"max": str(tmp_path / "none"), "sat": str(tmp_path)}
-    config = make_study(pantries=[there, {"name": "b", "architecture": "B", "folder": "nowhere"}])
+    (tmp_path / "b").mkdir()
+    shutil.copytree(RESNET / "linf", tmp_path / "b/linf")
+    there = TINY["pantries"][0] | {"max": str(tmp_path / "b"), "sat": str(RESNET / "l1")}
+    config = make_study(pantries=[there, {"name": "b", "architecture": "B", "folder": "b"}])
     available, missing = config.available()
-    assert missing == ["max of resnet", "pantry b"]
+    assert missing == ["max of resnet", "pantry b, which lacks l2, l1, nominal"]
     assert [list(pantry.comparison) for pantry in available.pantries] == [[SAT]]
-    with pytest.raises(ValueError, match="no pantry is there"):
+    with pytest.raises(ValueError, match="no pantry is there with all its ingredients"):
         make_study(pantries=[{"name": "b", "architecture": "B", "folder": "nowhere"}]).available()
 
 

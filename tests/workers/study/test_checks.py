@@ -1,0 +1,71 @@
+"""What a study refuses before it computes anything."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live import ROOT
+from tests.workers.study.conftest import RESNET, TINY, MakeStudy, run_of
+
+VIT = ROOT / "examples/pantries/fashion-vit"
+
+
+def refused(make_study: MakeStudy, tmp_path: Path, error: type[Exception], message: str, **pantry: Any) -> None:
+    run, computed = run_of(make_study(pantries=[TINY["pantries"][0] | pantry]), tmp_path / "out")
+    with pytest.raises(error, match=message):
+        run.compute()
+    assert computed.names == []
+    assert not run.store.root.exists()
+
+
+def test_a_missing_model_is_told_before_images_are_prepared(make_study: MakeStudy, tmp_path: Path) -> None:
+    refused(make_study, tmp_path, FileNotFoundError, r"none has no model.safetensors: train 'MAX", max="none")
+
+
+def test_a_missing_ingredient_is_told_before_images_are_prepared(make_study: MakeStudy, tmp_path: Path) -> None:
+    shutil.copytree(RESNET, tmp_path / "pantry")
+    shutil.rmtree(tmp_path / "pantry/l1")
+    refused(make_study, tmp_path, FileNotFoundError, "train 'ingredient l1' first", folder=str(tmp_path / "pantry"))
+
+
+def test_a_model_of_another_architecture_is_told_with_what_differs(make_study: MakeStudy, tmp_path: Path) -> None:
+    message = r"'resnet': SAT training \(.*fashion-vit/l1\) does not fit ingredient linf: conv1.weight has the shape"
+    refused(make_study, tmp_path, ValueError, message, sat=str(VIT / "l1"))
+
+
+def test_a_damaged_model_is_told(make_study: MakeStudy, tmp_path: Path) -> None:
+    shutil.copytree(RESNET / "l1", tmp_path / "max")
+    (tmp_path / "max/model.safetensors").write_bytes(b"half")
+    refused(make_study, tmp_path, ValueError, "cannot be read as safetensors", max="max")
+
+
+def other_labels(config: dict[str, Any]) -> None:
+    config["label_names"] = config["label_names"][::-1]
+
+
+def other_mean(config: dict[str, Any]) -> None:
+    config["pretrained_cfg"]["mean"] = [0.5]
+
+
+@pytest.mark.parametrize(("change", "message"), [(other_labels, "other classes"), (other_mean, r"mean=\(0\.5,\)")])
+def test_a_model_of_other_labels_or_preprocessing_is_told(
+    make_study: MakeStudy, tmp_path: Path, change: Callable[[dict[str, Any]], None], message: str
+) -> None:
+    shutil.copytree(RESNET / "l1", tmp_path / "max")
+    config = json.loads((tmp_path / "max/config.json").read_text("utf-8"))
+    change(config)
+    (tmp_path / "max/config.json").write_text(json.dumps(config), "utf-8")
+    refused(make_study, tmp_path, ValueError, message, max="max")
+
+
+def test_an_output_that_is_a_file_is_told_at_once(make_study: MakeStudy, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine", "utf-8")
+    run, computed = run_of(make_study(), tmp_path / "out")
+    with pytest.raises(OSError, match=r"results cannot be written to .*out/cache .*: give another folder"):
+        run.compute()
+    assert computed.names == []
+    assert (tmp_path / "out").read_text("utf-8") == "mine"
