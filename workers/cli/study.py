@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from workers.cli.exits import CommandError
+from workers.cli.options import Device
 
 if TYPE_CHECKING:
     from workers.evaluation.sets import EncodedSet
@@ -27,9 +28,11 @@ def study(
     file: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="What to measure; see docs/study.md.")],
     out: Annotated[Path, typer.Argument(help="Folder of the report and of everything computed for it.")],
     *,
-    workers: Annotated[int, typer.Option(min=0, help="Processes of this machine; 0: one for each core.")] = 0,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes of this machine; 0: one for each core, or a single one on a GPU.")
+    ] = 0,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of each process.")] = 1,
-    device: Annotated[str, typer.Option(help="PyTorch's name of the device: cpu, cuda, cuda:1.")] = "cpu",
+    device: Device = "auto",
     ray_address: Annotated[
         str | None, typer.Option(help="Run on this Ray cluster instead, HOST:PORT.", metavar="ADDRESS")
     ] = None,
@@ -98,13 +101,25 @@ def _load(file: Path, only: list[str], *, available: bool) -> "StudyConfig":
 
 
 def _executor(workers: int, threads: int, device: str, ray_address: str | None) -> "Executor":
-    if ray_address is not None:
-        from workers.ray_runtime.study import RayTasks
+    from workers.cli.devices import torch_device
 
+    if ray_address is not None:
+        from workers.ray_runtime.study import DEVICES, RayTasks
+
+        if device not in DEVICES:
+            raise CommandError(
+                f"--device is {', '.join(DEVICES)} on a cluster, where Ray chooses the GPU: not {device!r}"
+            )
         return RayTasks(ray_address, device=device, threads=threads)
     from workers.study.executors import LocalProcesses
 
-    return LocalProcesses(workers or os.cpu_count() or 1, threads=threads, device=device)
+    chosen = torch_device(device)
+    return LocalProcesses(workers or _processes(chosen), threads=threads, device=chosen)
+
+
+def _processes(device: str) -> int:
+    """One for each core; on a GPU one, which is kept busy by one."""
+    return 1 if device.startswith("cuda") else os.cpu_count() or 1
 
 
 def _read_archive(folder: Path, archive: Path) -> "EncodedSet":

@@ -15,6 +15,7 @@ from workers.study.inputs import Input
 from workers.study.jobs import Job
 from workers.study.store import Arrays
 
+DEVICES = ("auto", "cpu", "cuda")
 AHEAD = 2
 """Tasks submitted for each CPU of the cluster: one runs, one waits with its inputs at hand."""
 
@@ -23,7 +24,8 @@ class RayTasks(Executor):
     """Runs jobs on the cluster at ``address``, one CPU or one GPU each.
 
     Inputs are read here and go through the object store: the nodes need neither the pantry nor the output folder.
-    ``device`` other than ``cpu`` takes one GPU for each task. Raises Unavailable when no cluster answers.
+    ``device`` is one of `DEVICES`: ``cuda`` takes one GPU for each task, ``auto`` does where the cluster has any.
+    Raises Unavailable when no cluster answers, ValueError for ``cuda`` where it has no GPU.
     """
 
     def __init__(self, address: str, *, device: str = "cpu", threads: int = 1) -> None:
@@ -37,21 +39,27 @@ class RayTasks(Executor):
             return
         if not ray.is_initialized():
             connect(Settings(ray_address=self._address))
+        device = self._chosen(ray.cluster_resources().get("GPU", 0))
         shared = _Shared(len({source for job in jobs for source in job.inputs}))
-        task = ray.remote(_compute).options(**self._resources())
+        task = ray.remote(_compute).options(**self._resources(device))
         waiting = list(reversed(jobs))
         running: dict[Any, Job] = {}
         limit = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)) // self._threads)
         while waiting or running:
             while waiting and len(running) < limit:
                 job = waiting.pop()
-                running[task.remote(job, self._device, self._threads, *map(shared.put, job.inputs))] = job
+                running[task.remote(job, device, self._threads, *map(shared.put, job.inputs))] = job
             [done], _ = ray.wait(list(running), num_returns=1)
             yield running.pop(done), ray.get(done)
 
-    def _resources(self) -> dict[str, Any]:
+    def _chosen(self, gpus: float) -> str:
+        if self._device == "cuda" and not gpus:
+            raise ValueError(f"the cluster at {self._address} has no GPU: use --device cpu, or add a machine with one")
+        return ("cuda" if gpus else "cpu") if self._device == "auto" else self._device
+
+    def _resources(self, device: str) -> dict[str, Any]:
         resources: dict[str, Any] = {"num_cpus": self._threads, "max_retries": 3}
-        return resources if self._device == "cpu" else {**resources, "num_gpus": 1}
+        return resources if device == "cpu" else {**resources, "num_gpus": 1}
 
 
 class _Shared:

@@ -1,11 +1,13 @@
 """The study command: what it refuses, and how it says so."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from tests.workers.cli.commands import exit_code
 from tests.workers.study.conftest import write_study
+from workers.cli.study import _processes
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
@@ -25,3 +27,28 @@ def test_wrong_fields_are_told_in_words(tmp_path: Path, capsys: pytest.CaptureFi
     path = write_study(tmp_path / "study.yaml", seed=-1)
     message = refusal(capsys, path, tmp_path / "out")
     assert message == f"error: {path}: seed: Input should be greater than or equal to 0"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        (["foo"], "error: unknown device 'foo': use auto, cpu, cuda or cuda:N"),
+        (["cuda:99"], "error: PyTorch finds no device cuda:99 on this machine: use --device cpu"),
+        (["cuda:1", "--ray-address", "127.0.0.1:1"], "error: --device is auto, cpu, cuda on a cluster"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused_before_anything_is_computed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], chosen: list[str], message: str
+) -> None:
+    path = write_study(tmp_path / "study.yaml")
+    assert refusal(capsys, path, tmp_path / "out", "--device", *chosen).startswith(message)
+    assert not (tmp_path / "out").exists()
+
+
+def test_there_is_one_process_on_a_gpu_and_one_for_each_core_otherwise() -> None:
+    assert [_processes(device) for device in ("cuda", "cuda:1", "cpu")] == [1, 1, os.cpu_count()]
+
+
+def test_an_output_that_is_a_file_is_told_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_study(tmp_path / "study.yaml")
+    assert f"results cannot be written to {path / 'cache'}" in refusal(capsys, path, path)

@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
-from tests.live import ROOT
+from tests.live import COMMAND, ROOT
 from tests.waiting import wait_until
 from tests.workers.study.conftest import TINY, MakeStudy, ThisProcess, run_of, write_study
 from workers.ray_runtime.cluster import LocalCluster
@@ -60,7 +60,7 @@ import pickle, sys
 from pathlib import Path
 from workers.ray_runtime.study import RayTasks
 jobs = pickle.loads(Path(sys.argv[2]).read_bytes())
-results = {job.name: arrays for job, arrays in RayTasks(sys.argv[1]).run(jobs)}
+results = {job.name: arrays for job, arrays in RayTasks(sys.argv[1], device="auto").run(jobs)}
 Path(sys.argv[3]).write_bytes(pickle.dumps(results))
 """
 
@@ -120,3 +120,12 @@ def _family(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
 
 def _alive(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.slow
+def test_a_cluster_without_a_gpu_is_told_at_once(make_study: MakeStudy, tmp_path: Path, cluster: LocalCluster) -> None:
+    command = [*COMMAND, "study", write_study(tmp_path / "study.yaml"), tmp_path / "out", "--device", "cuda"]
+    command = [*map(str, command), "--ray-address", cluster.address]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert told.returncode == 1
+    assert f"the cluster at {cluster.address} has no GPU: use --device cpu" in told.stderr.replace("\n", " ")
