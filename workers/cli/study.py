@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from service.errors import SoupsearchError
 from workers.cli.exits import CommandError
 from workers.cli.options import Device
 
@@ -126,8 +127,11 @@ def _read_archive(folder: Path, archive: Path) -> "EncodedSet":
     from workers.cli.scoring import encoded_set
     from workers.cli.sets import set_archives
 
-    with set_archives([str(archive)]) as (archives, _):
-        return encoded_set(folder, archives[0])
+    try:
+        with set_archives([str(archive)]) as (archives, _):
+            return encoded_set(folder, archives[0])
+    except SoupsearchError as error:
+        raise CommandError(f"{archive}: {error}") from error
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.inputs import image_zip
 from tests.workers.cli.commands import exit_code
 from tests.workers.study.conftest import write_study
 from workers.cli.study import _processes
@@ -52,3 +53,11 @@ def test_there_is_one_process_on_a_gpu_and_one_for_each_core_otherwise() -> None
 def test_an_output_that_is_a_file_is_told_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_study(tmp_path / "study.yaml")
     assert f"results cannot be written to {path / 'cache'}" in refusal(capsys, path, path)
+
+
+def test_an_archive_that_is_refused_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "lamps.zip").write_bytes(image_zip(["lamp", "chair"]))
+    data = {"sets": [{"name": "lamps", "archive": "lamps.zip"}]}
+    path = write_study(tmp_path / "study.yaml", data=data, attacks=None)
+    message = refusal(capsys, path, tmp_path / "out")
+    assert message.startswith(f"error: {tmp_path / 'lamps.zip'}: the class 'chair' is not exactly one of the pantry's")
