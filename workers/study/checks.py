@@ -11,7 +11,8 @@ from workers.evaluation.preprocess import DataConfig
 from workers.soups.layout import Layout
 from workers.soups.model import build_model, count_classes, read_config
 from workers.soups.verify import verify_folder
-from workers.study.config import CLEAN, AttackSection, PantrySection, StudyConfig
+from workers.study.config import AttackSection, PantrySection, StudyConfig
+from workers.study.data_config import CLEAN
 from workers.study.inputs import SetLabels
 from workers.study.plan import check_trained
 

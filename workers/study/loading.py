@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from workers.evaluation.sets import EncodedSet
-from workers.study.config import CLEAN, StudyConfig
+from workers.study.config import StudyConfig
+from workers.study.data_config import CLEAN
 from workers.study.jobs import AttackJob, ScoreJob
 from workers.study.plan import PantryPlan
 from workers.study.results import LOGITS, SOFTMAX, UNION, Flags, PantryResults, RobustTable, ShiftTable

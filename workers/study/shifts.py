@@ -11,7 +11,8 @@ from workers.evaluation.labels import LabelSpace
 from workers.evaluation.preprocess import DataConfig, encode_images
 from workers.evaluation.sets import EncodedSet
 from workers.soups.model import read_config
-from workers.study.config import CLEAN, DataSection, SetSection, StudyConfig, corrupted_name
+from workers.study.config import StudyConfig
+from workers.study.data_config import CLEAN, DataSection, SetSection, corrupted_name
 from workers.study.inputs import IdxInput, shuffled_rows
 from workers.study.jobs import CorruptJob
 from workers.study.store import digest_of, file_digest

@@ -10,7 +10,7 @@ from workers.data.layouts import cifar, imagenet
 from workers.data.layouts.cifar import CIFAR10_CLASSES
 from workers.data.layouts.folders import class_folders, load_class_folders
 from workers.data.layouts.image_set import ImageSet
-from workers.study.config import SetSection
+from workers.study.data_config import SetSection
 from workers.study.store import file_digest
 
 Stamp = tuple[str, int, int]

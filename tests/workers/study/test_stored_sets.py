@@ -14,7 +14,7 @@ from tests.workers.study.conftest import RESNET, MakeStudy
 from tests.workers.study.layouts import write_cifar10_c, write_class_folders
 from tests.workers.training.cifar import write_cifar10
 from workers.cli.study import _read_archive
-from workers.study.config import SetSection
+from workers.study.data_config import SetSection
 from workers.study.shifts import Preparation
 from workers.study.stored_sets import load_layout
 

@@ -12,7 +12,8 @@ from search.resampling import percentile_interval, shared_resamples
 from workers.study.averages import Estimate
 from workers.study.claims.choices import Contest, best_contest
 from workers.study.claims.rule import NOT_MEASURED, Claim, in_points
-from workers.study.config import CLEAN, MAX, SAT
+from workers.study.config import MAX, SAT
+from workers.study.data_config import CLEAN
 from workers.study.plan import CURVE_WEIGHTS, curves
 from workers.study.results import UNION, Flags, PantryResults, RobustTable
 

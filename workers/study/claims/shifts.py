@@ -11,7 +11,8 @@ from search.resampling import crossed_interval, percentile_interval
 from workers.study.averages import Average, Estimate, Outcomes
 from workers.study.claims.robustness import rank_correlations
 from workers.study.claims.rule import NOT_MEASURED, Claim, in_points
-from workers.study.config import CLEAN, MAX, SAT
+from workers.study.config import MAX, SAT
+from workers.study.data_config import CLEAN
 from workers.study.figures.composition import Composition
 from workers.study.figures.few_shot import FewShotPoint
 from workers.study.methods import (
