@@ -73,7 +73,9 @@ class _Model:
         mine, theirs = ({slot.names[0]: slot.shape for slot in model.layout.slots} for model in (self, other))
         if mine != theirs:
             name = next(name for name in (*mine, *theirs) if mine.get(name) != theirs.get(name))
-            return f"{name} has the shape {theirs.get(name, 'of no tensor')} there and {mine.get(name, 'none')} here"
+            if name not in theirs:
+                return f"it lacks {name}"
+            return f"it has {name} of shape {theirs[name]}, where there is " + str(mine.get(name, "no such tensor"))
         if self.classes != other.classes or (
             self.label_names and other.label_names and self.label_names != other.label_names
         ):

@@ -18,7 +18,7 @@ from workers.study.store import Store
 CACHE = "cache"
 
 Progress = Callable[[str, int, int], None]
-"""Told the stage, the passes done and those of all."""
+"""Told the stage, and how much of how much is done: passes, or sets that are read."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,11 @@ class StudyRun:
         first = next(iter(self.config.ingredients))
         named: dict[str, dict[Shift, str]] = {}
         jobs: list[Job] = []
-        for section in self.config.pantries:
+        for place, section in enumerate(self.config.pantries):
             preparation = Preparation(self.config, section.folder / first, self.read_archive)
             made = {shift: preparation.corrupted(shift, digest) for shift in self._corrupted(section)}
             jobs.extend(made.values())
-            named[section.name] = {shift: job.name for shift, job in made.items()} | self._stored(preparation)
+            named[section.name] = {shift: job.name for shift, job in made.items()} | self._stored(preparation, place)
         self._run("preparing images", jobs)
         return named
 
@@ -73,16 +73,18 @@ class StudyRun:
         shifts = corrupted_shifts(self.config.data)
         return [shift for shift in shifts if shift.severity is None or kept is None or shift.severity in kept]
 
-    def _stored(self, preparation: Preparation) -> dict[Shift, str]:
+    def _stored(self, preparation: Preparation, place: int) -> dict[Shift, str]:
         """The clean images first, as of idx images; they are refused before any other is read."""
         named = {}
-        for section in sorted(self.config.data.sets, key=lambda each: not each.is_clean):
+        sets = sorted(self.config.data.sets, key=lambda each: not each.is_clean)
+        for number, section in enumerate(sets, start=1 + place * len(sets)):
             name = preparation.stored_name(section)
             if not self.store.has(name):
                 self.store.write(name, set_arrays(preparation.stored(section)))
             if section.is_clean and self.config.attacks is not None:
                 check_attackable(self.config.attacks, SetLabels.read(self.store.path(name)))
             named[stored_shift(section)] = name
+            self.on_progress("reading sets", number, len(sets) * len(self.config.pantries))
         return named
 
     def plan(self, section: PantrySection, sets: dict[Shift, str]) -> PantryPlan:
@@ -91,6 +93,8 @@ class StudyRun:
         return plan_pantry(self.config, section, sets, counts, self.store)
 
     def _run(self, stage: str, jobs: Sequence[Job]) -> None:
+        if not jobs:
+            return
         unique = {job.name: job for job in jobs}
         total = sum(job.passes for job in unique.values())
         missing = [job for job in unique.values() if not self.store.has(job.name)]

@@ -10,6 +10,7 @@ import pytest
 
 from tests.live import ROOT
 from tests.workers.study.conftest import RESNET, TINY, MakeStudy, run_of
+from workers.soups.files import load_tensors, save_model
 
 VIT = ROOT / "examples/pantries/fashion-vit"
 
@@ -33,8 +34,19 @@ def test_a_missing_ingredient_is_told_before_images_are_prepared(make_study: Mak
 
 
 def test_a_model_of_another_architecture_is_told_with_what_differs(make_study: MakeStudy, tmp_path: Path) -> None:
-    message = r"'resnet': SAT training \(.*fashion-vit/l1\) does not fit ingredient linf: conv1.weight has the shape"
+    message = r"'resnet': SAT training \(.*fashion-vit/l1\) does not fit ingredient linf: it lacks conv1.weight"
     refused(make_study, tmp_path, ValueError, message, sat=str(VIT / "l1"))
+
+
+def test_a_model_of_other_shapes_is_told_with_what_differs(make_study: MakeStudy, tmp_path: Path) -> None:
+    config = json.loads((RESNET / "l1/config.json").read_text("utf-8"))
+    for section in (config, config["pretrained_cfg"], config["model_args"]):
+        section["num_classes"] = 7
+    del config["label_names"]
+    tensors = load_tensors(RESNET / "l1")
+    tensors |= {name: tensors[name][:7].contiguous() for name in ("fc.weight", "fc.bias")}
+    save_model(tmp_path / "max", tensors, config, {})
+    refused(make_study, tmp_path, ValueError, r"it has fc\.weight of shape \(7, \d+\), where there is \(10,", max="max")
 
 
 def test_a_damaged_model_is_told(make_study: MakeStudy, tmp_path: Path) -> None:

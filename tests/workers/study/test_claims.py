@@ -19,7 +19,7 @@ from workers.study.figures.composition import compositions
 from workers.study.figures.few_shot import few_shot_points
 from workers.study.methods import methods
 from workers.study.plan import CURVE_WEIGHTS, curves
-from workers.study.results import SOFTMAX, Flags, PantryResults, RobustTable
+from workers.study.results import LOGITS, SOFTMAX, Flags, PantryResults, RobustTable
 
 NAMES = ("linf", "l1")
 PAIRS = [NAMES]
@@ -121,7 +121,7 @@ def shift_results(soup: float, ingredient: float, ensemble: float, severities: t
     soups = np.array([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5], [-0.5, 1.5]])
     rows = [outcomes(ingredient), outcomes(ingredient / 2), outcomes(ingredient / 2), outcomes(soup)]
     correct = np.stack(rows)
-    others = {SOFTMAX + "linf + l1": outcomes(ensemble), MAX: outcomes(0.5)}
+    others = {SOFTMAX + "linf + l1": outcomes(ensemble), LOGITS + "linf + l1": outcomes(0.5), MAX: outcomes(0.5)}
     tables = [table_of(correct, name=f"fog-{s}", selection=200, others=others) for s in severities]
     return results_of(tables, soups=soups)
 
@@ -142,7 +142,7 @@ def test_soups_on_strong_shifts() -> None:
 def test_clean_images_alone_claim_nothing_about_shifts() -> None:
     correct = np.stack([outcomes(share, 1000) for share in (0.4, 0.9, 0.7)])
     soups = np.array([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
-    others = {SOFTMAX + "linf + l1": outcomes(0.5, 1000), MAX: outcomes(0.5, 1000)}
+    others = dict.fromkeys((SOFTMAX + "linf + l1", LOGITS + "linf + l1", MAX), outcomes(0.5, 1000))
     results = results_of([table_of(correct, name="clean", selection=600, others=others)], soups=soups)
     config = StudyConfig.model_validate(TINY | {"attacks": None, "few_shot": {"counts": [100, 500], "draws": 2}})
     found = analyse(config, results)

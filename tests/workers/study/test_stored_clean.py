@@ -3,6 +3,7 @@
 import json
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,13 @@ def subset(tmp_path: Path) -> Path:
     path = tmp_path / "subset.zip"
     path.write_bytes(zip_of(files | {"label_map.json": json.dumps(SUBSET).encode()}))
     return path
+
+
+def test_progress_is_told_for_each_set_that_is_read(subset: Path, tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    run, _ = read_by(study_of(tmp_path, subset), tmp_path / "out")
+    replace(run, on_progress=lambda *each: told.append(each)).prepare()
+    assert told == [("reading sets", 1, 1)]
 
 
 def test_an_attack_on_a_subset_of_classes_is_that_of_the_attack_command(
