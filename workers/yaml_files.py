@@ -10,10 +10,11 @@ from pydantic import ValidationError
 def read_mapping(path: Path, kind: str, fields: str) -> dict[str, Any]:
     """The mapping in a YAML file; ``kind`` and its main ``fields`` are named when it is something else.
 
-    Raises FileNotFoundError where there is no such file, ValueError when it is not YAML or no mapping.
+    Raises ValueError when it is not YAML or no mapping, OSError, saying what to give, where there is no such file.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is no file: give the YAML file of a {kind}, a mapping with {fields}")
+        wrong = "is a folder" if path.is_dir() else "does not exist"
+        raise FileNotFoundError(f"{path} {wrong}: give the path of a {kind}, a YAML file with {fields}")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -32,6 +33,8 @@ OnProgress = Callable[[Progress], None]
 class MetricsLog:
     """Writes every tenth step and the last one to ``metrics.jsonl`` in ``folder``, a JSON object a line.
 
+    A step of float16 that overflowed, which the training skips, is left out: JSON has no word for its loss.
+
     With ``tensorboard`` the same goes into event files of the folder ``tensorboard``. A run that resumes writes on
     where it resumed: later lines of the run before are dropped. Raises ValueError if tensorboardX is not installed.
     """
@@ -48,11 +51,11 @@ class MetricsLog:
         """Take note of a step."""
         if not self._begun:
             self._begin(progress.step)
-        if progress.step % _EVERY and progress.step != progress.steps:
+        if (progress.step % _EVERY and progress.step != progress.steps) or not math.isfinite(progress.loss):
             return
         metrics = asdict(progress)
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(metrics) + "\n")
+            file.write(json.dumps(metrics, allow_nan=False) + "\n")
         if self._writer is not None:
             for name in ("loss", "accuracy", "learning_rate", "images_per_second"):
                 self._writer.add_scalar(name, metrics[name], progress.step)

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import timm
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    field_validator,
+    model_validator,
+)
+from timm.data.auto_augment import augment_and_mix_transform, auto_augment_transform, rand_augment_transform
 
 import workers.architectures  # noqa: F401 - registers what timm lacks
 from workers.attacks.threat import Threat
@@ -26,7 +37,7 @@ ThreatText = Annotated[
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, allow_inf_nan=False)
 
 
 def _label_names(value: Any) -> Any:
@@ -39,6 +50,15 @@ def _label_names(value: Any) -> Any:
     return known[value]
 
 
+def _finite(value: Any) -> Any:
+    """A value of YAML in which every number is finite."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} is not a finite number")
+    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _finite(each)
+    return value
+
+
 class ModelRecipe(_Section):
     """A timm architecture and the arguments that ``timm.create_model`` builds it with.
 
@@ -47,7 +67,7 @@ class ModelRecipe(_Section):
     """
 
     architecture: str
-    arguments: dict[str, Any] = {}
+    arguments: Annotated[dict[str, Any], AfterValidator(_finite)] = {}
     mean: tuple[float, ...]
     std: tuple[Annotated[float, Field(gt=0)], ...]
     label_names: Annotated[tuple[str, ...], BeforeValidator(_label_names)]
@@ -61,6 +81,17 @@ class ModelRecipe(_Section):
             raise ValueError(f"mean has {len(self.mean)} channels, std {len(self.std)}")
         if len(set(self.label_names)) != len(self.label_names):
             raise ValueError("label_names repeats a name")
+        return self
+
+    @model_validator(mode="after")
+    def _arguments_agree(self) -> Self:
+        for argument, field, count in (
+            ("num_classes", "label_names", len(self.label_names)),
+            ("in_chans", "mean", len(self.mean)),
+        ):
+            given = self.arguments.get(argument, count)
+            if given != count:
+                raise ValueError(f"arguments.{argument} is {given!r} and {field} has {count}: leave {argument} out")
         return self
 
 
@@ -126,8 +157,16 @@ class AugmentationRecipe(_Section):
     @classmethod
     def _policy_is_known(cls, value: str | None) -> str | None:
         kinds = ("rand", "augmix", "original", "originalr", "v0", "v0r", "3a")
-        if value is not None and value.split("-")[0] not in kinds:
+        if value is None:
+            return None
+        kind = value.split("-")[0]
+        if kind not in kinds:
             raise ValueError(f"timm knows no policy {value!r}: write for instance rand-m7-mstd0.5-inc1")
+        make = {"rand": rand_augment_transform, "augmix": augment_and_mix_transform}.get(kind, auto_augment_transform)
+        try:
+            make(value, {})
+        except Exception as error:
+            raise ValueError(f"timm cannot read the policy {value!r} ({error}): see rand-m7-mstd0.5-inc1") from error
         return value
 
     @model_validator(mode="after")

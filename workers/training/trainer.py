@@ -17,6 +17,7 @@ from workers.attacks.model import NormalizedModel
 from workers.training.adversary import Adversary
 from workers.training.batches import seeded_generator
 from workers.training.checkpoint import load_checkpoint, save_checkpoint
+from workers.training.divergence import diverged, not_finite
 from workers.training.images import TrainingImages
 from workers.training.precision import autocast, gradient_scaler
 from workers.training.progress import OnProgress, Progress
@@ -69,11 +70,16 @@ class Trainer:
         self._digest = f"{recipe_digest(model_recipe, recipe)}:{images.digest()}{origin}" if checkpoint else ""
 
     def run(self, on_progress: OnProgress | None = None) -> nn.Module:
-        """Train to the end and return the network in eval mode: the average one if the recipe asks for it."""
+        """Train to the end and return the network in eval mode: the average one if the recipe asks for it.
+
+        Raises ValueError when the training diverges; its last checkpoint is of a state from before.
+        """
         first = self._resume()
         saved = started = time.monotonic()
         for step in range(first, self._steps):
             loss, accuracy = self._step(step)
+            if not (math.isfinite(loss) or self._may_skip()):
+                raise diverged(f"its loss is {loss} at step {step + 1} of {self._steps}")
             now = time.monotonic()
             if on_progress:
                 rate = (step + 1 - first) * self._recipe.batch_size / (now - started)
@@ -81,7 +87,19 @@ class Trainer:
             if now - saved >= self._checkpoint_seconds:
                 self._save(step + 1)
                 saved = now
-        return (self._ema.module if self._ema else self._network).eval()
+        return self._trained().eval()
+
+    def _may_skip(self) -> bool:
+        """Whether a step may overflow: of float16 the scaler skips some, halving its scale each time."""
+        return self._scaler.is_enabled() and self._scaler.get_scale() >= 1
+
+    def _trained(self) -> nn.Module:
+        """What becomes the ingredient. Raises ValueError, in all processes, where it is not finite in one of them."""
+        network: nn.Module = self._ema.module if self._ema else self._network
+        name = not_finite(network)
+        if self._shard.mean(float(name is None), device=self._device) != (1.0,):
+            raise diverged(f"its {name or 'state in another worker'} is not finite")
+        return network
 
     def _step(self, step: int) -> tuple[float, float]:
         generator = seeded_generator(self._recipe.seed, step, stream=1)
@@ -120,7 +138,8 @@ class Trainer:
         return learning_rate(self._recipe.optimizer, step / self._steps)
 
     def _save(self, step: int) -> None:
-        if self._checkpoint and self._shard.is_first:
+        """Save, but not what has diverged: the next step's loss tells that to all processes alike."""
+        if self._checkpoint and self._shard.is_first and not_finite(self._network) is None:
             save_checkpoint(self._checkpoint, self._digest, self._state(step))
 
     def _state(self, step: int) -> dict[str, Any]:

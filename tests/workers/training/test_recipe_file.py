@@ -42,7 +42,7 @@ def test_overrides_change_fields_and_add_sections(tmp_path: Path) -> None:
 
 
 def test_label_names_may_be_those_of_a_data_set(tmp_path: Path) -> None:
-    recipe = read_recipe(written(tmp_path, SINGLE), ["model.label_names=imagenet"])
+    recipe = read_recipe(written(tmp_path, SINGLE), ["model.label_names=imagenet", "model.arguments.num_classes=1000"])
     assert len(recipe.model.label_names) == 1000
     assert recipe.model.label_names[0] == "n01440764"
 
@@ -62,6 +62,20 @@ def test_label_names_may_be_those_of_a_data_set(tmp_path: Path) -> None:
         (["training.augmentation.crop_scale=[0.9, 0.1]"], "exchange the two"),
         (["training.augmentation.auto_augment=magic"], "timm knows no policy"),
         (["training.adversary.attack=apgd"], "leave random_start out"),
+        (
+            ["training.augmentation.auto_augment=rand-bogus9"],
+            r"auto_augment: timm cannot read the policy 'rand-bogus9'",
+        ),
+        (["training.epochs=.inf"], r"training\.epochs: Input should be a finite number"),
+        (["training.optimizer.learning_rate=.inf"], r"learning_rate: Input should be a finite number"),
+        (["training.optimizer.weight_decay=1e999"], r"weight_decay: Input should be a finite number"),
+        (["model.mean=[.nan]"], r"model\.mean\.0: Input should be a finite number"),
+        (["model.arguments.drop_rate=[{a: .nan}]"], r"model\.arguments: nan is not a finite number"),
+        (
+            ["model.arguments.num_classes=5"],
+            r"arguments\.num_classes is 5 and label_names has 10: leave num_classes out",
+        ),
+        (["model.arguments.in_chans=3"], r"arguments\.in_chans is 3 and mean has 1: leave in_chans out"),
         (["training.precision=float8"], r"training\.precision"),
         (["data.format=folder", "data.image_size=32"], "training: crop_padding is for images in memory"),
     ],
@@ -69,6 +83,12 @@ def test_label_names_may_be_those_of_a_data_set(tmp_path: Path) -> None:
 def test_errors_name_the_field(tmp_path: Path, overrides: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_recipe(written(tmp_path, SINGLE), overrides)
+
+
+def test_a_missing_file_is_told_with_what_to_give(tmp_path: Path) -> None:
+    for path, wrong in ((tmp_path / "none.yaml", "does not exist"), (tmp_path, "is a folder")):
+        with pytest.raises(FileNotFoundError, match=f"{wrong}: give the path of a recipe, a YAML file with data"):
+            read_recipe(path)
 
 
 def test_overrides_take_no_wildcards() -> None:

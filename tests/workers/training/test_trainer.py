@@ -138,6 +138,37 @@ def test_the_schedule_runs_over_the_steps_that_there_are() -> None:
     assert [round(progress.learning_rate, 4) for progress in seen] == [1, 1, 0.1, 0.1, 0.01, 0.01]
 
 
+@pytest.mark.parametrize("ema_decay", [None, 0.9])
+def test_a_training_that_diverges_is_told_and_not_kept(tmp_path: Path, ema_decay: float | None) -> None:
+    seen: list[Progress] = []
+    recipe = training(optimizer={"learning_rate": 1e30, "warmup": 0}, ema_decay=ema_decay, adversary=None)
+    checkpoint = tmp_path / "checkpoint"
+    trainer = Trainer(
+        create_network(tiny_model(), 0), tiny_model(), images(320), recipe, checkpoint=checkpoint, checkpoint_seconds=0
+    )
+    with pytest.raises(ValueError, match=r"its loss is (nan|inf) at step \d of 10: lower optimizer\.learning_rate"):
+        trainer.run(seen.append)
+    assert len(seen) < 10
+    if checkpoint.is_file():
+        state = torch.load(checkpoint, weights_only=True)["state"]["network"]
+        assert all(torch.isfinite(tensor).all() for tensor in state.values())
+
+
+def test_weights_that_the_last_step_broke_are_not_returned(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint"
+    network = create_network(tiny_model(), 0)
+    recipe = training(max_steps=2, adversary=None)
+    trainer = Trainer(network, tiny_model(), images(320), recipe, checkpoint=checkpoint, checkpoint_seconds=0)
+
+    def spoil(progress: Progress) -> None:
+        if progress.step == 2:
+            network.state_dict()["fc.weight"].fill_(torch.nan)
+
+    with pytest.raises(ValueError, match=r"its fc\.weight is not finite"):
+        trainer.run(spoil)
+    assert torch.load(checkpoint, weights_only=True)["state"]["step"] == 1
+
+
 def test_half_precision_trains_and_float16_asks_for_a_gpu() -> None:
     seen: list[Progress] = []
     recipe = training(adversary=None, epochs=2, optimizer={"learning_rate": 0.1}, precision="bfloat16")
