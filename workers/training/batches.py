@@ -20,7 +20,8 @@ class Batches:
     A batch is a function of (seed, step) alone, so that training resumed at any step sees the same batches, and the
     shares of a batch make up the same batch, however many they are.
 
-    Raises ValueError if the set is smaller than one batch, or a batch does not divide into equal shares.
+    Raises ValueError if the set is smaller than one batch, a batch does not divide into equal shares, or crops are
+    padded by as much as an image: some would show nothing of it.
     """
 
     def __init__(
@@ -33,6 +34,12 @@ class Batches:
     ) -> None:
         if len(data) < batch_size:
             raise ValueError(f"{len(data)} images are less than one batch of {batch_size}: lower batch_size")
+        size = min(data.images.shape[2:])
+        if augmentation.crop_padding >= size:
+            raise ValueError(
+                f"augmentation.crop_padding is {augmentation.crop_padding} and the images have {size} pixels a side: "
+                "lower it, to 4 for instance"
+            )
         self._images = torch.from_numpy(np.ascontiguousarray(data.images))
         self._labels = torch.from_numpy(data.labels)
         self._batch_size = batch_size

@@ -19,8 +19,9 @@ from torch import nn
 
 from workers.attacks.model import NormalizedModel
 from workers.attacks.robustness import attack_report
+from workers.training.divergence import check_logits
 from workers.training.images import TrainingImages, open_images
-from workers.training.network import create_network, load_base, save_ingredient
+from workers.training.network import check_network, create_network, load_base, save_ingredient
 from workers.training.progress import EVENTS, LOG, MetricsLog, OnProgress, Progress
 from workers.training.recipe import IngredientRecipe, recipe_digest
 from workers.training.recipe_file import RECIPE, write_recipe
@@ -73,17 +74,29 @@ class IngredientBuild:
         """Where an unfinished training keeps its files."""
         return work_folder(self.folder)
 
+    @property
+    def _checkpoint(self) -> Path:
+        return self.work / "checkpoint"
+
     def run(self, on_progress: OnProgress | None = None, train: Train | None = None) -> Path:
         """Train unless it is finished, going on where an interrupted run was; return the folder.
 
-        ``train`` trains elsewhere than in this process. Raises ValueError if the folder holds something else, or
-        another process is at it.
+        ``train`` trains elsewhere than in this process. Raises ValueError if the folder holds something else,
+        another process is at it, or the recipe's network, batches or augmentation are not to be had; nothing is left
+        of a training that ended so before its first checkpoint.
         """
         if self.is_finished():
             return self.folder
+        check_network(self.recipe.model, self.images.image_size)
+        self.images.batches(self.recipe.training)
         self.work.mkdir(parents=True, exist_ok=True)
         with _alone(self.work):
-            (train or IngredientBuild.train)(self, on_progress)
+            try:
+                (train or IngredientBuild.train)(self, on_progress)
+            except (ValueError, OSError):
+                if not self._checkpoint.exists():
+                    shutil.rmtree(self.work, ignore_errors=True)
+                raise
         return self.folder
 
     def train(self, on_progress: OnProgress | None = None, shard: Shard = WHOLE) -> None:
@@ -130,7 +143,7 @@ class IngredientBuild:
             self.recipe.model,
             self.images,
             self.recipe.training,
-            checkpoint=self.work / "checkpoint",
+            checkpoint=self._checkpoint,
             checkpoint_seconds=self.checkpoint_seconds,
             device=self.device,
             origin="" if self.origin is None else f":{self.origin.digest}",
@@ -174,9 +187,13 @@ class IngredientBuild:
         return record
 
     def _scores(self, model: nn.Module) -> dict[str, Any]:
-        """Clean and robust accuracy on test images, by APGD on cross-entropy."""
+        """Clean and robust accuracy on test images, by APGD on cross-entropy.
+
+        Raises ValueError where the network answers with what is no number: that would count as the first class.
+        """
         evaluation = self.recipe.evaluation
         images, labels = self.images.test_images(evaluation.images)
+        check_logits(model, images[: evaluation.batch_size].to(self.device))
         report = attack_report(
             model, images, labels, evaluation.threats, steps=evaluation.steps, batch_size=evaluation.batch_size
         )

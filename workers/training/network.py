@@ -13,6 +13,7 @@ import torch
 from timm.models import save_for_hf
 from torch import nn
 
+from workers.training.divergence import not_finite
 from workers.training.recipe import ModelRecipe
 
 _OTHER_WEIGHTS = (
@@ -42,6 +43,41 @@ def create_network(recipe: ModelRecipe, seed: int) -> nn.Module:
     return network
 
 
+def check_network(recipe: ModelRecipe, image_size: tuple[int, int]) -> None:
+    """Build the network and put an image of ``image_size``, (height, width), through it.
+
+    Without memory or arithmetic, on torch's meta device; the few networks that cannot be built there, on the CPU.
+    Raises ValueError, with timm's own reason, where that fails or the logits are not one for each label name.
+    """
+    try:
+        logits = _logits_shape(recipe, image_size, "meta")
+    except Exception:  # noqa: BLE001 - what is wrong is told by the second try
+        logits = _told_logits_shape(recipe, image_size)
+    if logits != (1, len(recipe.label_names)):
+        raise ValueError(
+            f"model.arguments: {recipe.architecture} gives an output of shape {logits} for one image, and "
+            f"model.label_names has {len(recipe.label_names)} names"
+        )
+
+
+def _told_logits_shape(recipe: ModelRecipe, image_size: tuple[int, int]) -> tuple[int, ...]:
+    try:
+        return _logits_shape(recipe, image_size, "cpu")
+    except Exception as error:
+        height, width = image_size
+        raise ValueError(
+            f"model.arguments: {recipe.architecture} with {recipe.arguments or 'none'} does not take images of "
+            f"{len(recipe.mean)} x {height} x {width} ({type(error).__name__}: {error})"
+        ) from error
+
+
+@torch.no_grad()
+def _logits_shape(recipe: ModelRecipe, image_size: tuple[int, int], device: str) -> tuple[int, ...]:
+    with torch.device(device):
+        network = create_network(recipe, seed=0).eval()
+        return tuple(network(torch.zeros(1, len(recipe.mean), *image_size)).shape)
+
+
 def load_ingredient(folder: Path) -> nn.Module:
     """The network of a timm folder (``config.json`` and ``model.safetensors``)."""
     network: nn.Module = timm.create_model(f"local-dir:{folder}", pretrained=True)
@@ -63,10 +99,30 @@ def load_base(network: nn.Module, recipe: ModelRecipe, folder: Path) -> None:
     for name, given in (("mean", recipe.mean), ("std", recipe.std)):
         if len(known[name]) != len(given) or not np.allclose(known[name], given, atol=1e-4):
             raise ValueError(f"{folder} normalises by {name} {list(known[name])}: write model.{name} so in the recipe")
+    if (broken := not_finite(base)) is not None:
+        raise ValueError(f"{folder} holds a {broken} that is not finite: train that model anew")
     try:
         network.load_state_dict(base.state_dict())
     except RuntimeError as error:
-        raise ValueError(f"{folder} is not of the architecture and arguments of the recipe's model: {error}") from error
+        raise ValueError(_misfit(folder, network, base)) from error
+
+
+def _misfit(folder: Path, network: nn.Module, base: nn.Module) -> str:
+    """What tells a base from the recipe's network: counts, and the first few tensors of each kind."""
+    wanted, found = (
+        {key: tuple(tensor.shape) for key, tensor in each.state_dict().items()} for each in (network, base)
+    )
+    kinds = {
+        "too many": [key for key in found if key not in wanted],
+        "missing": [key for key in wanted if key not in found],
+        "of another shape": [key for key, shape in wanted.items() if found.get(key, shape) != shape],
+    }
+    told = "; ".join(f"{len(keys)} tensors {kind} ({_few(keys)})" for kind, keys in kinds.items() if keys)
+    return f"{folder} is not of the architecture and arguments of the recipe's model: {told}"
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def save_ingredient(

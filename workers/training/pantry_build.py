@@ -40,7 +40,9 @@ def wanted_ingredients(recipe: PantryRecipe, only: Collection[str] | None) -> li
     """The names to build, the base first. Raises ValueError if ``only`` names an unknown one."""
     unknown = set(only or ()) - set(recipe.ingredients)
     if unknown:
-        raise ValueError(f"the recipe has no ingredient {', '.join(sorted(unknown))}")
+        raise ValueError(
+            f"the recipe has no ingredient {', '.join(sorted(unknown))}: it has {', '.join(recipe.ingredients)}"
+        )
     return [name for name in recipe.ingredients if only is None or name in only or name == recipe.base_name]
 
 

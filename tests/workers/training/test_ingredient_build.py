@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+from safetensors.torch import load_file, save_file
 
 from tests.workers.training.cifar import write_cifar10
 from tests.workers.training.folders import colour_model, write_image_folder
@@ -89,14 +90,72 @@ def test_a_base_that_does_not_fit_is_refused(tmp_path: Path, small_fashion: Path
     changes: dict[str, dict[str, Any]] = {
         "other label_names": {"label_names": tuple(reversed(given.model.label_names))},
         "normalises by mean": {"mean": (0.5,)},
-        "not of the architecture": {"arguments": {"layers": [1, 1, 1, 1], "channels": [4, 4, 8, 16], "in_chans": 1}},
+        r"16 tensors of another shape \(layer4\.0\.conv1\.weight, layer4\.\S*, layer4\.\S*, \.\.\.\)$": {
+            "arguments": {"layers": [1, 1, 1, 1], "channels": [4, 4, 8, 16], "in_chans": 1}
+        },
     }
     for message, change in changes.items():
         other = given.model_copy(update={"model": given.model.model_copy(update=change)})
         with pytest.raises(ValueError, match=message):
             build_ingredient(other, tmp_path / "l2", base=base)
+    assert [path.name for path in tmp_path.iterdir()] == ["linf"]
     with pytest.raises(FileNotFoundError, match="no timm folder"):
         build_ingredient(given, tmp_path / "l2", base=tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"architecture": "vit_tiny_patch16_224"}, r"model\.arguments: vit_tiny_patch16_224 .*unexpected keyword"),
+        ({"arguments": {"layers": [1, 1, 1, 1], "bogus": 1}}, r"model\.arguments: resnet18 .*'bogus'"),
+        ({"arguments": {"num_classes": 5}}, r"output of shape \(1, 5\)"),
+        (
+            {"architecture": "vit_tiny_patch16_224", "arguments": {"img_size": 32, "patch_size": 7}},
+            r"does not take images of 1 x 28 x 28 \(AssertionError",
+        ),
+    ],
+)
+def test_arguments_that_do_not_fit_are_told_before_anything_is_left(
+    tmp_path: Path, small_fashion: Path, change: dict[str, Any], message: str
+) -> None:
+    given = recipe(small_fashion)
+    other = given.model_copy(update={"model": given.model.model_copy(update=change)})
+    with pytest.raises(ValueError, match=message):
+        build_ingredient(other, tmp_path / "linf")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        ({"augmentation": {"crop_padding": 400000}}, "crop_padding is 400000 and the images have 28 pixels"),
+        ({"batch_size": 400}, "less than one batch"),
+        ({"optimizer": {"learning_rate": 1e30, "warmup": 0}, "adversary": None}, "the training diverged"),
+        ({"precision": "float16"}, "float16 needs a GPU"),
+    ],
+)
+def test_a_refusal_before_the_first_checkpoint_leaves_nothing(
+    tmp_path: Path, small_fashion: Path, training: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        build_ingredient(recipe(small_fashion, **training), tmp_path / "linf")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_that_answers_with_no_numbers_is_not_written(tmp_path: Path, small_fashion: Path) -> None:
+    huge = recipe(small_fashion, max_steps=1, optimizer={"learning_rate": 1e30, "warmup": 0}, adversary=None)
+    with pytest.raises(ValueError, match="diverged, the network's logits for test images are not finite"):
+        build_ingredient(huge, tmp_path / "linf")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_base_that_diverged_is_refused(tmp_path: Path, small_fashion: Path) -> None:
+    base = build_ingredient(recipe(small_fashion, epochs=0.1), tmp_path / "linf")
+    state = load_file(base / "model.safetensors")
+    state["fc.bias"][0] = torch.nan
+    save_file(state, base / "model.safetensors")
+    with pytest.raises(ValueError, match=r"holds a fc\.bias that is not finite"):
+        build_ingredient(recipe(small_fashion), tmp_path / "l2", base=base)
 
 
 def test_image_files_resume_as_if_never_interrupted(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_only_trains_what_is_named_and_its_base(tmp_path: Path, small_fashion: P
 
 
 def test_an_unknown_ingredient_is_refused(tmp_path: Path, small_fashion: Path) -> None:
-    with pytest.raises(ValueError, match="no ingredient l3"):
+    with pytest.raises(ValueError, match="no ingredient l3: it has linf, nominal"):
         build_pantry(tiny_pantry(small_fashion), tmp_path, only={"l3"})
 
 
