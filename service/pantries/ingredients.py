@@ -11,12 +11,14 @@ from pydantic import TypeAdapter, ValidationError
 from service.errors import InvalidPantry
 from service.pantries.checkpoint import Checkpoint, check_finite, check_same_tensors, read_checkpoint
 from service.pantries.config import ModelConfig, check_same_config, read_config, read_object
+from service.pantries.recipes import check_recipe
 from service.schemas.base import Name
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 TRAINING_FILE = "training.json"
-FILES = (CONFIG_FILE, WEIGHTS_FILE, TRAINING_FILE)
+RECIPE_FILE = "recipe.yaml"
+FILES = (CONFIG_FILE, WEIGHTS_FILE, TRAINING_FILE, RECIPE_FILE)
 PANTRY_FILE = "pantry.json"
 FEWEST, MOST = 2, 16
 
@@ -89,6 +91,8 @@ def _check_one(folder: Path, name: str) -> CheckedIngredient:
             )
     config = read_config(folder / CONFIG_FILE, name)
     checkpoint = read_checkpoint(folder / WEIGHTS_FILE, name)
+    if (folder / RECIPE_FILE).is_file():
+        check_recipe(folder / RECIPE_FILE, name)
     training = read_object(folder / TRAINING_FILE, name) if (folder / TRAINING_FILE).is_file() else None
     return CheckedIngredient(
         name=name,

@@ -32,6 +32,16 @@ def test_an_archive_is_as_good_as_folders(registry: PantryRegistry, tmp_path: Pa
     assert path.exists()
 
 
+def test_a_recipe_is_kept_and_changes_no_digest(registry: PantryRegistry, tmp_path: Path) -> None:
+    ingredients = pair(tmp_path)
+    before = registry.add("before", dict(sorted(ingredients.items())), accept)
+    recipe = b"data: {folder: images}\ntraining: {epochs: 3}\n"
+    path = pack(tmp_path / "a", packed_files(ingredients) | {"linf/recipe.yaml": recipe})
+    assert registry.add_archive(REQUEST, path, accept).digest == before.digest
+    assert (registry.folder("tiny") / "linf" / "recipe.yaml").read_bytes() == recipe
+    assert not (registry.folder("tiny") / "l2" / "recipe.yaml").exists()
+
+
 def test_the_request_orders_and_chooses(registry: PantryRegistry, tmp_path: Path) -> None:
     ingredients = pair(tmp_path) | {"l1": ingredient(tmp_path / "l1", tensors(7))}
     path = pack(tmp_path / "a", packed_files(ingredients))

@@ -40,11 +40,13 @@ def test_a_pantry_describes_its_ingredients(registry: PantryRegistry, tmp_path: 
 def test_an_ingredients_files_are_kept_and_others_are_not(registry: PantryRegistry, tmp_path: Path) -> None:
     ingredients = pair(tmp_path)
     (ingredients["linf"] / "README.md").write_text("hello")
+    for folder in ingredients.values():
+        (folder / "recipe.yaml").write_text("training: {epochs: 3}\n")
     registry.add("tiny", ingredients, accept)
     folders = registry.ingredient_folders("tiny")
     assert [folder.name for folder in folders] == ["linf", "l2"]
     for folder in folders:
-        assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+        assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors", "recipe.yaml"]
         for path in folder.iterdir():
             assert path.read_bytes() == (ingredients[folder.name] / path.name).read_bytes()
 

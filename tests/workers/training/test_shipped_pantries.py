@@ -12,7 +12,7 @@ from workers.attacks.model import NormalizedModel
 from workers.data.idx import load_idx_folder
 from workers.training.pantry_build import RECORD, build_pantry
 from workers.training.recipe import TrainingRecipe
-from workers.training.recipe_file import read_pantry_recipe
+from workers.training.recipe_file import RECIPE, read_pantry_recipe, read_recipe
 
 PANTRIES = Path("examples/pantries")
 NAMES = ("fashion-resnet", "fashion-vit")
@@ -37,7 +37,8 @@ def test_timm_loads_it_and_it_scores_as_recorded(folder: Path) -> None:
 def test_its_folder_says_how_it_was_trained(folder: Path) -> None:
     record = json.loads((folder / RECORD).read_text())
     recipe = read_pantry_recipe(Path("examples/recipes") / f"{folder.parent.name}.yaml")
-    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors", RECORD]
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors", RECIPE, RECORD]
+    assert read_recipe(folder / RECIPE) == recipe.ingredient(folder.name)
     assert TrainingRecipe.model_validate(record["recipe"]) == recipe.ingredients[folder.name]
     assert record["fine_tuned_from"] == (None if folder.name == "linf" else "linf")
     assert json.loads((folder / "config.json").read_text())["label_names"] == LABEL_NAMES
