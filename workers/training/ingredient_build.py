@@ -21,12 +21,13 @@ from workers.attacks.model import NormalizedModel
 from workers.attacks.robustness import attack_report
 from workers.training.divergence import check_logits
 from workers.training.images import TrainingImages, open_images
-from workers.training.network import check_network, create_network, load_base, save_ingredient
+from workers.training.network import check_network, create_network, load_base, load_ingredient, save_ingredient
 from workers.training.progress import EVENTS, LOG, MetricsLog, OnProgress, Progress
-from workers.training.recipe import IngredientRecipe, recipe_digest
-from workers.training.recipe_file import RECIPE, write_recipe
+from workers.training.recipe import EvaluationRecipe, IngredientRecipe, recipe_digest
+from workers.training.recipe_file import RECIPE, read_recipe, recipe_text, write_recipe
 from workers.training.shard import WHOLE, Shard
 from workers.training.trainer import Trainer
+from workers.whole_file import whole_file
 
 RECORD = "training.json"
 """The file of an ingredient's folder that says how it was trained."""
@@ -81,11 +82,14 @@ class IngredientBuild:
     def run(self, on_progress: OnProgress | None = None, train: Train | None = None) -> Path:
         """Train unless it is finished, going on where an interrupted run was; return the folder.
 
+        A finished ingredient whose recipe asks for another evaluation is measured anew, in this process.
         ``train`` trains elsewhere than in this process. Raises ValueError if the folder holds something else,
         another process is at it, or the recipe's network, batches or augmentation are not to be had; nothing is left
         of a training that ended so before its first checkpoint.
         """
         if self.is_finished():
+            if not self._is_measured():
+                self._measure()
             return self.folder
         check_network(self.recipe.model, self.images.image_size)
         self.images.batches(self.recipe.training)
@@ -133,6 +137,25 @@ class IngredientBuild:
         """Whether the folder is there and this very ingredient's; what is left of its training may be there too."""
         record = self.folder / RECORD
         return record.is_file() and json.loads(record.read_text(encoding="utf-8")).get("digest") == self.digest
+
+    def _is_measured(self) -> bool:
+        """Whether the scores in the folder are those that the recipe asks for, as far as the folder's recipe tells."""
+        kept = self.folder / RECIPE
+        if not kept.is_file():
+            return True
+        recipe = read_recipe(kept)
+        return isinstance(recipe, IngredientRecipe) and _measured(recipe) == _measured(self.recipe)
+
+    def _measure(self) -> None:
+        """Replace the scores, then the recipe: after a kill between the two they are measured once more."""
+        record = json.loads((self.folder / RECORD).read_text(encoding="utf-8"))
+        recipe = self.recipe
+        network = load_ingredient(self.folder).to(self.device)
+        scores = self._scores(NormalizedModel(network, recipe.model.mean, recipe.model.std).to(self.device).eval())
+        with whole_file(self.folder / RECORD) as file:
+            file.write((json.dumps({**record, "test": scores}, indent=2) + "\n").encode())
+        with whole_file(self.folder / RECIPE) as file:
+            file.write(recipe_text(recipe).encode())
 
     def _trainer(self, shard: Shard) -> Trainer:
         network = create_network(self.recipe.model, self.recipe.training.seed)
@@ -198,6 +221,11 @@ class IngredientBuild:
             model, images, labels, evaluation.threats, steps=evaluation.steps, batch_size=evaluation.batch_size
         )
         return {"images": len(labels), "attack": "APGD", **report}
+
+
+def _measured(recipe: IngredientRecipe) -> EvaluationRecipe:
+    """What scores depend on: not on how many images are attacked at once."""
+    return recipe.evaluation.model_copy(update={"batch_size": 1})
 
 
 Train = Callable[[IngredientBuild, OnProgress | None], None]

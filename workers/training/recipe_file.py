@@ -41,10 +41,15 @@ def read_pantry_recipe(path: Path, overrides: Sequence[str] = ()) -> PantryRecip
 
 
 def write_recipe(recipe: IngredientRecipe | PantryRecipe, path: Path) -> None:
-    """Write a recipe that ``read_recipe`` reads back; fields at their defaults are left out."""
+    """Write a recipe that ``read_recipe`` reads back."""
+    path.write_text(recipe_text(recipe), encoding="utf-8")
+
+
+def recipe_text(recipe: IngredientRecipe | PantryRecipe) -> str:
+    """A recipe in YAML; fields at their defaults are left out."""
     content = recipe.model_dump(mode="json", exclude_defaults=True)
-    text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
-    path.write_text(text, encoding="utf-8")
+    text: str = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
+    return text
 
 
 def _override(content: dict[str, Any], override: str) -> None:

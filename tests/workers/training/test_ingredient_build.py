@@ -15,7 +15,7 @@ from tests.workers.training.folders import colour_model, write_image_folder
 from tests.workers.training.recipes import ADVERSARIAL, TINY_MODEL
 from workers.training.ingredient_build import RECORD, build_ingredient
 from workers.training.progress import LOG, Progress
-from workers.training.recipe import IngredientRecipe
+from workers.training.recipe import EvaluationRecipe, IngredientRecipe
 from workers.training.recipe_file import RECIPE, read_recipe
 
 EVALUATION = {"threats": ["Linf:0.1"], "steps": 2, "images": 20}
@@ -68,6 +68,30 @@ def test_the_folder_says_how_to_make_it_again(tmp_path: Path, small_fashion: Pat
     assert record["ingredient"] == "linf"
     assert record["fine_tuned_from"] is None
     assert json.loads((folder / LOG).read_text().splitlines()[-1])["step"] == 5
+
+
+def test_a_finished_ingredient_is_measured_anew_when_the_evaluation_changes(
+    tmp_path: Path, small_fashion: Path
+) -> None:
+    given = recipe(small_fashion, epochs=0.5)
+    folder = build_ingredient(given, tmp_path / "linf")
+    before, record = weights(folder), json.loads((folder / RECORD).read_text())
+    evaluation = EvaluationRecipe.model_validate({"threats": ["Linf:0.2", "L2:1"], "steps": 3, "images": 50})
+    other = given.model_copy(update={"evaluation": evaluation})
+    assert build_ingredient(other, folder, on_progress=lambda _: pytest.fail("it trains again")) == folder
+    again = json.loads((folder / RECORD).read_text())
+    assert weights(folder) == before
+    assert [(each["norm"], each["eps"], each["steps"]) for each in again["test"]["threats"]] == [
+        ("Linf", 0.2, 3), ("L2", 1.0, 3),
+    ]  # fmt: skip
+    assert again["test"]["images"] == 50
+    assert {**again, "test": None} == {**record, "test": None}
+    assert read_recipe(folder / RECIPE) == other
+    assert [path.name for path in tmp_path.iterdir()] == ["linf"]
+    stamp = (folder / RECORD).stat().st_mtime_ns
+    larger = other.model_copy(update={"evaluation": evaluation.model_copy(update={"batch_size": 7})})
+    build_ingredient(larger, folder)
+    assert (folder / RECORD).stat().st_mtime_ns == stamp
 
 
 def test_fine_tuning_starts_from_the_base_and_says_so(tmp_path: Path, small_fashion: Path) -> None:
