@@ -56,6 +56,8 @@ def test_the_budgets_are_the_papers(name: str) -> None:
     assert recipe.evaluation.steps == 40
     for fine_tune in recipe.fine_tunes.values():
         assert (fine_tune.epochs, fine_tune.batch_size, fine_tune.optimizer.schedule) == (3, 128, "thirds")
+        if fine_tune.optimizer.name == "sgd":  # the transformer's AdamW is a choice of our own
+            assert (fine_tune.optimizer.momentum, fine_tune.optimizer.weight_decay) == (0.9, 5e-4)
         assert fine_tune.adversary is None or (fine_tune.adversary.attack, fine_tune.adversary.steps) == ("apgd", 10)
 
 
