@@ -1,0 +1,1 @@
+"""Speed and memory of adversarial fine-tuning of ViT-B/16."""
