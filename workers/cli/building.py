@@ -36,7 +36,8 @@ def build_with_progress(
 ) -> list[Path]:
     """Build a pantry in ``folder/NAME``, ``jobs`` fine-tunes at once, with a progress bar for each ingredient.
 
-    ``options`` are those of ``PantryBuild``.
+    ``options`` are those of ``PantryBuild``. With ``train`` among them, which trains elsewhere, this process only waits
+    for the fine-tunes; otherwise processes train them.
 
     Raises CommandError for data that do not fit the recipe, and for a folder that holds something else.
     """
@@ -55,6 +56,10 @@ def build_with_progress(
             built = [build.ingredient(base, bars)]
             if jobs == 1:
                 return built + [build.ingredient(name, bars) for name in fine_tunes]
+            if options.get("train") is not None:
+                waiting = [partial(build.ingredient, name, bars) for name in fine_tunes]
+                with waiting_threads() as submit:
+                    return built + results(submit, waiting, jobs)
             del build
             tasks = [
                 partial(_build, recipe, target, name, _spread(chosen, number), options)
@@ -66,6 +71,16 @@ def build_with_progress(
             raise CommandError("a process that trained was killed: run the same command to go on") from error
         except (ValueError, OSError) as error:
             raise CommandError(str(error)) from error
+
+
+def fine_tunes_of(recipe: "PantryRecipe", only: Collection[str] | None) -> int:
+    """How many fine-tunes are to build, 1 at least. Raises CommandError if ``only`` names an unknown ingredient."""
+    from workers.training.pantry_build import wanted_ingredients
+
+    try:
+        return max(1, len(wanted_ingredients(recipe, only)) - 1)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
 
 
 def results(
@@ -86,6 +101,34 @@ def results(
                 future.result()
         begun.append(submit(task))
     return [future.result() for future in begun]
+
+
+@contextmanager
+def waiting_threads() -> "Iterator[Callable[[Callable[[], Path]], Future[Path]]]":
+    """Threads that wait for trainings elsewhere. When one has failed the others go on to their end, as processes do.
+
+    An interrupt ends the command at once: the threads end with it.
+    """
+    begun: list[Future[Path]] = []
+
+    def submit(task: Callable[[], Path]) -> Future[Path]:
+        future: Future[Path] = Future()
+        begun.append(future)
+        Thread(target=_settle, args=(future, task), daemon=True).start()
+        return future
+
+    try:
+        yield submit
+    except Exception:
+        wait(begun)
+        raise
+
+
+def _settle(future: Future[Path], task: Callable[[], Path]) -> None:
+    try:
+        future.set_result(task())
+    except BaseException as error:  # noqa: BLE001 - raised again where the result is asked for
+        future.set_exception(error)
 
 
 def _spread(device: str, number: int) -> str:

@@ -1,6 +1,7 @@
 """Commands about pantries: ``pantry add``, ``list``, ``show``, ``remove``, ``build``."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -166,42 +167,48 @@ def remove(name: PantryName, url: Url = None) -> None:
 @app.command()
 def build(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file; see examples/recipes.")],
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The pantry is written to DIR/NAME-OF-THE-RECIPE.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The pantry is written to DIR/NAME, by the recipe's name.")
+    ] = Path("pantries"),
     *,
     data: DataFolder = None,
     overrides: Overrides = None,
     only: Annotated[list[str] | None, typer.Option(help="Train this ingredient alone; may be repeated.")] = None,
-    jobs: Annotated[int, typer.Option(help="So many fine-tunes at once, in processes or on GPUs.", min=1)] = 1,
+    jobs: Annotated[
+        int, typer.Option(help="So many fine-tunes at once, in processes, on GPUs or on the cluster.", min=1)
+    ] = 1,
     device: Device = "auto",
     threads: Annotated[int, typer.Option(help="CPU threads a process; 0: its share of all cores.", min=0)] = 0,
     checkpoint_seconds: CheckpointSeconds = 30.0,
     tensorboard: Tensorboard = False,
     workers: TrainingWorkers = 1,
     ray_address: RayAddress = None,
-    register: Annotated[bool, typer.Option("--register", help="Add the pantry under the recipe's name.")] = False,
+    register: Annotated[
+        bool, typer.Option("--register", help="Add the pantry under the recipe's name; --url asks for it too.")
+    ] = False,
     url: Url = None,
 ) -> None:
-    """Train all ingredients of a pantry, a robust base and its fine-tunes, and register it.
+    """Train all ingredients of a pantry, a robust base and its fine-tunes, and register it if asked to.
 
     What is finished stays; what was interrupted goes on where it was.
 
-    Example: `soupsearch pantry build examples/recipes/fashion-vit.yaml out/pantries --jobs 3 --register`
+    Example: `soupsearch pantry build examples/recipes/fashion-vit.yaml --jobs 3 --register`
     """
-    from workers.cli.building import build_with_progress
+    from workers.cli.building import build_with_progress, fine_tunes_of
     from workers.cli.training import pantry_recipe_of
 
     parsed = pantry_recipe_of(recipe, data, overrides)
+    register = register or url is not None
     if register and only:
-        raise CommandError("--register adds a whole pantry: leave --only out, or register later by pantry add")
-    if jobs > 1 and (workers > 1 or ray_address is not None):
-        raise CommandError("--workers and --ray-address share one training after the other: leave --jobs out")
+        raise CommandError("--register and --url add a whole pantry: leave --only out, or register later by pantry add")
     options = {"checkpoint_seconds": checkpoint_seconds, "tensorboard": tensorboard}
-    with training_shared(workers, ray_address, device=device, threads=threads) as train:
+    at_once = min(jobs, fine_tunes_of(parsed, only))
+    with training_shared(workers, ray_address, device=device, threads=threads, at_once=at_once) as train:
         built = build_with_progress(
             parsed,
             folder,
             only=only,
-            jobs=jobs,
+            jobs=at_once,
             device=device if train is None else "cpu",
             threads=threads,
             options=options if train is None else {**options, "train": train},
@@ -209,6 +216,9 @@ def build(
     typer.echo(f"built {', '.join(path.name for path in built)} in {built[0].parent}")
     if register:
         _register(parsed.name, {path.name: path for path in built}, url)
+    elif not only:
+        folders = " ".join(shlex.quote(str(path)) for path in built)
+        typer.echo(f"to search its soups: soupsearch pantry add {parsed.name} {folders}")
 
 
 def _register(name: str, ingredients: dict[str, Path], url: str | None) -> None:

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def training_shared(workers: int, ray_address: str | None, *, device: str, threads: int) -> "Iterator[Train | None]":
-    """How to train with so many ``workers``: None for one, in this process.
+def training_shared(
+    workers: int, ray_address: str | None, *, device: str, threads: int, at_once: int = 1
+) -> "Iterator[Train | None]":
+    """How to train with so many ``workers``, ``at_once`` ingredients at a time: None for one, in this process.
 
     Several work on the Ray cluster at ``ray_address``, with one thread each unless ``threads`` says otherwise, or on a
     private one that shares this machine's cores and ends with the context. Raises CommandError where no cluster
@@ -27,14 +29,21 @@ def training_shared(workers: int, ray_address: str | None, *, device: str, threa
         return
     if device not in ("auto", "cpu", "cuda"):
         raise CommandError(f"Ray gives each worker its device: say --device auto, cpu or cuda instead of {device}")
-    each = threads or (1 if ray_address is not None else max(1, (os.cpu_count() or 1) // workers))
-    with _cluster(workers * each, ray_address) as address:
+    each = threads or (1 if ray_address is not None else max(1, (os.cpu_count() or 1) // (workers * at_once)))
+    with _cluster(workers * each * at_once, ray_address) as address:
         from workers.ray_runtime.training import RayTraining
 
         training = RayTraining(
-            address, workers, device=device, threads=each, on_wait=lambda message: typer.echo(message, err=True)
+            address,
+            workers,
+            device=device,
+            threads=each,
+            at_once=at_once,
+            on_wait=lambda message: typer.echo(message, err=True),
         )
         try:
+            if at_once > 1:
+                training.connect()
             yield training
         except Unavailable as error:
             raise CommandError(str(error)) from error

@@ -105,8 +105,9 @@ class LocalCluster:
     def _await_address(self, process: subprocess.Popen[bytes], log: Path, deadline: float) -> str:
         written = Path(f"{self._folder}/r/ray_current_cluster")
         while time.monotonic() < deadline and process.poll() is None:
-            if b"Ray runtime started" in log.read_bytes() and written.is_file():
-                return written.read_text().strip()
+            started = b"Ray runtime started" in log.read_bytes() and written.is_file()
+            if started and (address := written.read_text().strip()):  # Ray makes the file before it writes it
+                return address
             time.sleep(0.05)
         tail = log.read_text(errors="replace")[-2000:]
         self.stop()

@@ -39,6 +39,8 @@ class RayTraining:
     A worker takes ``threads`` CPUs, and a GPU if ``device`` is ``cuda``, or ``auto`` and there are enough. Every node
     reads the recipe's data folder, the base and the ingredient's folder by the same paths. ``on_wait`` is told when the
     cluster has become too small, a machine was lost say, and training waits for another. ``close`` disconnects.
+
+    Up to ``at_once`` threads may call it at once, a training of its own each, after ``connect`` in the main one.
     """
 
     def __init__(
@@ -48,12 +50,14 @@ class RayTraining:
         *,
         device: str = "auto",
         threads: int = 1,
+        at_once: int = 1,
         on_wait: Callable[[str], None] | None = None,
     ) -> None:
         self._address = address
         self._workers = workers
         self._device = device
         self._threads = threads
+        self._at_once = at_once
         self._on_wait = on_wait
 
     def __call__(self, build: IngredientBuild, on_progress: OnProgress | None) -> None:
@@ -63,8 +67,7 @@ class RayTraining:
         found wrong, and when workers died again and again; Unavailable when no cluster answers, or it was lost.
         """
         Shard(0, self._workers).rows(build.recipe.training.batch_size)
-        if not ray.is_initialized():
-            connect(Settings(ray_address=self._address))
+        self.connect()
         scaling = self._scaling()
         try:
             with _followed(build, on_progress):
@@ -73,6 +76,11 @@ class RayTraining:
             shutil.rmtree(build.work / "ray", ignore_errors=True)
         if not build.is_finished():
             raise ValueError(f"{build.folder} was written on another machine: name a folder on storage that all share")
+
+    def connect(self) -> None:
+        """Connect to the cluster, unless that is done. Raises Unavailable when none answers."""
+        if not ray.is_initialized():
+            connect(Settings(ray_address=self._address))
 
     def close(self) -> None:
         """Disconnect from the cluster, which ends what still runs."""
@@ -85,8 +93,9 @@ class RayTraining:
         scaling = ScalingConfig(
             num_workers=self._workers, use_gpu=on_gpu, resources_per_worker={"CPU": float(self._threads)}
         )
-        if (lack := _lack(scaling)) is not None:
-            raise ValueError(f"{lack}: lower --workers or --threads, or choose another --device")
+        if (lack := _lack(scaling, self._at_once)) is not None:
+            lower = "--workers or --threads" if self._at_once == 1 else "--jobs, --workers or --threads"
+            raise ValueError(f"{lack}: lower {lower}, or choose another --device")
         return scaling
 
     def _await(self, outcome: Future[Result], scaling: ScalingConfig) -> None:
@@ -106,9 +115,9 @@ class RayTraining:
             raise ValueError(mistake)
 
 
-def _lack(scaling: ScalingConfig) -> str | None:
-    """What the workers need and the cluster, as it is now, does not have."""
-    workers, has = int(scaling.num_workers), ray.cluster_resources()
+def _lack(scaling: ScalingConfig, at_once: int = 1) -> str | None:
+    """What the workers of so many trainings need and the cluster, as it is now, does not have."""
+    workers, has = at_once * int(scaling.num_workers), ray.cluster_resources()
     for kind, each in {"CPU": scaling.num_cpus_per_worker, "GPU": scaling.num_gpus_per_worker}.items():
         if has.get(kind, 0) < workers * each:
             return f"{workers} workers take {workers * each:.0f} {kind}s and the cluster has {has.get(kind, 0):.0f}"

@@ -7,7 +7,7 @@ from threading import Event
 
 import pytest
 
-from workers.cli.building import results
+from workers.cli.building import results, waiting_threads
 
 DEADLINE = 20
 
@@ -69,3 +69,35 @@ def test_results_come_in_order_and_no_more_than_so_many_at_once(submitted: Submi
 
     assert results(submitted, [slow, quick, last], 2) == [Path("slow"), Path("quick"), Path("last")]
     assert submitted.most <= 2
+
+
+def test_threads_that_wait_go_on_when_another_has_failed() -> None:
+    failed, ended = Event(), Event()
+
+    def running() -> Path:
+        assert failed.wait(DEADLINE)
+        ended.set()
+        return Path("running")
+
+    def failing() -> Path:
+        failed.set()
+        raise ValueError("the training diverged")
+
+    with pytest.raises(ValueError, match="diverged"), waiting_threads() as submit:
+        results(submit, [running, failing], 2)
+    assert ended.is_set()
+
+
+def test_an_interrupt_waits_for_no_thread() -> None:
+    never = Event()
+
+    def running() -> Path:
+        assert never.wait(DEADLINE)
+        return Path("running")
+
+    def interrupted() -> Path:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), waiting_threads() as submit:
+        results(submit, [running, interrupted, running], 2)
+    never.set()

@@ -92,6 +92,16 @@ def test_a_build_registers_once(
     assert "another pantry is called 'tiny'" in capsys.readouterr().err
 
 
+def test_a_build_without_a_folder_goes_into_pantries_and_says_how_to_add_it(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert exit_code("pantry", "build", recipe, "--set", "base.linf.max_steps=1", *SHORT) == 0
+    assert sorted(path.name for path in (tmp_path / "pantries" / "tiny").iterdir()) == ["l2", "linf", "nominal"]
+    added = "soupsearch pantry add tiny pantries/tiny/linf pantries/tiny/l2 pantries/tiny/nominal"
+    assert added in " ".join(capsys.readouterr().out.split())
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -104,12 +114,12 @@ def test_a_build_registers_once(
         (["train", "nothing.yaml", "OUT"], "nothing.yaml"),
         (["train", "RECIPE", "OUT", "--workers", "2", "--device", "cuda:1"], "--device auto, cpu or cuda instead of"),
         (["train", "RECIPE", "OUT", "--workers", "2", "--device", "gpu"], "--device auto, cpu or cuda instead of"),
-        (["pantry", "build", "RECIPE", "OUT", "--workers", "2", "--jobs", "2"], "leave --jobs out"),
         (["finetune", "RECIPE", "BASE", "OUT"], "--name l2 or nominal"),
         (["finetune", "RECIPE", "BASE", "OUT", "--name", "linf"], "--name l2 or nominal"),
         (["finetune", "RECIPE", "BASE", "OUT", "--name", "l2"], "is no timm folder"),
-        (["pantry", "build", "RECIPE", "OUT", "--only", "l3"], "no ingredient l3"),
+        (["pantry", "build", "RECIPE", "OUT", "--only", "l3"], "no ingredient l3: it has linf, l2, nominal"),
         (["pantry", "build", "RECIPE", "OUT", "--only", "l2", "--register"], "leave --only out"),
+        (["pantry", "build", "RECIPE", "OUT", "--only", "l2", "--url", "http://127.0.0.1:9"], "leave --only out"),
     ],
 )
 def test_mistakes_are_named(

@@ -64,10 +64,10 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "workers.cli.main", *arguments, *options]
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *arguments: str, timeout: float = TIMEOUT) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        command(*arguments), cwd=folder, env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False
+        command(*arguments), cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout, check=False
     )
 
 
@@ -119,6 +119,27 @@ def test_shares_of_each_batch_train_what_one_process_trains(recipe: Path, tmp_pa
     assert sorted(path.name for path in (tmp_path / "shared/tiny").iterdir()) == ["nominal", "robust"]
 
 
+def test_fine_tunes_share_a_cluster(recipe: Path, tmp_path: Path) -> None:
+    """Two trainings at once; SIGKILL of the command ends both, and the same command ends as if one after the other."""
+    content = yaml.safe_load(recipe.read_text())
+    longer = {**TRAINING, "epochs": 6, "max_steps": 120}
+    content["fine_tunes"] = {"nominal": longer, "robust-l2": {**longer, "adversary": {"threats": ["L2:1.5"]}}}
+    recipe.write_text(yaml.safe_dump(content))
+    build = ["pantry", "build", str(recipe)]
+    with started(*build, str(tmp_path / "shared"), "--workers", "2", "--jobs", "2") as process:
+        family = psutil.Process(process.pid)
+        wait_until(lambda: len(workers_of(family)) == 4, timeout=TIMEOUT)
+        left = family.children(recursive=True)
+        process.send_signal(signal.SIGKILL)
+    assert psutil.wait_procs(left, timeout=60)[1] == []
+    shared = run(tmp_path, *build, "shared", "--workers", "2", "--jobs", "2", timeout=2 * TIMEOUT)
+    alone = run(tmp_path, *build, "alone")
+    assert (alone.returncode, shared.returncode) == (0, 0), shared.stderr
+    for name in ("robust", "nominal", "robust-l2"):
+        assert_same(tmp_path / "alone/tiny" / name, tmp_path / "shared/tiny" / name)
+    assert sorted(path.name for path in (tmp_path / "shared/tiny").iterdir()) == ["nominal", "robust", "robust-l2"]
+
+
 def test_a_killed_worker_is_replaced_and_a_killed_command_goes_on(recipe: Path, tmp_path: Path) -> None:
     longer = ["--set", "base.robust.max_steps=300", "--set", "base.robust.epochs=15"]
     arguments = ["train", str(recipe), str(tmp_path / "killed"), *longer]
@@ -148,7 +169,7 @@ def test_a_killed_worker_is_replaced_and_a_killed_command_goes_on(recipe: Path, 
     [
         (["--workers", "3"], "batch_size 64 does not divide by 3 workers"),
         (["--workers", "2", "--ray-address", "127.0.0.1:1"], "no Ray cluster answers at 127.0.0.1:1"),
-        (["--workers", "2", "--device", "cuda"], "2 workers take 2 GPUs and the cluster has 0"),
+        (["--workers", "2", "--device", "cuda"], "2 workers take 2 GPUs and the cluster has 0: lower --workers"),
     ],
 )
 def test_mistakes_are_named(recipe: Path, tmp_path: Path, options: list[str], message: str) -> None:
