@@ -21,7 +21,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 
 def test_a_study_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     message = refusal(capsys, tmp_path / "none.yaml", tmp_path / "out")
-    assert message.startswith(f"error: {tmp_path / 'none.yaml'} is no file: give the YAML file of a study")
+    assert message.startswith(f"error: {tmp_path / 'none.yaml'} does not exist: give the path of a study")
 
 
 def test_wrong_fields_are_told_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -118,7 +118,7 @@ def test_a_set_may_have_the_name_of_a_corruption_that_is_not_made(make_study: Ma
 
 
 def test_another_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"none\.yaml is no file: give the YAML file of a study"):
+    with pytest.raises(FileNotFoundError, match=r"none\.yaml does not exist: give the path of a study"):
         StudyConfig.load(tmp_path / "none.yaml")
     (tmp_path / "list.yaml").write_text("- 1\n", "utf-8")
     with pytest.raises(ValueError, match="is not a study"):
