@@ -53,5 +53,9 @@ def test_parse_says_what_to_write_instead(text: str, advice: str) -> None:
         Threat.parse(text)
 
 
+def test_only_text_is_refused_for_a_radius_wider_than_the_pixels() -> None:
+    assert Threat("Linf", 8).eps == 8
+
+
 def test_equal_threats_share_a_dictionary_entry() -> None:
     assert {Threat("L2", 1.5): "kept"}[Threat.parse("L2:1.5")] == "kept"

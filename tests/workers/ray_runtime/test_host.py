@@ -1,5 +1,6 @@
 """What lives in an evaluator's process, without Ray around it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 
 from tests.workers.jobs.conftest import INGREDIENTS, write_ingredient
 from workers.ray_runtime.host import EvaluatorHost
-from workers.ray_runtime.task import SetPart, Task, Unprepared
+from workers.ray_runtime.task import AttackPlan, SetPart, Task, Unprepared
 from workers.soups.stack import IngredientStack
 
 COUNT = 12
@@ -62,3 +63,14 @@ def test_a_stopped_batch_reports_no_more_points(host: EvaluatorHost) -> None:
     assert sum(len(report.scores) for report in host.evaluate("token", task.digest, [UNIFORM] * 3)) == 3
     host.stop(["token"])
     assert sum(len(report.scores) for report in host.evaluate("token", task.digest, [UNIFORM] * 3)) == 0
+
+
+def test_a_job_that_was_accepted_with_a_radius_wider_than_the_pixels_is_attacked(host: EvaluatorHost) -> None:
+    plan = AttackPlan("Linf", 8.0, steps=2, loss="ce", restarts=1, larger_radii=False)
+    task = replace(task_on("first"), attacks=(plan,))
+    host.prepare(task)
+    score = host.score("token", task.digest, UNIFORM)
+    (part,) = score.sets
+    assert score.complete
+    assert part.robust is not None
+    assert part.robust.shape == (1, COUNT)
