@@ -85,9 +85,10 @@ def adapt(
         "top_k": top_k,
         "seed": seed,
     }
-    fields, sets = objective_fields(threat or [], wanted, adaptation_set), wanted.every_set(adaptation_set)
+    fields, mapping = objective_fields(threat or [], wanted, adaptation_set), read_label_map(label_map)
+    sets = {name: mapping if name in adaptation_set else None for name in wanted.every_set(adaptation_set)}
     with Client(url) as client:
-        job = _submitted(client, request, fields, sets, read_label_map(label_map))
+        job = _submitted(client, request, fields, sets)
         if no_wait:
             typer.echo(job.id)
             return
@@ -123,15 +124,17 @@ def _report(job: Any, *, as_json: bool) -> None:
         raise typer.Exit(REFUSED)
 
 
-def _submitted(client: Any, request: dict[str, Any], fields: dict[str, Any], sets: list[str], mapping: Any) -> Any:
-    """Upload one set with the request, or store several before it, which then names them."""
+def _submitted(client: Any, request: dict[str, Any], fields: dict[str, Any], sets: dict[str, Any]) -> Any:
+    """Upload one set with the request, or store several before it, which then names them; each with its label map."""
     from workers.cli.objectives import with_ids
     from workers.cli.sets import set_sources
 
-    with set_sources(sets) as sources:
-        if len(sources) == 1 and isinstance(sources[0], Path):
-            return client.adapt(request | fields | ({"label_map": mapping} if mapping else {}), sources[0])
-        stored = [client.add_set(each, mapping).id if isinstance(each, Path) else each for each in sources]
+    with set_sources(list(sets)) as sources:
+        pairs = list(zip(sources, sets.values(), strict=True))
+        source, mapping = pairs[0]
+        if len(pairs) == 1 and isinstance(source, Path):
+            return client.adapt(request | fields | ({"label_map": mapping} if mapping else {}), source)
+        stored = [client.add_set(each, labels).id if isinstance(each, Path) else each for each, labels in pairs]
     ids = dict(zip(sets, stored, strict=True))
     return client.adapt(request | with_ids(fields, ids) | {"adaptation_sets": list(dict.fromkeys(ids.values()))})
 

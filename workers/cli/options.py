@@ -81,5 +81,9 @@ Sets = Annotated[
     ),
 ]
 LabelMapFile = Annotated[
-    Path | None, typer.Option(help="JSON file: class of the set to class or classes of the model.")
+    Path | None,
+    typer.Option(
+        help="JSON file: class of the set to class or classes of the model, for every SET. A set that --min-accuracy "
+        "alone names keeps its archive's own label_map.json."
+    ),
 ]
