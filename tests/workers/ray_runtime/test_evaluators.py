@@ -13,7 +13,7 @@ from workers.ray_runtime.cluster import LocalCluster
 pytestmark = pytest.mark.slow
 
 DRIVER = """
-import json, sys, threading
+import json, sys, threading, time
 import numpy as np
 import ray
 from service.settings import Settings
@@ -44,8 +44,9 @@ pool = EvaluatorPool(settings, threading.Event())
 scores = pool.score("token", task, arrays_of, [[0.5, 0.25, 0.25], [1.0, -0.5, 0.5]])
 baselines = pool.baselines("token", task, arrays_of)
 pool.stop(["stopped"])
-is_stopped = False
+is_stopped, deadline = False, time.monotonic() + 120
 while not is_stopped:
+    assert time.monotonic() < deadline, "stopped work went on"
     try:
         pool.baselines("stopped", task, arrays_of)
     except EvaluationStopped:
