@@ -98,6 +98,7 @@ RESULT = Result(
     weights=_soup(*WEIGHTS),
     metric="accuracy",
     score=0.86,
+    images=100,
     nll=0.41,
     interval=(0.79, 0.92),
     per_set={SET_ID: _score(0.86, 0.41)},

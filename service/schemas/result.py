@@ -90,7 +90,7 @@ class Cost(Document):
     points: int
     pruned_points: int = 0
     reused_points: int = Field(default=0, description="Points taken from the journal of an earlier job or attempt.")
-    images: int = Field(description="Images in the selection.")
+    images: int = Field(description="Selection images of all sets.")
     forward_passes: int = Field(description="Forward passes of one image by soups, in this search.")
     backward_passes: int = Field(default=0, description="Backward passes of one image: attacks need them.")
     grid_forward_passes: int = Field(
@@ -113,6 +113,10 @@ class Result(Document):
     weights: dict[Name, float]
     metric: str
     score: float
+    images: int | None = Field(
+        default=None,
+        description="Selection images of the sets that the objective is measured on; null in results of before.",
+    )
     nll: float | None = None
     interval: tuple[float, float] | None = None
     metrics: dict[str, float] = Field(default_factory=dict, description=METRICS)

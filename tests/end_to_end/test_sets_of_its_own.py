@@ -91,5 +91,6 @@ def test_the_tables_say_which_constraint_holds_on_which_set(service: LiveService
     assert sets[1][:12] in constraint
     assert "yes" in constraint
     assert "20 held out" in run.stdout
+    assert "pantry fashion, 80 images" in run.stdout
     ensemble = next(line for line in run.stdout.splitlines() if "softmax ensemble" in line)
     assert ensemble.count("%") == 6

@@ -70,7 +70,8 @@ def _comparison(job: Job, result: Result) -> Table:
     metrics = list(result.metrics)
     held_out = {} if result.held_out is None else {BEST: result.held_out.soup} | _baselines(result.held_out)
     apart = [f"{result.held_out.images} held out", "95 %"] if result.held_out else []
-    title = f"pantry {job.request.request.pantry}, {result.cost.images} images"
+    images = result.cost.images if result.images is None else result.images
+    title = f"pantry {job.request.request.pantry}, {images} images"
     table = _table(title, "model", "score", "95 %", "nll", *apart, *metrics)
     rows: dict[str, Score | Result] = {BEST: result} | (
         {} if result.baselines is None else _baselines(result.baselines)

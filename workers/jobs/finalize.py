@@ -80,6 +80,7 @@ class Finalizer:
             weights=self._named(best),
             metric=self.material.request.ranked_by[0].metric,
             score=(best.score or 0.0) if value is None else value,
+            images=sum(len(each.split.selection) for each in self.scoring.of_sets(self.material.sets)),
             nll=self.scoring.nll(score),
             interval=self.scoring.interval(score),
             metrics=self.scoring.metrics(score) or best.metrics,

@@ -8,9 +8,10 @@ import numpy as np
 from scipy.stats import binomtest
 
 from service.schemas.job import JobWarning
+from service.schemas.objective import Measured
 from workers.evaluation.baselines import BaselineScores
 from workers.evaluation.scores import ModelScore, SetScore
-from workers.jobs.material import Material
+from workers.jobs.material import Material, SetMaterial
 from workers.jobs.selection import spread
 from workers.ray_runtime.evaluators import EvaluatorPool
 
@@ -68,17 +69,26 @@ def _midpoint(pair: tuple[int, int], size: int) -> list[float]:
 
 
 def warn_of_images(material: Material) -> list[JobWarning]:
-    """Too few images, for the classes or at all."""
+    """Too few images, for the classes or at all, in the sets that an objective or a constraint is measured on."""
     warnings = []
     for each in material.sets:
         images, columns = len(each.split.selection), len(each.labels.columns)
-        if images < columns:
+        is_scored = _is_measured(each, material.request.ranked_by)
+        if is_scored and images < columns:
             message = f"{images} images select among soups of {columns} classes: some classes have no image"
             warnings.append(JobWarning(code="fewer_images_than_classes", message=message))
-        if images < FEW_IMAGES:
+        if images < FEW_IMAGES and is_scored:
             message = f"{images} images select the soup: the score is uncertain, see its interval; 100 usually suffice"
             warnings.append(JobWarning(code="few_images", message=message))
+        elif images < FEW_IMAGES and _is_measured(each, material.request.constraints):
+            message = f"{images} images tell whether a constraint holds: its value is uncertain; 100 usually suffice"
+            warnings.append(JobWarning(code="few_images", message=message))
     return warnings
+
+
+def _is_measured(each: SetMaterial, measures: Sequence[Measured]) -> bool:
+    named = [measure.adaptation_sets for measure in measures]
+    return any(sets is None or each.stored.digest in sets for sets in named)
 
 
 def warn_of_chance(material: Material, ingredients: Sequence[ModelScore]) -> list[JobWarning]:

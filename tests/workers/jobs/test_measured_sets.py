@@ -42,6 +42,7 @@ def test_a_constraint_on_one_set_changes_the_soup_chosen_on_the_other(bench: Ben
     shifted, clean = sets
     _, free, points = run(bench, sets, objective={"adaptation_sets": [shifted]})
     assert all(point.score == right(point, 0) for point in points)
+    assert (free.images, free.cost.images) == (60, 120)
     assert free.score == free.per_set[shifted].score == max(right(point, 0) for point in points)
     bound = max(right(point, 1) for point in points)
     assert free.per_set[clean].score < bound

@@ -40,6 +40,22 @@ def test_few_images_are_told(store_bench: Bench, images: int, codes: list[str]) 
     assert [warning.code for warning in warn_of_images(material(store_bench, images))] == codes
 
 
+def test_few_images_of_a_constraint_do_not_select_the_soup(store_bench: Bench) -> None:
+    scored, bound = store_bench.add_set(100), store_bench.add_set(3)
+    on = {"objective": {"adaptation_sets": [scored]}, "adaptation_sets": [scored, bound]}
+    constraint = {"at_least": 0.5, "adaptation_sets": [bound]}
+
+    def warned(**fields: object) -> list[str]:
+        echo = store_bench.store.get(store_bench.submit(held_out_fraction=0, **fields)).request
+        return [warning.message for warning in warn_of_images(Material(echo, store_bench.settings))]
+
+    (message,) = warned(**on, constraints=[constraint])
+    assert message.startswith("3 images tell whether a constraint holds")
+    assert warned(**on) == []
+    few = warned(adaptation_sets=[scored, bound], constraints=[constraint])
+    assert [message[:15] for message in few] == ["3 images select"] * 2
+
+
 def test_an_ingredient_at_chance_level_is_named(store_bench: Bench) -> None:
     warnings = warn_of_chance(material(store_bench), [model(40), model(11), model(0)])
     assert [warning.code for warning in warnings] == ["chance_level_ingredient"] * 2
