@@ -77,7 +77,7 @@ class HeldOut(Document):
     soup: Score
     ingredients: dict[Name, Score]
     uniform_soup: Score | None = Field(default=None, description="Null in results of earlier versions.")
-    logit_ensemble: Score | None = None
+    logit_ensemble: Score | None = Field(default=None, description="Null also where memory did not suffice.")
     softmax_ensemble: Score | None = None
     reference: Score | None = Field(
         default=None, description="The independent model that the pantry names, if it names one."

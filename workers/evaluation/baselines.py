@@ -48,6 +48,20 @@ def score_baselines(evaluator: Evaluator, stop: Stop | None = None) -> BaselineS
     return BaselineScores(tuple(ingredients), uniform_soup, logit, softmax)
 
 
+def score_ensembles(evaluator: Evaluator, stop: Stop | None = None) -> tuple[ModelScore, ModelScore]:
+    """The logit and the softmax ensemble as ``score_baselines`` scores them, but no ingredient is attacked by itself.
+
+    Raises as ``score_baselines`` does.
+    """
+    ensembles = [Ensemble(source) for source in evaluator.sets]
+    for one_hot in np.eye(len(evaluator.soup.stack)):
+        score = _whole(evaluator.evaluate(one_hot, stop=stop, logits=True, attack=False))
+        for ensemble, part in zip(ensembles, score.sets, strict=True):
+            ensemble.take(part)
+    logit, softmax = (_ensemble_score(evaluator, ensembles, average, stop) for average in AVERAGES)
+    return logit, softmax
+
+
 class Ensemble:
     """Averages of several models' outputs on one set, summed as the models come."""
 

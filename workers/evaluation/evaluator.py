@@ -96,6 +96,7 @@ class Evaluator:
         monitor: PointMonitor | None = None,
         detail: bool = False,
         logits: bool = False,
+        attack: bool = True,
     ) -> SoupScore:
         """Score the soup of ``weights``, shape (n,), on all images.
 
@@ -103,7 +104,8 @@ class Evaluator:
         point, the score is of the images seen and ``complete`` is False. ``detail`` keeps each image's result,
         ``logits`` its logits too.
 
-        ``stop`` is also asked before each pass of an attack; attacks that did not end leave no outcome.
+        ``stop`` is also asked before each pass of an attack; attacks that did not end leave no outcome. With ``attack``
+        False there are none.
 
         Raises ValueError for wrong weights, EvaluationMemoryError when not even one image fits into memory.
         """
@@ -121,7 +123,7 @@ class Evaluator:
             floored_channels=flags.floored_channels,
             seconds=0.0,
         )
-        score = attacked(score, self._adversary, stop)
+        score = attacked(score, self._adversary if attack else None, stop)
         return replace(score, seconds=time.perf_counter() - start)
 
     def adversary(self, model: nn.Module) -> Adversary | None:

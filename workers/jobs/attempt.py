@@ -30,6 +30,10 @@ CONSTRAINTS_NOT_MET = JobWarning(
     code="constraints_not_met",
     message="no soup holds all constraints: the best is the one that violates them least, see result.constraints",
 )
+HELD_OUT_WITHOUT_ENSEMBLES = JobWarning(
+    code="held_out_without_ensembles",
+    message="memory did not suffice for the ensembles on the images held out: result.held_out is without them",
+)
 
 
 class Attempt:
@@ -152,6 +156,8 @@ class Attempt:
         )
         if result.constraints_met is False:
             recorder.warn([CONSTRAINTS_NOT_MET])
+        if result.held_out is not None and result.held_out.logit_ensemble is None:
+            recorder.warn([HELD_OUT_WITHOUT_ENSEMBLES])
         status = JobStatus.CANCELLED if self._watch.cancelled.is_set() else JobStatus.SUCCEEDED
         self._store.finish(job_id, attempt, status, result)
 

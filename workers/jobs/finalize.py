@@ -19,10 +19,11 @@ from service.schemas.result import (
     HeldOut,
     PairedTest,
     Result,
+    Score,
     ScoredSoup,
 )
 from workers.evaluation.baselines import BaselineScores
-from workers.evaluation.errors import EvaluationStopped
+from workers.evaluation.errors import EvaluationMemoryError, EvaluationStopped
 from workers.evaluation.scores import ModelScore
 from workers.jobs.material import Material
 from workers.jobs.preflight import Preflight, score_reference
@@ -134,14 +135,33 @@ class Finalizer:
         soup = self._score(merged, self.material.held_out(merged.stack_key), self._stoppable)
         if not soup.complete:
             return None
-        try:
-            scores = self.pool.baselines(self._stoppable, self.material.held_out(), self.material.arrays_of)
-        except EvaluationStopped:
+        task, count = self.material.held_out(), len(self.material.names)
+        soups = [*np.eye(count).tolist(), [1 / count] * count]
+        scores = self.pool.score(self._stoppable, task, self.material.arrays_of, soups, detail=True)
+        if not all(score.complete for score in scores):
             return None
         reference = score_reference(self.material, self.pool, self._stoppable, held_out=True)
-        images = sum(len(each.split.held_out) for each in self.scoring.of_sets(self.material.sets))
-        baselines = dict(self._baselines(scores, reference))
-        return HeldOut(images=images, soup=self.scoring.document(soup), **baselines)
+        try:
+            ensembles = self._held_out_ensembles(task)
+        except EvaluationStopped:
+            return None
+        *ingredients, uniform_soup = map(self.scoring.document, scores)
+        return HeldOut(
+            images=sum(len(each.split.held_out) for each in self.scoring.of_sets(self.material.sets)),
+            soup=self.scoring.document(soup),
+            ingredients=dict(zip(self.material.names, ingredients, strict=True)),
+            uniform_soup=uniform_soup,
+            reference=None if reference is None else self.scoring.document(reference),
+            **ensembles,
+        )
+
+    def _held_out_ensembles(self, task: Task) -> dict[str, Score]:
+        """The ensembles' scores; none where they find no memory: the soup itself needs them not."""
+        try:
+            scores = self.pool.ensembles(self._stoppable, task, self.material.arrays_of)
+        except EvaluationMemoryError:
+            return {}
+        return dict(zip(("logit_ensemble", "softmax_ensemble"), map(self.scoring.document, scores), strict=True))
 
     def _baselines(self, scores: BaselineScores, reference: ModelScore | None) -> Baselines:
         pairs = zip(self.material.names, scores.ingredients, strict=True)

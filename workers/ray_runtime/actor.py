@@ -7,7 +7,7 @@ process where the actor lives.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from workers.evaluation.scores import SoupScore
+from workers.evaluation.scores import ModelScore, SoupScore
 from workers.ray_runtime.task import HostInfo, Report, Task
 
 if TYPE_CHECKING:
@@ -59,3 +59,7 @@ class EvaluatorActor:
     def baselines(self, token: str, digest: str) -> "BaselineScores":
         """See ``EvaluatorHost``."""
         return self._host.baselines(token, digest)
+
+    def ensembles(self, token: str, digest: str) -> tuple[ModelScore, ModelScore]:
+        """See ``EvaluatorHost``."""
+        return self._host.ensembles(token, digest)

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import ray
 from ray.actor import ActorHandle
@@ -16,7 +16,7 @@ from service.errors import Unavailable
 from service.settings import Settings
 from workers.evaluation.baselines import BaselineScores
 from workers.evaluation.errors import EvaluationMemoryError, EvaluationStopped
-from workers.evaluation.scores import SoupScore
+from workers.evaluation.scores import ModelScore, SoupScore
 from workers.ray_runtime.actor import EvaluatorActor
 from workers.ray_runtime.connection import NAMESPACE
 from workers.ray_runtime.task import EVALUATION_FAILED, HostInfo, Problem, Task, Unprepared
@@ -108,6 +108,16 @@ class EvaluatorPool:
 
         result: BaselineScores = self._persist(self.names[0], call)
         return result
+
+    def ensembles(self, token: str, task: Task, arrays_of: Supplier) -> tuple[ModelScore, ModelScore]:
+        """The logit and the softmax ensemble, on one evaluator. Raises EvaluationStopped as ``baselines`` does."""
+
+        def call(actor: ActorHandle) -> tuple[ModelScore, ModelScore]:
+            self._supply_one(actor, task, arrays_of, {})
+            scores: tuple[ModelScore, ModelScore] = self._get(actor.ensembles.remote(token, task.digest))
+            return scores
+
+        return cast(tuple[ModelScore, ModelScore], self._persist(self.names[0], call))
 
     def revive(self, name: str, problem: Problem, task: Task, arrays_of: Supplier) -> None:
         """Make an evaluator ready again after a problem: one that failed oddly is first replaced by a new process."""

@@ -13,11 +13,11 @@ import torch
 from workers.attacks.apgd import Settings
 from workers.attacks.threat import Threat
 from workers.evaluation.adversary import Attack
-from workers.evaluation.baselines import BaselineScores, score_baselines
+from workers.evaluation.baselines import BaselineScores, score_baselines, score_ensembles
 from workers.evaluation.errors import EvaluationMemoryError
 from workers.evaluation.evaluator import Evaluator
 from workers.evaluation.labels import LabelSpace
-from workers.evaluation.scores import SoupScore
+from workers.evaluation.scores import ModelScore, SoupScore
 from workers.evaluation.sets import EncodedSet
 from workers.ray_runtime.cache import ByteCache
 from workers.ray_runtime.task import AttackPlan, HostInfo, Problem, Report, SetPart, Task, Unprepared
@@ -106,6 +106,10 @@ class EvaluatorHost:
         Raises Unprepared, and EvaluationStopped when the token's work is stopped.
         """
         return score_baselines(self._evaluator(digest), stop=lambda: self._is_stopped(token))
+
+    def ensembles(self, token: str, digest: str) -> tuple[ModelScore, ModelScore]:
+        """Score the two ensembles alone. Raises as ``baselines`` does."""
+        return score_ensembles(self._evaluator(digest), stop=lambda: self._is_stopped(token))
 
     def _evaluator(self, digest: str) -> Evaluator:
         if digest not in self._cache:

@@ -13,7 +13,7 @@ from workers.attacks.model import NormalizedModel
 from workers.attacks.robustness import robust_accuracy
 from workers.attacks.threat import Threat
 from workers.evaluation.adversary import Attack
-from workers.evaluation.baselines import score_baselines
+from workers.evaluation.baselines import score_baselines, score_ensembles
 from workers.evaluation.ensemble import EnsembleModel
 from workers.evaluation.errors import EvaluationStopped
 from workers.evaluation.evaluator import Evaluator
@@ -152,6 +152,8 @@ def test_ensembles_are_attacked_as_one_model(
         assert score.sets[0].robust is not None
         assert (score.sets[0].robust == flags).mean() > 0.95
         assert int(expected.clean.sum()) == score.sets[0].correct
+    pairs = zip(score_ensembles(evaluator), (baselines.logit_ensemble, baselines.softmax_ensemble), strict=True)
+    assert all(np.array_equal(alone.sets[0].robust, score.sets[0].robust) for alone, score in pairs)
     for ingredient in (*baselines.ingredients, baselines.uniform_soup):
         assert all(each.robust is not None for each in ingredient.sets)
 

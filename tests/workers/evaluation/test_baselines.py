@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.workers.evaluation.images import random_set, resnet_stack
-from workers.evaluation.baselines import score_baselines
+from workers.evaluation.baselines import score_baselines, score_ensembles
 from workers.evaluation.evaluator import Evaluator
 
 
@@ -32,3 +32,7 @@ def test_ensembles_average_logits_and_probabilities(tmp_path: Path) -> None:
     assert [each.sets[0].correct for each in baselines.ingredients] == [each.correct for each in members]
     assert all(each.sets[0].detail and each.sets[0].detail.logits is None for each in baselines.ingredients)
     assert baselines.uniform_soup.weights == pytest.approx((1 / 3,) * 3)
+    for alone, score in zip(
+        score_ensembles(evaluator), (baselines.logit_ensemble, baselines.softmax_ensemble), strict=True
+    ):
+        assert (alone.sets[0].correct, alone.sets[0].nll_sum) == (score.sets[0].correct, score.sets[0].nll_sum)
