@@ -2,17 +2,17 @@
 
 import logging
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import ray
-from ray.exceptions import RayError, RayTaskError
 
 from service.errors import Unavailable
 from service.settings import Settings
 
 NAMESPACE = "soupsearch"
 CONNECT_TIMEOUT = 10.0
+LOOK_SECONDS = 5.0
+LOOKS = 3
+"""Looks in a row, so many seconds apart, in which a cluster that does not answer is given up."""
 
 
 def connect(settings: Settings) -> None:
@@ -34,33 +34,55 @@ def connect(settings: Settings) -> None:
         raise _unreachable(settings.ray_address, error) from error
 
 
-@contextmanager
-def told_when_lost(address: str) -> Iterator[None]:
-    """For work that goes on where it was: raises Unavailable when the cluster ends under it.
+class ClusterWatch:
+    """Tells, for work that goes on where it was, when the cluster at ``address`` has ended under it.
 
-    What a task itself raised is raised as it is.
+    Ray itself says so only after a minute, and ends the process then.
     """
-    try:
-        yield
-    except RayTaskError:
-        raise
-    except RayError as error:
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._missed = 0
+
+    def look(self) -> bool:
+        """Whether the cluster's head answers now. Raises Unavailable when it did not so often in a row."""
+        if self.answers():
+            self._missed = 0
+            return True
+        self._missed += 1
+        if self._missed >= LOOKS:
+            raise self.lost()
+        return False
+
+    def answers(self) -> bool:
+        """Whether the cluster's head answers now."""
+        return _refusal(self._address) is None
+
+    def lost(self) -> Unavailable:
+        """What to raise for work whose cluster was lost."""
         msg = (
-            f"the Ray cluster at {address} was lost: start one, then give the same command again; "
-            f"it goes on where it was ({type(error).__name__}: {error})"
+            f"the Ray cluster at {self._address} was lost: start one, then give the same command again; "
+            "it goes on where it was"
         )
-        raise Unavailable(msg, code="ray_unavailable") from error
+        return Unavailable(msg, code="ray_unavailable")
 
 
 def _check_reachable(address: str) -> None:
     """Ray itself tries a dead address for minutes."""
+    if (error := _refusal(address)) is not None:
+        raise _unreachable(address, error) from error
+
+
+def _refusal(address: str) -> OSError | None:
+    """Why nothing answers at ``address``; None where something does, or Ray alone knows where to look."""
     host, _, port = address.rpartition(":")
     if not port.isdigit() or "://" in address:
-        return
+        return None
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT).close()
     except OSError as error:
-        raise _unreachable(address, error) from error
+        return error
+    return None
 
 
 def _unreachable(address: str, error: Exception) -> Unavailable:

@@ -15,13 +15,14 @@ from typing import Any
 from uuid import uuid4
 
 import ray
+from ray.exceptions import RayError
 from ray.train import FailureConfig, Result, RunConfig, ScalingConfig, TrainingFailedError
 
 # TorchTrainer's base: TorchTrainer itself makes a process group that listens on every interface.
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from service.settings import Settings
-from workers.ray_runtime.connection import connect, told_when_lost
+from workers.ray_runtime.connection import LOOK_SECONDS, ClusterWatch, connect
 from workers.ray_runtime.process_group import join_process_group, told_by_all
 from workers.training.ingredient_build import IngredientBuild
 from workers.training.progress import LOG, OnProgress, Progress
@@ -30,7 +31,6 @@ from workers.training.shard import Shard
 FAILURES = 3
 """How often a training is begun again, at its last checkpoint, when a worker has died."""
 _LOOK_SECONDS = 0.5
-_LACK_SECONDS = 5.0
 
 
 class RayTraining:
@@ -100,17 +100,22 @@ class RayTraining:
 
     def _await(self, outcome: Future[Result], scaling: ScalingConfig) -> None:
         """Wait for the end. Raises ValueError for what workers found wrong, Unavailable when the cluster was lost."""
-        told: str | None = None
-        while not wait([outcome], _LACK_SECONDS).done:
+        watch, told = ClusterWatch(self._address), None
+        while not wait([outcome], LOOK_SECONDS).done:
+            if not watch.look():
+                continue
             lack = _lack(scaling)
             if lack is not None and lack != told and self._on_wait is not None:
                 self._on_wait(f"{lack}: training waits, and goes on when enough machines have joined")
             told = lack
         try:
-            with told_when_lost(self._address):
-                mistake = outcome.result().return_value
+            mistake = outcome.result().return_value
         except TrainingFailedError as error:
             raise ValueError(_reason(error)) from error
+        except RayError as error:
+            if not watch.answers():
+                raise watch.lost() from error
+            raise ValueError(f"the training did not end; the same command goes on where it was: {error}") from error
         if mistake is not None:
             raise ValueError(mistake)
 

@@ -19,7 +19,7 @@ from tests.workers.training.recipes import FASHION_MNIST, LABEL_NAMES
 
 pytestmark = pytest.mark.slow
 TIMEOUT = 250.0
-STEPS = 300
+STEPS = 600
 
 
 class Machines:
@@ -60,7 +60,7 @@ def recipe(tmp_path: Path) -> Path:
     content = {
         "data": {"folder": str(FASHION_MNIST), "max_images": 1280},
         "model": {**model, "label_names": LABEL_NAMES},
-        "training": {"epochs": 15, "batch_size": 64, "seed": 5, "max_steps": STEPS},
+        "training": {"epochs": 30, "batch_size": 64, "seed": 5, "max_steps": STEPS},
     }
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(content))
@@ -105,14 +105,15 @@ def test_a_lost_machine_is_waited_for(machines: Machines, recipe: Path, tmp_path
 
 
 def test_a_lost_cluster_ends_it(machines: Machines, recipe: Path, tmp_path: Path) -> None:
-    """By our message, or by Ray's own where Ray ends this process first."""
     out, work = tmp_path / "model", tmp_path / ".model.training"
     endless = ["--set", "training.epochs=5000", "--set", "training.max_steps=100000"]
     with training(recipe, out, machines.address, *endless) as process:
         wait_until(lambda: steps(work / "metrics.jsonl") >= 20, timeout=TIMEOUT)
         machines.tell("end")
         assert process.wait(TIMEOUT) == 1
-    ours = f"the Ray cluster at {machines.address} was lost: start one, then give the same command again"
-    assert ours in told(out) or "Failed to connect to GCS" in told(out)
+    assert told(out).endswith(
+        f"error: the Ray cluster at {machines.address} was lost: "
+        "start one, then give the same command again; it goes on where it was"
+    )
     assert (work / "checkpoint").is_file()
     assert not out.exists()
