@@ -3,18 +3,27 @@
 import errno
 import os
 import re
+import socket
+import stat
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
-STALE_AFTER = 86_400.0
-QUIET_FOR = 60.0
-"""Seconds without a write after which an unfinished file is given up: always, and where its process is gone."""
+"""What the system says of a disk without room: nothing is free, or the user's share is used up."""
 
-_PARTIAL = re.compile(r"\..+\.(\d+)$")
+STALE_AFTER = 86_400.0
+"""Seconds without a write after which an unfinished file of any machine is given up."""
+
+QUIET_FOR = 60.0
+"""Seconds without a write after which an unfinished file is given up whose process, of this machine, is gone."""
+
+_PROCESS_IDS = Path("/proc/self/ns/pid")
+"""On Linux the name space of this process's id: containers of one host may share the host's name, but not this."""
+
+_PARTIAL = re.compile(r"\..+\.([^.]+)\.(\d+)$")
 
 
 @contextmanager
@@ -25,7 +34,7 @@ def whole_file(path: Path, *, overwrite: bool = True) -> Iterator[BinaryIO]:
     when the disk is full, also where a writer inside hides that behind an error of its own; FileExistsError, without
     ``overwrite``, when another file has the name by then.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = path.with_name(f".{path.name}.{_machine()}.{os.getpid()}")
     try:
         with partial.open("wb") as file:
             yield file
@@ -59,17 +68,27 @@ def remove_stale(paths: Iterable[Path]) -> None:
     """Remove those of ``paths`` that are unfinished files of ``whole_file`` which nothing will finish.
 
     They are left by a kill. Other processes may be writing at this moment, of this machine or of another one that
-    shares the disk: a file stays unless its process is gone here and it has not grown for a minute, or it is a day old.
+    shares the disk: a file stays unless it is a day old, or is of this machine, where its process is gone, and has not
+    grown for a minute. What may not be looked at or removed stays, such as another user's.
     """
+    machine = _machine()
     for path in paths:
         if (match := _PARTIAL.match(path.name)) is None:
             continue
-        try:
-            age = time.time() - path.stat().st_mtime
-        except FileNotFoundError:
-            continue
-        if age > STALE_AFTER or (age > QUIET_FOR and not _runs(int(match[1]))):
-            path.unlink(missing_ok=True)
+        with suppress(OSError):
+            status = path.lstat()
+            gone = match[1] == machine and not _runs(int(match[2]))
+            if stat.S_ISREG(status.st_mode) and time.time() - status.st_mtime > (QUIET_FOR if gone else STALE_AFTER):
+                path.unlink()
+
+
+def _machine() -> str:
+    """Where ids of processes mean what they mean here: this host's name, without dots, and in which name space."""
+    host = re.sub(r"[^\w-]", "-", socket.gethostname())
+    try:
+        return f"{host}-{_PROCESS_IDS.stat().st_ino}"
+    except OSError:
+        return host
 
 
 def _runs(process: int) -> bool:
