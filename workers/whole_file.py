@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-FULL = {errno.ENOSPC, errno.EDQUOT}
-"""What the system says of a disk without room: nothing is free, or the user's share is used up."""
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""What the system says where there is no room: nothing is free, the user's share is used up, a file is too large."""
 
 STALE_AFTER = 86_400.0
 """Seconds without a write after which an unfinished file of any machine is given up."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -134,6 +135,18 @@ def test_a_study_on_a_full_disk_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="free some space") as caught:
         Store(tmp_path).write("a", {"x": np.zeros(10000)})
     assert caught.value.errno == errno.ENOSPC
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_larger_than_is_allowed_is_told_as_a_full_disk(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(OSError, match="free some space") as caught, whole_file(tmp_path / "a") as file:
+            file.write(bytes(2**20))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.errno == errno.EFBIG
     assert list(tmp_path.iterdir()) == []
 
 
