@@ -41,7 +41,10 @@ def study(
         list[str] | None, typer.Option(metavar="PANTRY", help="Study this pantry alone; may be repeated.")
     ] = None,
     available: Annotated[
-        bool, typer.Option("--available", help="Leave out pantries and models whose folders are not there yet.")
+        bool,
+        typer.Option(
+            "--available", help="Leave out models that are not there yet and pantries that lack an ingredient."
+        ),
     ] = False,
 ) -> None:
     """Reproduce the paper's figures and test its claims on any pantry and data.
