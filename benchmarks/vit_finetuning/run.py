@@ -56,14 +56,15 @@ def measure(recipe: IngredientRecipe, size: int, steps: int, device: str) -> dic
         times.append(time.perf_counter())
 
     Trainer(network, recipe.model, images, training, device=device).run(note)
-    rate = steps * training.batch_size / (times[-1] - times[WARM_UP - 1])
+    timed = len(times) - WARM_UP
+    rate = timed * training.batch_size / (times[-1] - times[WARM_UP - 1])
     return {
-        "device": torch.cuda.get_device_name() if device.startswith("cuda") else "cpu",
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "batch_size": training.batch_size,
         "precision": training.precision,
         "attack": None if training.adversary is None else training.adversary.model_dump(mode="json"),
-        "steps": steps,
+        "steps": timed,
         "images_per_second": rate,
         "hours_of_an_imagenet_epoch": IMAGENET / rate / 3600,
         "peak_memory_gib": peak_memory(device) / 2**30,
