@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryFile
+
+import numpy as np
 
 from workers.attacks.losses import FEWEST_CLASSES
 from workers.evaluation.preprocess import DataConfig
@@ -15,6 +17,9 @@ from workers.study.config import AttackSection, PantrySection, StudyConfig
 from workers.study.data_config import CLEAN
 from workers.study.inputs import SetLabels
 from workers.study.plan import check_trained
+
+NORMALISATION_TOLERANCE = 1e-4
+"""How far means and deviations may lie apart, in units of the pixel range: as far as a fine-tune's from its base's."""
 
 
 def check_output(folder: Path) -> None:
@@ -80,7 +85,14 @@ class _Model:
             self.label_names and other.label_names and self.label_names != other.label_names
         ):
             return "its config.json has other classes"
-        return None if self.data == other.data else f"its config.json has {other.data}, not {self.data}"
+        return None if _alike(self.data, other.data) else f"its config.json has {other.data}, not {self.data}"
+
+
+def _alike(first: DataConfig, other: DataConfig) -> bool:
+    return replace(first, mean=(), std=()) == replace(other, mean=(), std=()) and all(
+        np.allclose(mine, theirs, atol=NORMALISATION_TOLERANCE)
+        for mine, theirs in ((first.mean, other.mean), (first.std, other.std))
+    )
 
 
 def check_attackable(section: AttackSection, labels: SetLabels) -> None:

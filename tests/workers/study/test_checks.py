@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from tests.live import ROOT
 from tests.workers.study.conftest import RESNET, TINY, MakeStudy, run_of
 from workers.soups.files import load_tensors, save_model
+from workers.study.checks import check_models
 
 VIT = ROOT / "examples/pantries/fashion-vit"
 
@@ -72,6 +74,23 @@ def test_a_model_of_other_labels_or_preprocessing_is_told(
     change(config)
     (tmp_path / "max/config.json").write_text(json.dumps(config), "utf-8")
     refused(make_study, tmp_path, ValueError, message, max="max")
+
+
+@pytest.mark.parametrize("field", ["mean", "std"])
+def test_a_model_whose_normalisation_is_rounded_otherwise_fits(
+    field: str, make_study: MakeStudy, tmp_path: Path
+) -> None:
+    """As training takes it for the base of a fine-tune; what is farther off is refused."""
+    shutil.copytree(RESNET / "l1", tmp_path / "max")
+    path = tmp_path / "max/config.json"
+    text = path.read_text("utf-8")
+    study = make_study(pantries=[TINY["pantries"][0] | {"max": "max"}])
+    for off, refusal in ((5e-5, nullcontext()), (5e-4, pytest.raises(ValueError, match=f"{field}="))):
+        config = json.loads(text)
+        config["pretrained_cfg"][field] = [each + off for each in config["pretrained_cfg"][field]]
+        path.write_text(json.dumps(config), "utf-8")
+        with refusal:
+            check_models(study)
 
 
 def test_an_output_that_is_a_file_is_told_at_once(make_study: MakeStudy, tmp_path: Path) -> None:
