@@ -97,7 +97,8 @@ class FewShotSection(Section):
     draws: Annotated[int, Field(ge=2)] = 50
 
 
-def _is_there(folder: Path) -> bool:
+def is_trained(folder: Path) -> bool:
+    """Whether there is a model in ``folder``."""
     return (folder / WEIGHTS_FILE).is_file()
 
 
@@ -150,10 +151,10 @@ class StudyConfig(Section):
         missing: list[str] = []
         kept = []
         for pantry in self.pantries:
-            if lacking := [name for name in self.ingredients if not _is_there(pantry.folder / name)]:
+            if lacking := [name for name in self.ingredients if not is_trained(pantry.folder / name)]:
                 missing.append(f"pantry {pantry.name}, which lacks {', '.join(lacking)}")
                 continue
-            absent = {name for name, folder in pantry.comparison.items() if not _is_there(folder)}
+            absent = {name for name, folder in pantry.comparison.items() if not is_trained(folder)}
             fields = [field for field, name in COMPARED.items() if name in absent]
             missing.extend(f"{field} of {pantry.name}" for field in fields)
             kept.append(pantry.model_copy(update=dict.fromkeys(fields)))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from workers.attacks.apgd import Settings
 from workers.soups.model import CONFIG_FILE, WEIGHTS_FILE
-from workers.study.config import AttackSection, PantrySection, StudyConfig
+from workers.study.config import AttackSection, PantrySection, StudyConfig, is_trained
 from workers.study.inputs import SetInput, StackInput
 from workers.study.jobs import AttackJob, ScoreJob, Weights
 from workers.study.shifts import Shift
@@ -160,7 +160,7 @@ class _Planner:
 
 def check_trained(name: str, folder: Path) -> None:
     """Raise FileNotFoundError unless there is a model in ``folder``."""
-    if not (folder / WEIGHTS_FILE).is_file():
+    if not is_trained(folder):
         raise FileNotFoundError(f"{folder} has no {WEIGHTS_FILE}: train {name!r} first, or correct the study's file")
 
 

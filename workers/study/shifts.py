@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from workers.data.corruptions import parameters
@@ -101,8 +101,7 @@ class Preparation:
             return EncodedSet(whole.images[rows], tuple(whole.accepted[row] for row in rows), whole.space)
         images = load_layout(section, self._labels)
         images = images.subset(shuffled_rows(len(images), self.count, self._seed))
-        config = replace(self._config, crop_pct=1.0) if images.precropped else self._config
-        encoded = encode_images((picture for picture, _ in images), config)
+        encoded = encode_images((picture for picture, _ in images), self._config, precropped=images.precropped)
         return EncodedSet(encoded, images.accepted, LabelSpace(images.columns, self._num_classes))
 
     @property
