@@ -1,4 +1,4 @@
-"""Files that appear whole."""
+"""Files that appear whole, and folders for them."""
 
 import errno
 import os
@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import BinaryIO
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -62,6 +63,19 @@ def _move_to_free(partial: Path, path: Path) -> None:
     except OSError:  # the file system has no hard links: take the name first, then put the content there
         path.open("xb").close()
         partial.replace(path)
+
+
+def make_output_folder(folder: Path, *, otherwise: str) -> None:
+    """Make ``folder`` where there is none.
+
+    Raises OSError, which ends in ``otherwise``, what to do instead, unless files can be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(f"no file can be written in {folder} ({error.strerror}): {otherwise}") from error
 
 
 def remove_stale(paths: Iterable[Path]) -> None:

@@ -3,36 +3,30 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryFile
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from workers.attacks.robustness import RobustAccuracy
-from workers.whole_file import whole_file
+from workers.whole_file import make_output_folder, whole_file
 
 FILE_NAME = "adversarial.npz"
 
 
-def adversarial_path(given: Path) -> Path:
-    """``given`` if it ends in ``.npz``, otherwise ``adversarial.npz`` in that folder; its folder is made.
+def prepare_path(given: Path) -> Path:
+    """Make the folder of a file of adversarial images; returns the file's path.
 
-    To be asked before an attack, whose images would otherwise be lost. Raises FileExistsError if the file is there
-    already, for adversarial images are never overwritten, and OSError if it could not be written.
+    It is ``given`` if that ends in ``.npz``, otherwise ``adversarial.npz`` in that folder. To be called before
+    an attack, whose images would otherwise be lost. Raises FileExistsError if the file is there already, for
+    adversarial images are never overwritten, and OSError if it could not be written.
     """
     path = given if given.suffix == ".npz" else given / FILE_NAME
     if path.exists():
         raise FileExistsError(f"{path} is there already: save to another file or folder, or remove it")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=path.parent):
-            return path
-    except OSError as error:
-        raise OSError(
-            f"no file can be written in {path.parent} ({error.strerror}): save to a file that ends in .npz, "
-            "or to a folder, where you may write"
-        ) from error
+    where = "save to a file that ends in .npz, or to a folder, where you may write"
+    make_output_folder(path.parent, otherwise=where)
+    return path
 
 
 def check_room(path: Path, images: Tensor, *, attacks: int, seeds: int) -> None:

@@ -107,9 +107,9 @@ def _attacks(
 
 
 def _writable_path(save: Path) -> Path:
-    from workers.attacks.adversarial_file import adversarial_path
+    from workers.attacks.adversarial_file import prepare_path
 
-    return adversarial_path(save)
+    return prepare_path(save)
 
 
 def _problem(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryFile
 
 import numpy as np
 
@@ -20,16 +19,6 @@ from workers.study.plan import check_trained
 
 NORMALISATION_TOLERANCE = 1e-4
 """How far means and deviations may lie apart, in units of the pixel range: as far as a fine-tune's from its base's."""
-
-
-def check_output(folder: Path) -> None:
-    """Make a folder for results. Raises OSError, saying what to change, where files cannot be written there."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise OSError(f"results cannot be written to {folder} ({error.strerror}): give another folder") from error
 
 
 def check_models(config: StudyConfig) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from workers.study.checks import check_attackable, check_models, check_output
+from workers.study.checks import check_attackable, check_models
 from workers.study.config import PantrySection, StudyConfig
 from workers.study.executors import Executor
 from workers.study.inputs import SetLabels, set_arrays
@@ -14,6 +14,7 @@ from workers.study.jobs import Job
 from workers.study.plan import PantryPlan, plan_pantry
 from workers.study.shifts import Preparation, ReadArchive, Shift, corrupted_shifts, idx_digest, stored_shift
 from workers.study.store import Store
+from workers.whole_file import make_output_folder
 
 CACHE = "cache"
 
@@ -46,7 +47,7 @@ class StudyRun:
         and the output folder are checked before anything is computed.
         """
         check_models(self.config)
-        check_output(self.store.root)
+        make_output_folder(self.store.root, otherwise="give another folder for the results")
         self.store.clean()
         sets = self.prepare()
         plans = [self.plan(section, sets[section.name]) for section in self.config.pantries]

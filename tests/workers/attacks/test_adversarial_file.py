@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from workers.attacks.adversarial_file import adversarial_path, check_room, save_adversarial
+from workers.attacks.adversarial_file import check_room, prepare_path, save_adversarial
 from workers.attacks.apgd import Settings
 from workers.attacks.robustness import RobustAccuracy, robust_accuracy
 from workers.attacks.threat import Threat
@@ -34,7 +34,7 @@ def no_hard_links(source: object, target: object) -> None:
 def test_a_file_appears_whole_and_once(
     found: RobustAccuracy, images: Tensor, labels: Tensor, tmp_path: Path, hard_links: None
 ) -> None:
-    path = adversarial_path(tmp_path / "kept")
+    path = prepare_path(tmp_path / "kept")
     save_adversarial(path, found, images, labels, seeds=(0, 3))
     with np.load(path, allow_pickle=False) as content:
         assert torch.equal(torch.from_numpy(content["clean"]), images)
@@ -52,7 +52,7 @@ def test_the_attack_stands_beside_its_images(
         (Threat("L1", 4.0), Settings(steps=5, loss="targeted-dlr", targets=2, larger_radii=True)),
     ]
     found = robust_accuracy(standard, images[:8], labels[:8], attacks, seeds=(4,), keep_points=True)
-    path = adversarial_path(tmp_path)
+    path = prepare_path(tmp_path)
     save_adversarial(path, found, images[:8], labels[:8], seeds=(4,))
     names = ("threats", "losses", "steps", "restarts", "targets", "larger_radii", "seeds")
     with np.load(path, allow_pickle=False) as content:
@@ -70,11 +70,11 @@ def test_the_attack_stands_beside_its_images(
 
 def test_the_folder_is_made_and_tried_before(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
-    assert adversarial_path(tmp_path / "new" / "kept.npz") == tmp_path / "new" / "kept.npz"
+    assert prepare_path(tmp_path / "new" / "kept.npz") == tmp_path / "new" / "kept.npz"
     assert list((tmp_path / "new").iterdir()) == []
     for given in (tmp_path / "file", tmp_path / "file" / "kept.npz", Path("/proc/kept.npz")):
         with pytest.raises(OSError, match="or to a folder, where you may write") as caught:
-            adversarial_path(given)
+            prepare_path(given)
         assert "Errno" not in str(caught.value)
 
 

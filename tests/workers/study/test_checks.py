@@ -96,7 +96,7 @@ def test_a_model_whose_normalisation_is_rounded_otherwise_fits(
 def test_an_output_that_is_a_file_is_told_at_once(make_study: MakeStudy, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine", "utf-8")
     run, computed = run_of(make_study(), tmp_path / "out")
-    with pytest.raises(OSError, match=r"results cannot be written to .*out/cache .*: give another folder"):
+    with pytest.raises(OSError, match=r"no file can be written in .*out/cache .*: give another folder"):
         run.compute()
     assert computed.names == []
     assert (tmp_path / "out").read_text("utf-8") == "mine"
