@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -33,8 +32,6 @@ OnProgress = Callable[[Progress], None]
 class MetricsLog:
     """Writes every tenth step and the last one to ``metrics.jsonl`` in ``folder``, a JSON object a line.
 
-    A step of float16 that overflowed, which the training skips, is left out: JSON has no word for its loss.
-
     With ``tensorboard`` the same goes into event files of the folder ``tensorboard``. A run that resumes writes on
     where it resumed: later lines of the run before are dropped. Raises ValueError if tensorboardX is not installed.
     """
@@ -51,7 +48,7 @@ class MetricsLog:
         """Take note of a step."""
         if not self._begun:
             self._begin(progress.step)
-        if (progress.step % _EVERY and progress.step != progress.steps) or not math.isfinite(progress.loss):
+        if progress.step % _EVERY and progress.step != progress.steps:
             return
         metrics = asdict(progress)
         with self._path.open("a", encoding="utf-8") as file:

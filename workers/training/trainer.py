@@ -67,41 +67,43 @@ class Trainer:
         self._steps = min(steps, recipe.max_steps or steps)
         self._checkpoint = checkpoint
         self._checkpoint_seconds = checkpoint_seconds
+        self._saved = 0.0
         self._digest = f"{recipe_digest(model_recipe, recipe)}:{images.digest()}{origin}" if checkpoint else ""
 
     def run(self, on_progress: OnProgress | None = None) -> nn.Module:
         """Train to the end and return the network in eval mode: the average one if the recipe asks for it.
 
-        Raises ValueError when the training diverges; its last checkpoint is of a state from before.
+        Raises ValueError when the training diverges, in all processes at the same step: at once for a loss that is not
+        finite, in any precision; for the network's parameters and buffers, or their moving averages, where a checkpoint
+        is due and at the end. What is saved or returned is finite.
         """
         first = self._resume()
-        saved = started = time.monotonic()
+        started = self._saved = time.monotonic()
         for step in range(first, self._steps):
-            loss, accuracy = self._step(step)
-            if not (math.isfinite(loss) or self._may_skip()):
+            loss, accuracy, is_due = self._step(step)
+            if not math.isfinite(loss):
                 raise diverged(f"its loss is {loss} at step {step + 1} of {self._steps}")
-            now = time.monotonic()
             if on_progress:
-                rate = (step + 1 - first) * self._recipe.batch_size / (now - started)
+                rate = (step + 1 - first) * self._recipe.batch_size / (time.monotonic() - started)
                 on_progress(Progress(step + 1, self._steps, loss, accuracy, self._rate(step), rate))
-            if now - saved >= self._checkpoint_seconds:
+            if is_due:
                 self._save(step + 1)
-                saved = now
+        self._check(self._steps)
         return self._trained().eval()
 
-    def _may_skip(self) -> bool:
-        """Whether a step may overflow: of float16 the scaler skips some, halving its scale each time."""
-        return self._scaler.is_enabled() and self._scaler.get_scale() >= 1
-
     def _trained(self) -> nn.Module:
-        """What becomes the ingredient. Raises ValueError, in all processes, where it is not finite in one of them."""
+        """What becomes the ingredient."""
         network: nn.Module = self._ema.module if self._ema else self._network
-        name = not_finite(network)
-        if self._shard.mean(float(name is None), device=self._device) != (1.0,):
-            raise diverged(f"its {name or 'state in another worker'} is not finite")
         return network
 
-    def _step(self, step: int) -> tuple[float, float]:
+    def _check(self, step: int) -> None:
+        """Raise ValueError, in all processes, where the state after ``step`` steps is not finite in one of them."""
+        name = not_finite(self._network) or not_finite(self._trained())
+        if self._shard.mean(float(name is None), device=self._device) != (1.0,):
+            raise diverged(f"its {name or 'state in another worker'} is not finite after step {step} of {self._steps}")
+
+    def _step(self, step: int) -> tuple[float, float, bool]:
+        """The loss and accuracy of the whole batch, and whether a checkpoint is due by the first process's clock."""
         generator = seeded_generator(self._recipe.seed, step, stream=1)
         torch.manual_seed(self._shard.seed(int(torch.randint(2**62, (1,), generator=generator))))
         images, labels = self._batch(step, generator)
@@ -114,8 +116,9 @@ class Trainer:
         loss = functional.cross_entropy(logits.float(), labels)
         self._update(loss, step)
         accuracy = float((logits.argmax(1) == labels).float().mean())
-        loss_of_all, accuracy_of_all = self._shard.mean(float(loss.detach()), accuracy, device=self._device)
-        return loss_of_all, accuracy_of_all
+        is_due = self._shard.is_first and time.monotonic() - self._saved >= self._checkpoint_seconds
+        told = self._shard.mean(float(loss.detach()), accuracy, float(is_due), device=self._device)
+        return told[0], told[1], told[2] > 0
 
     def _batch(self, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         images, labels = (tensor.to(self._device, non_blocking=True) for tensor in self._batches.batch(step, generator))
@@ -138,9 +141,11 @@ class Trainer:
         return learning_rate(self._recipe.optimizer, step / self._steps)
 
     def _save(self, step: int) -> None:
-        """Save, but not what has diverged: the next step's loss tells that to all processes alike."""
-        if self._checkpoint and self._shard.is_first and not_finite(self._network) is None:
+        """Save, in the first process, what all have found finite; raise ValueError in all where it is not."""
+        self._check(step)
+        if self._checkpoint and self._shard.is_first:
             save_checkpoint(self._checkpoint, self._digest, self._state(step))
+        self._saved = time.monotonic()
 
     def _state(self, step: int) -> dict[str, Any]:
         return {

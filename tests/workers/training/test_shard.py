@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,31 +77,61 @@ def test_in_mixed_precision_they_keep_the_same_weights_too(tmp_path: Path) -> No
     assert first["losses"] == pytest.approx(exact["losses"], abs=0.1)
 
 
-def run_in_group(folder: Path, checkpoints: tuple[str, ...], precision: Precision = "float32") -> list[dict[str, Any]]:
-    """What each of two processes tells of training together, with the checkpoint of its own name."""
+def test_what_breaks_in_one_process_ends_all_where_the_first_one_saves(tmp_path: Path) -> None:
+    """The others' clocks, by which nothing is due here, do not count."""
+    first, second = run_in_group(tmp_path, checkpoints=("both", "both"), broken=1, seconds=(0, 1e9))
+    assert "its state in another worker is not finite after step 3 of 6" in first["error"]
+    assert re.search(r"its \S+running_var is not finite after step 3 of 6", second["error"])
+    assert torch.load(tmp_path / "both", weights_only=True)["state"]["step"] == 2
+
+
+def run_in_group(
+    folder: Path,
+    checkpoints: tuple[str, ...],
+    precision: Precision = "float32",
+    *,
+    broken: int | None = None,
+    seconds: tuple[float, ...] = (0, 0),
+) -> list[dict[str, Any]]:
+    """What each of two processes tells of training together, with the checkpoint of its own name.
+
+    The running statistics of the process ``broken`` become infinite in its third step.
+    """
     (folder / "store").unlink(missing_ok=True)
-    arguments = (folder, checkpoints, precision)
-    multiprocessing.spawn(train_share, args=arguments, nprocs=COUNT)  # type: ignore[no-untyped-call]
+    arguments = (folder, checkpoints, seconds)
+    share = partial(train_share, precision=precision, broken=broken)
+    multiprocessing.spawn(share, args=arguments, nprocs=COUNT)  # type: ignore[no-untyped-call]
     return [torch.load(folder / f"told-{rank}", weights_only=True) for rank in range(COUNT)]
 
 
-def train_share(rank: int, folder: Path, checkpoints: tuple[str, ...], precision: Precision) -> None:
+def train_share(
+    rank: int,
+    folder: Path,
+    checkpoints: tuple[str, ...],
+    seconds: tuple[float, ...],
+    *,
+    precision: Precision,
+    broken: int | None,
+) -> None:
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=COUNT)
+    network = create_network(tiny_model(), seed=rank)
     trainer = Trainer(
-        create_network(tiny_model(), seed=rank),
+        network,
         tiny_model(),
         images(320),
         RECIPE.model_copy(update={"precision": precision}),
         checkpoint=folder / checkpoints[rank],
-        checkpoint_seconds=0,
+        checkpoint_seconds=seconds[rank],
         shard=Shard.of_this_process(),
     )
     told: dict[str, Any] = {"losses": []}
 
     def note(progress: Progress) -> None:
         told["losses"].append(progress.loss)
+        if rank == broken and progress.step == 3:
+            network.state_dict()["bn1.running_var"].fill_(torch.inf)
 
     try:
         trained = trainer.run(note)

@@ -164,9 +164,45 @@ def test_weights_that_the_last_step_broke_are_not_returned(tmp_path: Path) -> No
         if progress.step == 2:
             network.state_dict()["fc.weight"].fill_(torch.nan)
 
-    with pytest.raises(ValueError, match=r"its fc\.weight is not finite"):
+    with pytest.raises(ValueError, match=r"its fc\.weight is not finite after step 2 of 2"):
         trainer.run(spoil)
     assert torch.load(checkpoint, weights_only=True)["state"]["step"] == 1
+
+
+def test_an_infinite_loss_is_told_at_once_where_gradients_are_scaled_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scale is the gradients': the loss is that of the forward pass, which no lower scale would mend."""
+    monkeypatch.setattr("workers.training.trainer.gradient_scaler", lambda *_: torch.amp.GradScaler("cpu"))
+    network = create_network(tiny_model(), 0)
+    trainer = Trainer(network, tiny_model(), images(320), training(adversary=None))
+
+    def spoil(progress: Progress) -> None:
+        if progress.step == 3:
+            network.state_dict()["fc.weight"].fill_(torch.inf)
+
+    with pytest.raises(ValueError, match=r"its loss is (nan|inf) at step 4 of 10"):
+        trainer.run(spoil)
+
+
+@pytest.mark.parametrize("ema_decay", [None, 0.9])
+def test_running_statistics_that_broke_are_told_where_a_checkpoint_is_due(
+    tmp_path: Path, ema_decay: float | None
+) -> None:
+    """No loss shows them: BatchNorm trains on the statistics of the batch."""
+    seen: list[Progress] = []
+    checkpoint = tmp_path / "checkpoint"
+    network = create_network(tiny_model(), 0)
+    recipe = training(adversary=None, ema_decay=ema_decay)
+    trainer = Trainer(network, tiny_model(), images(320), recipe, checkpoint=checkpoint, checkpoint_seconds=0)
+
+    def spoil(progress: Progress) -> None:
+        seen.append(progress)
+        if progress.step == 4:
+            network.state_dict()["bn1.running_var"].fill_(torch.inf)
+
+    with pytest.raises(ValueError, match=r"its bn1\.running_var is not finite after step 4 of 10"):
+        trainer.run(spoil)
+    assert len(seen) == 4
+    assert torch.load(checkpoint, weights_only=True)["state"]["step"] == 3
 
 
 def test_half_precision_trains_and_float16_asks_for_a_gpu() -> None:
