@@ -21,23 +21,26 @@ def training_shared(
     """How to train with so many ``workers``, ``at_once`` ingredients at a time: None for one, in this process.
 
     Several work on the Ray cluster at ``ray_address``, with one thread each unless ``threads`` says otherwise, or on a
-    private one that shares this machine's cores and ends with the context. Raises CommandError where no cluster
-    answers or ``device`` is another than auto, cpu and cuda.
+    private one that shares this machine's cores and ends with the context: all of them for a training from scratch,
+    a part for each of ``at_once`` fine-tunes. Raises CommandError where no cluster answers or ``device`` is another
+    than auto, cpu and cuda.
     """
     if workers == 1 and ray_address is None:
         yield None
         return
     if device not in ("auto", "cpu", "cuda"):
         raise CommandError(f"Ray gives each worker its device: say --device auto, cpu or cuda instead of {device}")
-    each = threads or (1 if ray_address is not None else max(1, (os.cpu_count() or 1) // (workers * at_once)))
-    with _cluster(workers * each * at_once, ray_address) as address:
+    cores = workers if ray_address is not None else os.cpu_count() or 1
+    alone, beside = threads_of_workers(cores, workers, at_once, threads)
+    with _cluster(workers * max(alone, beside * at_once), ray_address) as address:
         from workers.ray_runtime.training import RayTraining
 
         training = RayTraining(
             address,
             workers,
             device=device,
-            threads=each,
+            threads=alone,
+            fine_tune_threads=beside,
             at_once=at_once,
             on_wait=lambda message: typer.echo(message, err=True),
         )
@@ -49,6 +52,14 @@ def training_shared(
             raise CommandError(str(error)) from error
         finally:
             training.close()
+
+
+def threads_of_workers(cores: int, workers: int, at_once: int, threads: int) -> tuple[int, int]:
+    """Threads of each worker that trains from scratch, alone on ``cores``, and of ``at_once`` fine-tunes' workers.
+
+    ``threads``, unless it is 0, for both.
+    """
+    return threads or max(1, cores // workers), threads or max(1, cores // (workers * at_once))
 
 
 @contextmanager

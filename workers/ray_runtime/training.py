@@ -36,11 +36,12 @@ _LOOK_SECONDS = 0.5
 class RayTraining:
     """Trains an ingredient with ``workers`` processes of the cluster at ``address``, an equal share of each batch each.
 
-    A worker takes ``threads`` CPUs, and a GPU if ``device`` is ``cuda``, or ``auto`` and there are enough. Every node
-    reads the recipe's data folder, the base and the ingredient's folder by the same paths. ``on_wait`` is told when the
-    cluster has become too small, a machine was lost say, and training waits for another. ``close`` disconnects.
+    A worker takes ``threads`` CPUs, one of a fine-tune ``fine_tune_threads`` where given, and a GPU if ``device`` is
+    ``cuda``, or ``auto`` and there are enough. Every node reads the recipe's data folder, the base and the ingredient's
+    folder by the same paths. ``on_wait`` is told when the cluster has become too small, a machine was lost say, and
+    training waits for another. ``close`` disconnects.
 
-    Up to ``at_once`` threads may call it at once, a training of its own each, after ``connect`` in the main one.
+    Up to ``at_once`` threads may call it at once, a fine-tune each, after ``connect`` in the main one.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class RayTraining:
         *,
         device: str = "auto",
         threads: int = 1,
+        fine_tune_threads: int | None = None,
         at_once: int = 1,
         on_wait: Callable[[str], None] | None = None,
     ) -> None:
@@ -57,6 +59,7 @@ class RayTraining:
         self._workers = workers
         self._device = device
         self._threads = threads
+        self._fine_tune_threads = fine_tune_threads or threads
         self._at_once = at_once
         self._on_wait = on_wait
 
@@ -68,7 +71,7 @@ class RayTraining:
         """
         Shard(0, self._workers).rows(build.recipe.training.batch_size)
         self.connect()
-        scaling = self._scaling()
+        scaling = self._scaling(is_fine_tune=build.origin is not None)
         try:
             with _followed(build, on_progress):
                 self._await(_started(_trainer(build, scaling)), scaling)
@@ -86,17 +89,21 @@ class RayTraining:
         """Disconnect from the cluster, which ends what still runs."""
         ray.shutdown()
 
-    def _scaling(self) -> ScalingConfig:
-        """What to ask of the cluster. Raises ValueError where it could never give that: Ray would wait for ever."""
+    def _scaling(self, *, is_fine_tune: bool) -> ScalingConfig:
+        """What to ask of the cluster, after ``connect``, for one training.
+
+        Raises ValueError where it could never give that, or what ``at_once`` fine-tunes take: Ray would wait for ever.
+        """
         has = ray.cluster_resources()
         on_gpu = self._device == "cuda" or (self._device == "auto" and has.get("GPU", 0) >= self._workers)
-        scaling = ScalingConfig(
-            num_workers=self._workers, use_gpu=on_gpu, resources_per_worker={"CPU": float(self._threads)}
+        alone, beside = (
+            ScalingConfig(num_workers=self._workers, use_gpu=on_gpu, resources_per_worker={"CPU": float(threads)})
+            for threads in (self._threads, self._fine_tune_threads)
         )
-        if (lack := _lack(scaling, self._at_once)) is not None:
+        if (lack := _lack(beside, self._at_once) or _lack(alone)) is not None:
             lower = "--workers or --threads" if self._at_once == 1 else "--jobs, --workers or --threads"
             raise ValueError(f"{lack}: lower {lower}, or choose another --device")
-        return scaling
+        return beside if is_fine_tune else alone
 
     def _await(self, outcome: Future[Result], scaling: ScalingConfig) -> None:
         """Wait for the end. Raises ValueError for what workers found wrong, Unavailable when the cluster was lost."""
