@@ -85,7 +85,7 @@ class IngredientBuild:
         A finished ingredient whose recipe asks for another evaluation is measured anew, in this process.
         ``train`` trains elsewhere than in this process. Raises ValueError if the folder holds something else,
         another process is at it, or the recipe's network, batches or augmentation are not to be had; nothing is left
-        of a training that ended so before its first checkpoint.
+        of a training that ended so before its first checkpoint and its log's first line.
         """
         if self.is_finished():
             if not self._is_measured():
@@ -98,7 +98,7 @@ class IngredientBuild:
             try:
                 (train or IngredientBuild.train)(self, on_progress)
             except (ValueError, OSError):
-                if not self._checkpoint.exists():
+                if not (self._checkpoint.exists() or self._has_log()):
                     shutil.rmtree(self.work, ignore_errors=True)
                 raise
         return self.folder
@@ -118,8 +118,10 @@ class IngredientBuild:
             if on_progress is not None:
                 on_progress(progress)
 
-        network = self._trainer(shard).run(note)
-        log.close()
+        try:
+            network = self._trainer(shard).run(note)
+        finally:
+            log.close()
         self._write(network.cpu())
 
     def is_finished(self) -> bool:
@@ -156,6 +158,10 @@ class IngredientBuild:
             file.write((json.dumps({**record, "test": scores}, indent=2) + "\n").encode())
         with whole_file(self.folder / RECIPE) as file:
             file.write(recipe_text(recipe).encode())
+
+    def _has_log(self) -> bool:
+        log = self.work / LOG
+        return log.is_file() and log.stat().st_size > 0
 
     def _trainer(self, shard: Shard) -> Trainer:
         network = create_network(self.recipe.model, self.recipe.training.seed)

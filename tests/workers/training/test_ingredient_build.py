@@ -14,7 +14,7 @@ from tests.workers.training.cifar import write_cifar10
 from tests.workers.training.folders import colour_model, write_image_folder
 from tests.workers.training.recipes import ADVERSARIAL, TINY_MODEL
 from workers.training.ingredient_build import RECORD, build_ingredient
-from workers.training.progress import LOG, Progress
+from workers.training.progress import LOG, MetricsLog, Progress
 from workers.training.recipe import EvaluationRecipe, IngredientRecipe
 from workers.training.recipe_file import RECIPE, read_recipe
 
@@ -170,7 +170,25 @@ def test_a_network_that_answers_with_no_numbers_is_not_written(tmp_path: Path, s
     huge = recipe(small_fashion, max_steps=1, optimizer={"learning_rate": 1e30, "warmup": 0}, adversary=None)
     with pytest.raises(ValueError, match="diverged, the network's logits for test images are not finite"):
         build_ingredient(huge, tmp_path / "linf")
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [".linf.training"]
+
+
+def test_the_log_of_a_training_that_failed_before_its_first_checkpoint_stays(
+    tmp_path: Path, small_fashion: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = recipe(small_fashion, epochs=2, adversary=None)
+
+    def fail(progress: Progress) -> None:
+        if progress.step == 11:
+            raise ValueError("the training diverged")
+
+    closed: list[MetricsLog] = []
+    monkeypatch.setattr(MetricsLog, "close", lambda log: closed.append(log))
+    with pytest.raises(ValueError, match="diverged"):
+        build_ingredient(given, tmp_path / "linf", on_progress=fail)
+    assert len(closed) == 1
+    log = (tmp_path / ".linf.training" / LOG).read_text().splitlines()
+    assert [json.loads(line)["step"] for line in log] == [10]
 
 
 def test_a_base_that_diverged_is_refused(tmp_path: Path, small_fashion: Path) -> None:
