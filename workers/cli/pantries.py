@@ -18,7 +18,7 @@ from workers.cli.options import (
     Tensorboard,
     TrainingWorkers,
 )
-from workers.cli.sharing import training_shared
+from workers.cli.sharing import own_device, tell_measuring, training_shared
 
 if TYPE_CHECKING:
     from service.schemas.pantry import Pantry
@@ -201,7 +201,7 @@ def build(
     register = register or url is not None
     if register and only:
         raise CommandError("--register and --url add a whole pantry: leave --only out, or register later by pantry add")
-    options = {"checkpoint_seconds": checkpoint_seconds, "tensorboard": tensorboard}
+    options = {"checkpoint_seconds": checkpoint_seconds, "tensorboard": tensorboard, "on_measure": tell_measuring}
     at_once = min(jobs, fine_tunes_of(parsed, only))
     with training_shared(workers, ray_address, device=device, threads=threads, at_once=at_once) as train:
         built = build_with_progress(
@@ -209,7 +209,7 @@ def build(
             folder,
             only=only,
             jobs=at_once,
-            device=device if train is None else "cpu",
+            device=own_device(device, train),
             threads=threads,
             options=options if train is None else {**options, "train": train},
         )

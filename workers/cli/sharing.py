@@ -54,6 +54,16 @@ def training_shared(
             training.close()
 
 
+def own_device(device: str, train: "Train | None") -> str:
+    """Where this process measures: on ``device``; where ``train`` trains elsewhere, on a GPU only if it has one too."""
+    return device if train is None or device == "cpu" else "auto"
+
+
+def tell_measuring(name: str) -> None:
+    """Say on standard error why a command that trains nothing takes its time."""
+    typer.echo(f"{name} is trained: measuring its accuracy by the recipe's changed evaluation", err=True)
+
+
 def threads_of_workers(cores: int, workers: int, at_once: int, threads: int) -> tuple[int, int]:
     """Threads of each worker that trains from scratch, alone on ``cores``, and of ``at_once`` fine-tunes' workers.
 

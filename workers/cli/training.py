@@ -19,7 +19,7 @@ from workers.cli.options import (
     Threads,
     TrainingWorkers,
 )
-from workers.cli.sharing import training_shared
+from workers.cli.sharing import own_device, tell_measuring, training_shared
 
 if TYPE_CHECKING:
     from workers.training.recipe import IngredientRecipe, PantryRecipe
@@ -158,10 +158,10 @@ def _build(
         torch.set_num_threads(threads)
     shared = training_shared(workers, ray_address, device=device, threads=threads)
     with shared as train, training_bars() as bars:
-        chosen = torch_device(device) if train is None else "cpu"
-        told = partial(bars, out.name)
+        chosen = torch_device(own_device(device, train))
+        options = {**options, "on_progress": partial(bars, out.name), "on_measure": tell_measuring}
         try:
-            build_ingredient(recipe, out, base=base, device=chosen, on_progress=told, train=train, **options)
+            build_ingredient(recipe, out, base=base, device=chosen, train=train, **options)
         except (ValueError, OSError) as error:
             raise CommandError(str(error)) from error
     typer.echo(f"trained {out}")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import timm
@@ -33,6 +34,8 @@ RECORD = "training.json"
 """The file of an ingredient's folder that says how it was trained."""
 
 _WEIGHTS = "model.safetensors"
+_MEASURING = Lock()
+"""One thread measures at a time: attacks switch PyTorch's arithmetic for the whole process."""
 
 
 @dataclass(frozen=True)
@@ -79,17 +82,22 @@ class IngredientBuild:
     def _checkpoint(self) -> Path:
         return self.work / "checkpoint"
 
-    def run(self, on_progress: OnProgress | None = None, train: Train | None = None) -> Path:
+    def run(
+        self,
+        on_progress: OnProgress | None = None,
+        train: Train | None = None,
+        on_measure: OnMeasure | None = None,
+    ) -> Path:
         """Train unless it is finished, going on where an interrupted run was; return the folder.
 
-        A finished ingredient whose recipe asks for another evaluation is measured anew, in this process.
-        ``train`` trains elsewhere than in this process. Raises ValueError if the folder holds something else,
-        another process is at it, or the recipe's network, batches or augmentation are not to be had; nothing is left
-        of a training that ended so before its first checkpoint and its log's first line.
+        A finished ingredient whose recipe asks for another evaluation is measured anew, in this process, of which
+        ``on_measure`` is told. ``train`` trains elsewhere than in this process. Raises ValueError if the folder holds
+        something else, another process is at it, or the recipe's network, batches or augmentation are not to be had;
+        nothing is left of a training that ended so before its first checkpoint and its log's first line.
         """
         if self.is_finished():
-            if not self._is_measured():
-                self._measure()
+            if self.work.exists() or not self._has_asked_scores():
+                self._tidy(on_measure)
             return self.folder
         check_network(self.recipe.model, self.images.image_size)
         self.images.batches(self.recipe.training)
@@ -101,7 +109,19 @@ class IngredientBuild:
                 if not (self._checkpoint.exists() or self._has_log()):
                     shutil.rmtree(self.work, ignore_errors=True)
                 raise
+            shutil.rmtree(self.work, ignore_errors=True)
         return self.folder
+
+    def _tidy(self, on_measure: OnMeasure | None) -> None:
+        """Give the finished folder the scores that the recipe asks for, and remove what is left of its training."""
+        self.work.mkdir(parents=True, exist_ok=True)
+        with _alone(self.work):
+            if not self._has_asked_scores():
+                if on_measure is not None:
+                    on_measure(self.folder.name)
+                with _MEASURING:
+                    self._replace_scores()
+            shutil.rmtree(self.work, ignore_errors=True)
 
     def train(self, on_progress: OnProgress | None = None, shard: Shard = WHOLE) -> None:
         """Train and write the folder: this process alone, or the first of those that have a ``shard``.
@@ -129,7 +149,6 @@ class IngredientBuild:
         if not self.folder.exists():
             return False
         if self.is_written():
-            shutil.rmtree(self.work, ignore_errors=True)
             return True
         raise ValueError(
             f"{self.folder} holds an ingredient of another recipe or other data: remove it, or build elsewhere"
@@ -140,15 +159,15 @@ class IngredientBuild:
         record = self.folder / RECORD
         return record.is_file() and json.loads(record.read_text(encoding="utf-8")).get("digest") == self.digest
 
-    def _is_measured(self) -> bool:
+    def _has_asked_scores(self) -> bool:
         """Whether the scores in the folder are those that the recipe asks for, as far as the folder's recipe tells."""
         kept = self.folder / RECIPE
         if not kept.is_file():
             return True
         recipe = read_recipe(kept)
-        return isinstance(recipe, IngredientRecipe) and _measured(recipe) == _measured(self.recipe)
+        return isinstance(recipe, IngredientRecipe) and _score_settings(recipe) == _score_settings(self.recipe)
 
-    def _measure(self) -> None:
+    def _replace_scores(self) -> None:
         """Replace the scores, then the recipe: after a kill between the two they are measured once more."""
         record = json.loads((self.folder / RECORD).read_text(encoding="utf-8"))
         recipe = self.recipe
@@ -229,13 +248,16 @@ class IngredientBuild:
         return {"images": len(labels), "attack": "APGD", **report}
 
 
-def _measured(recipe: IngredientRecipe) -> EvaluationRecipe:
+def _score_settings(recipe: IngredientRecipe) -> EvaluationRecipe:
     """What scores depend on: not on how many images are attacked at once."""
     return recipe.evaluation.model_copy(update={"batch_size": 1})
 
 
 Train = Callable[[IngredientBuild, OnProgress | None], None]
 """Trains what is to be built, and writes its folder."""
+
+OnMeasure = Callable[[str], None]
+"""Is told the name of a finished ingredient that is about to be measured anew, which may take minutes."""
 
 
 def work_folder(folder: Path) -> Path:
@@ -253,6 +275,7 @@ def build_ingredient(
     checkpoint_seconds: float = 30.0,
     on_progress: OnProgress | None = None,
     train: Train | None = None,
+    on_measure: OnMeasure | None = None,
 ) -> Path:
     """Train one ingredient into the timm folder ``folder``: from scratch, or fine-tuned from the folder ``base``.
 
@@ -277,7 +300,7 @@ def build_ingredient(
             "base_sha256": None if origin is None else origin.digest,
         },
     )
-    return build.run(on_progress, train)
+    return build.run(on_progress, train, on_measure)
 
 
 @contextmanager
@@ -287,5 +310,7 @@ def _alone(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ValueError(f"another process is training into {folder}: wait for it, or end it") from error
+            raise ValueError(
+                f"another process is training into {folder}, or measures what it trained: wait for it, or end it"
+            ) from error
         yield

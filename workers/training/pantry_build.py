@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from workers.training.images import open_images
-from workers.training.ingredient_build import RECORD, IngredientBuild, Origin, Train
+from workers.training.ingredient_build import RECORD, IngredientBuild, OnMeasure, Origin, Train
 from workers.training.progress import Progress
 from workers.training.recipe import PantryRecipe, recipe_digest
 
@@ -49,7 +49,7 @@ def wanted_ingredients(recipe: PantryRecipe, only: Collection[str] | None) -> li
 class PantryBuild:
     """The ingredients of ``recipe``, one at a time, in ``output``; their images are opened once.
 
-    ``train`` trains elsewhere than in this process.
+    ``train`` trains elsewhere than in this process; ``on_measure`` is told what is measured anew.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class PantryBuild:
         tensorboard: bool = False,
         checkpoint_seconds: float = 30.0,
         train: Train | None = None,
+        on_measure: OnMeasure | None = None,
     ) -> None:
         output.mkdir(parents=True, exist_ok=True)
         self._recipe = recipe
@@ -69,6 +70,7 @@ class PantryBuild:
         self._tensorboard = tensorboard
         self._checkpoint_seconds = checkpoint_seconds
         self._train = train
+        self._on_measure = on_measure
         self._images = open_images(recipe.data, recipe.model)
 
     def ingredient(self, name: str, on_progress: OnPantryProgress | None = None) -> Path:
@@ -89,7 +91,7 @@ class PantryBuild:
                 "fine_tuned_from": None if name == base else base,
             },
         )
-        return build.run(partial(on_progress, name) if on_progress else None, self._train)
+        return build.run(partial(on_progress, name) if on_progress else None, self._train, self._on_measure)
 
     def _digest(self, name: str) -> str:
         """The digest of all that decides an ingredient's parameters: for a fine-tune, its base's recipe too."""

@@ -78,7 +78,17 @@ def test_a_finished_ingredient_is_measured_anew_when_the_evaluation_changes(
     before, record = weights(folder), json.loads((folder / RECORD).read_text())
     evaluation = EvaluationRecipe.model_validate({"threats": ["Linf:0.2", "L2:1"], "steps": 3, "images": 50})
     other = given.model_copy(update={"evaluation": evaluation})
-    assert build_ingredient(other, folder, on_progress=lambda _: pytest.fail("it trains again")) == folder
+    told: list[str] = []
+
+    def note(name: str) -> None:
+        told.append(name)
+        with pytest.raises(ValueError, match="or measures what it trained"):
+            build_ingredient(other, folder)
+
+    trained: list[Progress] = []
+    assert build_ingredient(other, folder, on_progress=trained.append, on_measure=note) == folder
+    assert trained == []
+    assert told == ["linf"]
     again = json.loads((folder / RECORD).read_text())
     assert weights(folder) == before
     assert [(each["norm"], each["eps"], each["steps"]) for each in again["test"]["threats"]] == [
@@ -183,7 +193,11 @@ def test_the_log_of_a_training_that_failed_before_its_first_checkpoint_stays(
             raise ValueError("the training diverged")
 
     closed: list[MetricsLog] = []
-    monkeypatch.setattr(MetricsLog, "close", lambda log: closed.append(log))
+
+    def close(log: MetricsLog) -> None:
+        closed.append(log)
+
+    monkeypatch.setattr(MetricsLog, "close", close)
     with pytest.raises(ValueError, match="diverged"):
         build_ingredient(given, tmp_path / "linf", on_progress=fail)
     assert len(closed) == 1
