@@ -73,7 +73,6 @@ def adapt(
     """
     from service.client import Client
     from workers.cli.objectives import Attack, Wanted, objective_fields
-    from workers.cli.sets import read_label_map
 
     attack = Attack(attack_steps, tuple(loss or ["ce"]), restarts, larger_radii)
     wanted = Wanted(over_sets, over_threats, attack, min_accuracy or (), pareto)
@@ -85,8 +84,8 @@ def adapt(
         "top_k": top_k,
         "seed": seed,
     }
-    fields, mapping = objective_fields(threat or [], wanted, adaptation_set), read_label_map(label_map)
-    sets = {name: mapping if name in adaptation_set else None for name in wanted.every_set(adaptation_set)}
+    fields = objective_fields(threat or [], wanted, adaptation_set)
+    sets = _mapped(wanted.every_set(adaptation_set), adaptation_set, label_map)
     with Client(url) as client:
         job = _submitted(client, request, fields, sets)
         if no_wait:
@@ -94,6 +93,14 @@ def adapt(
             return
         job = _followed(client, job.id, out, quiet=as_json)
     _report(job, as_json=as_json)
+
+
+def _mapped(names: list[str], scored: list[str], label_map: Path | None) -> dict[str, dict[str, Any] | None]:
+    """Each set with the label map to send along: a set that only a constraint names keeps its own."""
+    from workers.cli.sets import read_label_map
+
+    mapping = read_label_map(label_map)
+    return {name: mapping if name in scored else None for name in names}
 
 
 def _search(strategy: str, grid: dict[str, Any]) -> dict[str, Any]:
