@@ -52,7 +52,7 @@ def test_there_is_one_process_on_a_gpu_and_one_for_each_core_otherwise() -> None
 
 def test_an_output_that_is_a_file_is_told_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_study(tmp_path / "study.yaml")
-    assert f"results cannot be written to {path / 'cache'}" in refusal(capsys, path, path)
+    assert f"no file can be written in {path / 'cache'}" in refusal(capsys, path, path)
 
 
 def test_an_archive_that_is_refused_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
