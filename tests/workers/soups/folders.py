@@ -31,10 +31,12 @@ def config_of(base: dict[str, Any], size: int = 28, channels: int = 1, classes: 
     return {**base, "num_classes": classes, "pretrained_cfg": pretrained}
 
 
-def build(config: dict[str, Any]) -> nn.Module:
+def build(config: dict[str, Any], seed: int = 0) -> nn.Module:
     """The model of a configuration with random weights, built apart from the package under test."""
     arguments = {"num_classes": config["num_classes"], **config.get("model_args", {})}
-    return timm.create_model(config["architecture"], **arguments).eval()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return timm.create_model(config["architecture"], **arguments).eval()
 
 
 def randomise(model: nn.Module, seed: int) -> None:
@@ -53,7 +55,7 @@ def write_ingredients(root: Path, config: dict[str, Any], count: int, dtype: tor
     """``count`` folders of one architecture."""
     folders = []
     for seed in range(count):
-        model = build(config)
+        model = build(config, seed)
         randomise(model, seed)
         tensors = {k: v.to(dtype) if v.is_floating_point() else v for k, v in model.state_dict().items()}
         folder = root / f"ingredient{seed}"
