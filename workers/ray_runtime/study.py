@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import ray
+from ray.exceptions import RayError, RayTaskError
 
 from service.settings import Settings
-from workers.ray_runtime.connection import connect
+from workers.ray_runtime.connection import LOOK_SECONDS, ClusterWatch, connect
 from workers.study.executors import Executor
 from workers.study.inputs import Input
 from workers.study.jobs import Job
@@ -25,13 +28,15 @@ class RayTasks(Executor):
 
     Inputs are read here and go through the object store: the nodes need neither the pantry nor the output folder.
     ``device`` is one of `DEVICES`: ``cuda`` takes one GPU for each task, ``auto`` does where the cluster has any.
-    Raises Unavailable when no cluster answers, ValueError for ``cuda`` where it has no GPU.
+    Raises Unavailable when no cluster answers, or it was lost, ValueError for ``cuda`` where it has no GPU.
     """
 
     def __init__(self, address: str, *, device: str = "cpu", threads: int = 1) -> None:
         self._address = address
         self._device = device
         self._threads = threads
+        self._watch = ClusterWatch(address)
+        self._looked = -math.inf
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Arrays]]:
         """See ``Executor``."""
@@ -49,8 +54,29 @@ class RayTasks(Executor):
             while waiting and len(running) < limit:
                 job = waiting.pop()
                 running[task.remote(job, device, self._threads, *map(shared.put, job.inputs))] = job
-            [done], _ = ray.wait(list(running), num_returns=1)
-            yield running.pop(done), ray.get(done)
+            done = self._next(list(running))
+            yield running.pop(done), self._result(done)
+
+    def _next(self, running: list[Any]) -> Any:
+        """The first of the tasks to end. Raises Unavailable when the cluster was lost."""
+        while True:
+            # Also while tasks end: nodes go on for some time without the head, and then Ray ends this process.
+            if time.monotonic() - self._looked >= LOOK_SECONDS:
+                self._watch.look()
+                self._looked = time.monotonic()
+            done, _ = ray.wait(running, num_returns=1, timeout=LOOK_SECONDS)
+            if done:
+                return done[0]
+
+    def _result(self, done: Any) -> Arrays:
+        """What a task returned; raises what it raised, and Unavailable when the cluster was lost."""
+        try:
+            arrays: Arrays = ray.get(done)
+        except RayError as error:
+            if isinstance(error, RayTaskError) or self._watch.answers():
+                raise
+            raise self._watch.lost() from error
+        return arrays
 
     def _chosen(self, gpus: float) -> str:
         if self._device == "cuda" and not gpus:

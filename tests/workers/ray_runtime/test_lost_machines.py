@@ -1,4 +1,4 @@
-"""A training on a cluster of which a machine, or the head, is lost: real Ray nodes, real images."""
+"""A training and a study on a cluster of which a machine, or the head, is lost: real Ray nodes, real images."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ import yaml
 from tests.live import ROOT
 from tests.waiting import wait_until
 from tests.workers.ray_runtime.machines import ENVIRONMENT
+from tests.workers.study.conftest import write_study
 from tests.workers.training.recipes import FASHION_MNIST, LABEL_NAMES
 
 pytestmark = pytest.mark.slow
@@ -68,14 +69,14 @@ def recipe(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def training(recipe: Path, out: Path, address: str, *more: str) -> Iterator[subprocess.Popen[bytes]]:
-    """The command, with its standard error in the file ``errors`` beside ``out``; killed at the end."""
-    command = [sys.executable, "-m", "workers.cli.main", "train", str(recipe), str(out), "--ray-address", address]
-    options = ["--workers", "2", "--device", "cpu", "--checkpoint-seconds", "0"]
+def command(out: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A command, with its standard error in the file ``errors`` beside ``out``; killed at the end."""
     environment = os.environ | ENVIRONMENT | {"OMP_NUM_THREADS": "1"}
     with (
         (out.parent / "errors").open("wb") as errors,
-        subprocess.Popen([*command, *options, *more], cwd=ROOT, env=environment, stderr=errors) as process,
+        subprocess.Popen(
+            [sys.executable, "-m", "workers.cli.main", *arguments], cwd=ROOT, env=environment, stderr=errors
+        ) as process,
     ):
         try:
             yield process
@@ -83,8 +84,20 @@ def training(recipe: Path, out: Path, address: str, *more: str) -> Iterator[subp
             process.kill()
 
 
+def training(recipe: Path, out: Path, address: str, *more: str) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    options = ["--workers", "2", "--device", "cpu", "--checkpoint-seconds", "0"]
+    return command(out, "train", str(recipe), str(out), "--ray-address", address, *options, *more)
+
+
 def told(out: Path) -> str:
     return " ".join((out.parent / "errors").read_text("utf-8", errors="replace").split())
+
+
+def lost(address: str) -> str:
+    return (
+        f"error: the Ray cluster at {address} was lost: "
+        "start one, then give the same command again; it goes on where it was"
+    )
 
 
 def steps(log: Path) -> int:
@@ -111,9 +124,17 @@ def test_a_lost_cluster_ends_it(machines: Machines, recipe: Path, tmp_path: Path
         wait_until(lambda: steps(work / "metrics.jsonl") >= 20, timeout=TIMEOUT)
         machines.tell("end")
         assert process.wait(TIMEOUT) == 1
-    assert told(out).endswith(
-        f"error: the Ray cluster at {machines.address} was lost: "
-        "start one, then give the same command again; it goes on where it was"
-    )
+    assert told(out).endswith(lost(machines.address))
     assert (work / "checkpoint").is_file()
     assert not out.exists()
+
+
+def test_a_lost_cluster_ends_a_study(machines: Machines, tmp_path: Path) -> None:
+    study = write_study(tmp_path / "study.yaml", lattice={"lower": -0.4, "upper": 1.4, "step": 0.2})
+    out = tmp_path / "out"
+    with command(out, "study", str(study), str(out), "--ray-address", machines.address) as process:
+        wait_until(lambda: list(out.rglob("attacks/*/*.npz")), timeout=TIMEOUT)
+        machines.tell("end")
+        assert process.wait(TIMEOUT) == 1
+    assert told(out).endswith(lost(machines.address))
+    assert not (out / "report.html").exists()
