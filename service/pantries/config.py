@@ -1,6 +1,7 @@
 """The ``config.json`` that timm writes beside a model's weights."""
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 from service.errors import InvalidPantry
 
 CONFIG_BYTES = 16 * 2**20
+NORMALISATION_TOLERANCE = 1e-4
+"""How far means and deviations may lie apart, in units of the pixel range: as far as a fine-tune's from its base's."""
 _ARCHITECTURE = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?")
 _LOADING_ARGUMENTS = frozenset(
     {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
@@ -147,9 +150,27 @@ def check_same_config(first: ModelConfig, other: ModelConfig, names: tuple[str, 
             "all ingredients must have the same classes in the same order",
             code="different_labels",
         )
-    for key in ("input_size", "preprocessing"):
-        if getattr(first, key) != getattr(other, key):
-            raise _differ(pair, key, first, other, "different_preprocessing")
+    if first.input_size != other.input_size:
+        raise _differ(pair, "input_size", first, other, "different_preprocessing")
+    if not _alike(first.preprocessing, other.preprocessing):
+        raise _differ(pair, "preprocessing", first, other, "different_preprocessing")
+
+
+def _alike(first: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Equal but for mean and std that were rounded otherwise."""
+    return first.keys() == other.keys() and all(
+        _close(value, other[key]) if key in ("mean", "std") else value == other[key] for key, value in first.items()
+    )
+
+
+def _close(first: object, other: object) -> bool:
+    numbers = [list(each) if isinstance(each, list) else [each] for each in (first, other)]
+    if not all(isinstance(value, int | float) for each in numbers for value in each):
+        return first == other
+    return len(numbers[0]) == len(numbers[1]) and all(
+        math.isclose(mine, theirs, rel_tol=0, abs_tol=NORMALISATION_TOLERANCE)
+        for mine, theirs in zip(*numbers, strict=True)
+    )
 
 
 def _differ(pair: str, key: str, first: ModelConfig, other: ModelConfig, code: str) -> InvalidPantry:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from service.pantries.config import NORMALISATION_TOLERANCE
 from workers.attacks.losses import FEWEST_CLASSES
 from workers.evaluation.preprocess import DataConfig
 from workers.soups.layout import Layout
@@ -16,9 +17,6 @@ from workers.study.config import AttackSection, PantrySection, StudyConfig
 from workers.study.data_config import CLEAN
 from workers.study.inputs import SetLabels
 from workers.study.plan import check_trained
-
-NORMALISATION_TOLERANCE = 1e-4
-"""How far means and deviations may lie apart, in units of the pixel range: as far as a fine-tune's from its base's."""
 
 
 def check_models(config: StudyConfig) -> None:

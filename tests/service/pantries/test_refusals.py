@@ -81,6 +81,9 @@ DIFFERENT_CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
     "classes": (config(num_classes=4, label_names=None), "different_labels"),
     "order": (config(label_names=["dog", "cat", "yak"]), "different_labels"),
     "mean": (config(pretrained_cfg__mean=[0.4]), "different_preprocessing"),
+    "mean_nearly": (config(pretrained_cfg__mean=[0.4998]), "different_preprocessing"),
+    "mean_channels": (config(pretrained_cfg__mean=[0.5, 0.5]), "different_preprocessing"),
+    "mean_type": (config(pretrained_cfg__mean="half"), "different_preprocessing"),
     "std": (config(pretrained_cfg__std=[0.4]), "different_preprocessing"),
     "size": (config(pretrained_cfg__input_size=[1, 9, 8]), "different_preprocessing"),
     "resampling": (config(pretrained_cfg__interpolation="bicubic"), "different_preprocessing"),
@@ -110,6 +113,12 @@ def test_other_configurations_than_the_firsts_are_refused(
     error = refused(registry, store, ingredients)
     assert error.code == code, error.detail
     assert "'other'" in error.detail
+
+
+def test_a_normalisation_that_was_rounded_otherwise_is_the_same(registry: PantryRegistry, tmp_path: Path) -> None:
+    rounded = config(pretrained_cfg__mean=[0.49995], pretrained_cfg__std=[0.25005])
+    ingredients = pair(tmp_path) | {"other": ingredient(tmp_path / "other", tensors(5), rounded)}
+    assert [each.name for each in registry.add("tiny", ingredients, accept).ingredients] == ["linf", "l2", "other"]
 
 
 BROKEN_FILES: dict[str, tuple[str, bytes | None, str]] = {
