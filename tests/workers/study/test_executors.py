@@ -2,24 +2,23 @@
 
 import json
 import os
-import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 
+from service.errors import Unavailable
 from tests.live import COMMAND, ROOT
 from tests.waiting import wait_until
 from tests.workers.study.conftest import TINY, MakeStudy, ThisProcess, run_of, write_study
 from workers.ray_runtime.cluster import LocalCluster
+from workers.ray_runtime.study import RayTasks
 from workers.study.executors import Executor, LocalProcesses
 from workers.study.jobs import Job
-from workers.study.store import Arrays
 
 
 def jobs_of(make_study: MakeStudy, out: Path) -> list[Job]:
@@ -55,37 +54,11 @@ def test_an_error_ends_the_study(make_study: MakeStudy, tmp_path: Path) -> None:
         list(LocalProcesses(1).run(jobs))
 
 
-CLUSTER_DRIVER = """
-import pickle, sys
-from pathlib import Path
-from workers.ray_runtime.study import RayTasks
-jobs = pickle.loads(Path(sys.argv[2]).read_bytes())
-results = {job.name: arrays for job, arrays in RayTasks(sys.argv[1], device="auto").run(jobs)}
-Path(sys.argv[3]).write_bytes(pickle.dumps(results))
-"""
-
-
-class FreshProcess(Executor):
-    """Tasks of a cluster whose driver is a process of its own: Ray reads the cluster's token when it is imported."""
-
-    def __init__(self, address: str, folder: Path) -> None:
-        self._address = address
-        self._folder = folder
-
-    def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Arrays]]:
-        given, found = self._folder / "jobs", self._folder / "results"
-        given.write_bytes(pickle.dumps(jobs))
-        command = [sys.executable, "-c", CLUSTER_DRIVER, self._address, str(given), str(found)]
-        subprocess.run(command, check=True, timeout=400)
-        results = pickle.loads(found.read_bytes())  # noqa: S301 - written by our own process
-        return ((job, results[job.name]) for job in jobs)
-
-
 @pytest.mark.slow
 def test_a_cluster_computes_what_this_process_computes(
     make_study: MakeStudy, tmp_path: Path, cluster: LocalCluster
 ) -> None:
-    assert same_results(FreshProcess(cluster.address, tmp_path), jobs_of(make_study, tmp_path / "out"))
+    assert same_results(RayTasks(cluster.address), jobs_of(make_study, tmp_path / "out"))
 
 
 def start(study: Path, out: Path) -> subprocess.Popen[bytes]:
@@ -112,6 +85,24 @@ def test_a_killed_study_goes_on_where_it_was(tmp_path: Path) -> None:
     numbers = [json.loads((tmp_path / out / "numbers.json").read_text("utf-8")) for out in ("killed", "undisturbed")]
     assert numbers[0] == numbers[1]
     assert numbers[0]["study"]["lattice"] != TINY["lattice"]
+
+
+@pytest.mark.slow
+def test_an_error_on_a_cluster_ends_the_study(make_study: MakeStudy, tmp_path: Path, cluster: LocalCluster) -> None:
+    jobs = jobs_of(make_study, tmp_path / "out")
+    (tmp_path / "out/cache/sets").rename(tmp_path / "gone")
+    with pytest.raises(FileNotFoundError):
+        list(RayTasks(cluster.address).run(jobs))
+
+
+@pytest.mark.slow
+def test_a_driver_that_died_is_told(make_study: MakeStudy, tmp_path: Path, cluster: LocalCluster) -> None:
+    results = RayTasks(cluster.address).run(jobs_of(make_study, tmp_path / "out"))
+    next(results)
+    [driver] = [each for each in psutil.Process().children() if "spawn_main" in " ".join(each.cmdline())]
+    driver.kill()
+    with pytest.raises(Unavailable, match="died: see that Ray runs on this machine"):
+        list(results)
 
 
 def _family(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
