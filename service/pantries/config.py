@@ -167,10 +167,13 @@ def _close(first: object, other: object) -> bool:
     numbers = [list(each) if isinstance(each, list) else [each] for each in (first, other)]
     if not all(isinstance(value, int | float) for each in numbers for value in each):
         return first == other
-    return len(numbers[0]) == len(numbers[1]) and all(
-        math.isclose(mine, theirs, rel_tol=0, abs_tol=NORMALISATION_TOLERANCE)
-        for mine, theirs in zip(*numbers, strict=True)
-    )
+    try:
+        return len(numbers[0]) == len(numbers[1]) and all(
+            math.isclose(mine, theirs, rel_tol=0, abs_tol=NORMALISATION_TOLERANCE)
+            for mine, theirs in zip(*numbers, strict=True)
+        )
+    except OverflowError:  # an integer beyond floats
+        return first == other
 
 
 def _differ(pair: str, key: str, first: ModelConfig, other: ModelConfig, code: str) -> InvalidPantry:
