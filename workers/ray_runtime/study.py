@@ -60,6 +60,7 @@ class RayTasks(Executor):
     def drive(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Arrays]]:
         """The place of each job with its result, as they end; this process becomes the driver."""
         connect(Settings(ray_address=self._address))
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Ray's own handler ends with a traceback on standard error
         device = self._chosen(ray.cluster_resources().get("GPU", 0))
         shared = _Shared(len({source for job in jobs for source in job.inputs}))
         task = ray.remote(_compute).options(**self._resources(device))

@@ -56,9 +56,10 @@ def test_an_error_ends_the_study(make_study: MakeStudy, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_cluster_computes_what_this_process_computes(
-    make_study: MakeStudy, tmp_path: Path, cluster: LocalCluster
+    make_study: MakeStudy, tmp_path: Path, cluster: LocalCluster, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert same_results(RayTasks(cluster.address), jobs_of(make_study, tmp_path / "out"))
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def start(study: Path, out: Path) -> subprocess.Popen[bytes]:
