@@ -44,10 +44,11 @@ class Evaluator:
     """Scores soups of ``stack`` on ``sets``, which stay on ``device`` between soups.
 
     Images go through the model in their order, in batches of ``batch_size`` that never span two sets, so a score
-    depends on neither the evaluator nor what it evaluated before. On a CPU batches of up to 64 go at once, together no
-    more than ``batch_size`` images. ``threads`` sets PyTorch's CPU threads, for the whole process. Pass ``soup`` to
-    share a resident model of the same stack between evaluators; its device and precision then hold. With ``attacks``
-    (in float32 alone) each soup that is scored whole is attacked by them too, from random starts that ``seed`` gives.
+    depends on neither the evaluator nor what it evaluated before. On a CPU batches of up to ``stream_batch`` go at
+    once, together no more than ``batch_size`` images. ``threads`` sets PyTorch's CPU threads, for the whole process.
+    Pass ``soup`` to share a resident model of the same stack between evaluators; its device and precision then hold.
+    With ``attacks`` (in float32 alone) each soup that is scored whole is attacked by them too, from random starts that
+    ``seed`` gives.
 
     Raises ValueError when a set does not fit the model, or the attacks.
     """
@@ -60,6 +61,7 @@ class Evaluator:
         device: torch.device | str = "cpu",
         precision: Precision = "float32",
         batch_size: int = 256,
+        stream_batch: int = STREAM_BATCH,
         threads: int | None = None,
         soup: ResidentSoup | None = None,
         attacks: Sequence[Attack] = (),
@@ -79,8 +81,8 @@ class Evaluator:
         )
         self.streams, self._scored = Streams(1, 1), self.images
         if self.soup.device.type == "cpu":
-            self._scored = self.images.cut(STREAM_BATCH)
-            self.streams = Streams(torch.get_num_threads(), min(len(self._scored), batch_size // STREAM_BATCH))
+            self._scored = self.images.cut(stream_batch)
+            self.streams = Streams(torch.get_num_threads(), min(len(self._scored), batch_size // stream_batch))
         self.forward = ForwardPass(model, self.soup.device, self.soup.precision, batch_size)
         if attacks and self.soup.precision != "float32":
             raise ValueError("attacks need gradients in float32: leave precision out")

@@ -28,6 +28,12 @@ from workers.study.inputs import IdxInput, Input, SetInput, StackInput, set_arra
 from workers.study.store import Arrays
 
 ATTACK_BATCH = 250
+SCORE_BATCH = 256
+"""A study's process has one thread and scores every image: larger batches than a search's, which may stop early.
+
+With one thread of an AVX-512 CPU a small ResNet was 1.3 times as fast as with batches of 64, in bfloat16 1.5 times, a
+small ViT 0.95 times and in bfloat16 1.08 times.
+"""
 Weights = tuple[tuple[float, ...], ...]
 
 
@@ -112,7 +118,7 @@ class ScoreJob(Job):
         """``correct`` packed bits and ``nll`` float32 of (soups, images), ``logits`` float16 as ``shifted`` says."""
         stack, images = inputs
         soup = _resident(self.stack.digest, stack, device, self.precision)
-        evaluator = Evaluator(stack, [images], soup=soup)
+        evaluator = Evaluator(stack, [images], soup=soup, stream_batch=SCORE_BATCH)
         details = [_detail(evaluator, weights) for weights in self.weights]
         rows = range(len(details)) if self.keep is None else self.keep
         kept = [shifted(details[row].logits) for row in rows]
