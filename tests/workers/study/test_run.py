@@ -88,6 +88,7 @@ def test_the_report_shows_every_figure_and_claim(whole: Whole) -> None:
         assert figure in html
     assert html.count("<svg") == 6
     assert "APGD on ce, 3 steps, larger radii first for L1" in html
+    assert "scored once on every set, in float32" in html
     numbers = [claim["number"] for claim in whole.numbers["claims"]]
     assert numbers == sorted(numbers)
     assert set("123456789") <= {number[0] for number in numbers}
