@@ -1,9 +1,9 @@
 """Scores of soups on images that stay in memory.
 
 Measured on an AVX2 CPU with 28 x 28 images: a small ResNet ran 2.3 times faster with channels last, in both images and
-kernels, a small ViT alike; with one thread batches of 64 to 256 were about equally fast. Where several threads share
-an operation the last bits of logits may differ from one thread's. bfloat16 pays on GPUs and on CPUs with bfloat16
-instructions; elsewhere it was 8 times slower.
+kernels, a small ViT alike. Where several threads share an operation the last bits of logits may differ from one
+thread's. bfloat16 pays on GPUs and on CPUs with bfloat16 instructions; elsewhere it was 8 times slower. What batch size
+is the fastest depends on the CPU and the model: ``benchmarks/study_speed``.
 """
 
 import time
@@ -35,7 +35,7 @@ from workers.soups.stack import IngredientStack
 SoupWeights = Sequence[float] | NDArray[np.floating[Any]]
 Stop = Callable[[], bool]
 EndEarly = Callable[[Sequence[Tally]], bool]
-STREAM_BATCH = 64
+STREAM_BATCH_SIZE = 64
 """Images that a stream scores at once: few, so that a hundred images are enough for two streams."""
 AnyScore = TypeVar("AnyScore", bound=ModelScore)
 
@@ -44,13 +44,15 @@ class Evaluator:
     """Scores soups of ``stack`` on ``sets``, which stay on ``device`` between soups.
 
     Images go through the model in their order, in batches of ``batch_size`` that never span two sets, so a score
-    depends on neither the evaluator nor what it evaluated before. On a CPU batches of up to ``stream_batch`` go at
-    once, together no more than ``batch_size`` images. ``threads`` sets PyTorch's CPU threads, for the whole process.
+    depends on neither the evaluator nor what it evaluated before. On a CPU these are cut into batches of at most
+    ``stream_batch_size`` images, of which as many go at once as there are threads, together no more than ``batch_size``
+    images. ``threads`` sets PyTorch's CPU threads, for the whole process.
+
     Pass ``soup`` to share a resident model of the same stack between evaluators; its device and precision then hold.
     With ``attacks`` (in float32 alone) each soup that is scored whole is attacked by them too, from random starts that
     ``seed`` gives.
 
-    Raises ValueError when a set does not fit the model, or the attacks.
+    Raises ValueError when a set does not fit the model, or the attacks, or a batch has no image.
     """
 
     def __init__(
@@ -61,12 +63,14 @@ class Evaluator:
         device: torch.device | str = "cpu",
         precision: Precision = "float32",
         batch_size: int = 256,
-        stream_batch: int = STREAM_BATCH,
+        stream_batch_size: int = STREAM_BATCH_SIZE,
         threads: int | None = None,
         soup: ResidentSoup | None = None,
         attacks: Sequence[Attack] = (),
         seed: int = 0,
     ) -> None:
+        if batch_size < 1 or stream_batch_size < 1:
+            raise ValueError("batch_size and stream_batch_size are numbers of images: let them be 1 or more")
         if threads is not None:
             torch.set_num_threads(threads)
         self.soup = soup if soup is not None else ResidentSoup(stack, device, precision)
@@ -81,8 +85,8 @@ class Evaluator:
         )
         self.streams, self._scored = Streams(1, 1), self.images
         if self.soup.device.type == "cpu":
-            self._scored = self.images.cut(stream_batch)
-            self.streams = Streams(torch.get_num_threads(), min(len(self._scored), batch_size // stream_batch))
+            self._scored = self.images.cut(stream_batch_size)
+            self.streams = Streams(torch.get_num_threads(), min(len(self._scored), batch_size // stream_batch_size))
         self.forward = ForwardPass(model, self.soup.device, self.soup.precision, batch_size)
         if attacks and self.soup.precision != "float32":
             raise ValueError("attacks need gradients in float32: leave precision out")

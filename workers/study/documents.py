@@ -112,7 +112,7 @@ def claim_record(claim: Claim) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, float):
-        return round(value, DIGITS) if math.isfinite(value) else None
+        return round(value, DIGITS) + 0.0 if math.isfinite(value) else None
     if isinstance(value, tuple):
         return [_plain(each) for each in value]
     return value

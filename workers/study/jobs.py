@@ -18,7 +18,7 @@ from workers.attacks.robustness import attacks_on, robust_accuracy
 from workers.attacks.threat import Threat
 from workers.data.corruptions import TableName, corrupt_batch
 from workers.data.labelled_images import LabelledImages
-from workers.evaluation.evaluator import Evaluator
+from workers.evaluation.evaluator import STREAM_BATCH_SIZE, Evaluator
 from workers.evaluation.preprocess import DataConfig, encode_images
 from workers.evaluation.scores import ImageDetail
 from workers.evaluation.sets import EncodedSet
@@ -28,11 +28,10 @@ from workers.study.inputs import IdxInput, Input, SetInput, StackInput, set_arra
 from workers.study.store import Arrays
 
 ATTACK_BATCH = 250
-SCORE_BATCH = 256
-"""A study's process has one thread and scores every image: larger batches than a search's, which may stop early.
+SCORE_BATCH_SIZES: dict[Precision, int] = {"float32": 128, "bfloat16": 256}
+"""Images that one thread scores at once: more than in a search, whose soups may end early.
 
-With one thread of an AVX-512 CPU a small ResNet was 1.3 times as fast as with batches of 64, in bfloat16 1.5 times, a
-small ViT 0.95 times and in bfloat16 1.08 times.
+The fastest for the shipped pantries, or nearly: ``python -m benchmarks.study_speed.run``.
 """
 Weights = tuple[tuple[float, ...], ...]
 
@@ -118,7 +117,8 @@ class ScoreJob(Job):
         """``correct`` packed bits and ``nll`` float32 of (soups, images), ``logits`` float16 as ``shifted`` says."""
         stack, images = inputs
         soup = _resident(self.stack.digest, stack, device, self.precision)
-        evaluator = Evaluator(stack, [images], soup=soup, stream_batch=SCORE_BATCH)
+        cut = SCORE_BATCH_SIZES[self.precision] if torch.get_num_threads() == 1 else STREAM_BATCH_SIZE
+        evaluator = Evaluator(stack, [images], soup=soup, stream_batch_size=cut)
         details = [_detail(evaluator, weights) for weights in self.weights]
         rows = range(len(details)) if self.keep is None else self.keep
         kept = [shifted(details[row].logits) for row in rows]

@@ -98,6 +98,27 @@ def test_streams_hold_no_more_images_than_a_batch(stack: IngredientStack) -> Non
     assert Evaluator(stack, [random_set(150)], batch_size=64, threads=2).streams.count == 1
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "stream_batch_size", "sizes"),
+    [(150, 150, [150]), (150, 64, [38, 38, 37, 37]), (100, 64, [50, 50, 50]), (64, 150, [64, 64, 22])],
+)
+def test_the_model_sees_batches_of_the_sizes_asked_for(
+    stack: IngredientStack, batch_size: int, stream_batch_size: int, sizes: list[int]
+) -> None:
+    evaluator = Evaluator(stack, [random_set(150)], batch_size=batch_size, stream_batch_size=stream_batch_size)
+    seen: list[int] = []
+    hook = evaluator.soup.model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    evaluator.evaluate(WEIGHTS)
+    hook.remove()
+    assert sorted(seen, reverse=True) == sizes
+
+
+@pytest.mark.parametrize("sizes", [{"batch_size": 0}, {"stream_batch_size": 0}])
+def test_batches_without_images_are_refused(stack: IngredientStack, sizes: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="1 or more"):
+        Evaluator(stack, [random_set(2)], **sizes)
+
+
 def test_a_point_that_ended_early_does_not_touch_the_next(stack: IngredientStack) -> None:
     streams = Evaluator(stack, [random_set(300)], threads=2)
     expected = streams.evaluate(WEIGHTS, logits=True).sets[0].detail

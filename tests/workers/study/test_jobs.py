@@ -6,6 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from timm.models.resnet import ResNet
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from tests.workers.study.conftest import FASHION_MNIST, NAMES, RESNET
 from workers.attacks.apgd import Settings
@@ -17,7 +19,7 @@ from workers.evaluation.evaluator import Evaluator
 from workers.evaluation.preprocess import DataConfig
 from workers.evaluation.sets import EncodedSet
 from workers.soups.model import read_config
-from workers.soups.resident import ResidentSoup
+from workers.soups.resident import Precision, ResidentSoup
 from workers.soups.stack import IngredientStack
 from workers.study.inputs import IdxInput, SetInput, set_arrays
 from workers.study.jobs import AttackJob, CorruptJob, ScoreJob, shifted
@@ -91,6 +93,29 @@ def test_scores_are_those_of_a_direct_evaluation(stored: SetInput) -> None:
         assert np.array_equal(made["logits"][row].argmax(axis=1), detail.logits.argmax(axis=1))
     assert made["rows"].tolist() == [0, 1, 2]
     assert job.passes == 120
+
+
+@pytest.mark.parametrize(
+    ("threads", "precision", "sizes"),
+    [(1, "float32", [128, 128, 44]), (1, "bfloat16", [256, 44]), (2, "float32", [64, 64, 64, 64, 44])],
+)
+def test_one_thread_scores_larger_batches_than_each_of_several(
+    threads: int, precision: Precision, sizes: list[int]
+) -> None:
+    images = EncodedSet.of_classes(np.zeros((300, 1, 28, 28), np.uint8), [0] * 300, 10)
+    job = ScoreJob("s", stack_input(FOLDERS, NAMES), SetInput(Path("unread")), WEIGHTS[:1], 300, precision)
+    seen: list[int] = []
+    before = torch.get_num_threads()
+    hook = register_module_forward_pre_hook(
+        lambda module, inputs: seen.append(len(inputs[0])) if isinstance(module, ResNet) else None
+    )
+    try:
+        torch.set_num_threads(threads)
+        job.compute([IngredientStack.from_folders(FOLDERS), images], "cpu")
+    finally:
+        hook.remove()
+        torch.set_num_threads(before)
+    assert sorted(seen, reverse=True) == sizes
 
 
 def test_logits_may_be_kept_for_ingredients_alone(stored: SetInput) -> None:

@@ -88,10 +88,16 @@ def test_the_report_shows_every_figure_and_claim(whole: Whole) -> None:
         assert figure in html
     assert html.count("<svg") == 6
     assert "APGD on ce, 3 steps, larger radii first for L1" in html
-    assert "scored once on every set, in float32" in html
     numbers = [claim["number"] for claim in whole.numbers["claims"]]
     assert numbers == sorted(numbers)
     assert set("123456789") <= {number[0] for number in numbers}
+
+
+def test_the_report_says_in_which_precision_soups_were_scored(whole: Whole, tmp_path: Path) -> None:
+    for precision in ("float32", "bfloat16"):
+        config = whole.config.model_copy(update={"precision": precision})
+        html = write_report(config, whole.results, tmp_path).read_text("utf-8")
+        assert f"scored once on every set, in {precision}" in html
 
 
 def test_the_table_of_claims_tells_each_with_its_interval_note_and_verdict(whole: Whole) -> None:
