@@ -8,6 +8,8 @@ import torch
 
 from workers.training.recipe import Precision
 
+LEAST_SCALE = 1e-4
+"""A loss scale below it was halved 30 times: the gradients overflow whatever the scale, and no step was taken."""
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -26,3 +28,8 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
 def gradient_scaler(device: torch.device, precision: Precision) -> torch.amp.GradScaler:
     """Scales losses so that gradients of float16 do not vanish; does nothing in the other precisions."""
     return torch.amp.GradScaler(device.type, enabled=precision == "float16")
+
+
+def overflows(scaler: torch.amp.GradScaler) -> bool:
+    """Whether gradients overflow float16 at every scale, so that ``scaler`` skips all steps."""
+    return scaler.is_enabled() and scaler.get_scale() < LEAST_SCALE

@@ -19,7 +19,7 @@ from workers.training.batches import seeded_generator
 from workers.training.checkpoint import load_checkpoint, save_checkpoint
 from workers.training.divergence import diverged, not_finite
 from workers.training.images import TrainingImages
-from workers.training.precision import autocast, gradient_scaler
+from workers.training.precision import autocast, gradient_scaler, overflows
 from workers.training.progress import OnProgress, Progress
 from workers.training.recipe import ModelRecipe, TrainingRecipe, recipe_digest
 from workers.training.schedule import learning_rate
@@ -74,8 +74,9 @@ class Trainer:
         """Train to the end and return the network in eval mode: the average one if the recipe asks for it.
 
         Raises ValueError when the training diverges, in all processes at the same step: at once for a loss that is not
-        finite, in any precision; for the network's parameters and buffers, or their moving averages, where a checkpoint
-        is due and at the end. What is saved or returned is finite.
+        finite, in any precision; where a checkpoint is due and at the end for the network's parameters and buffers, or
+        their moving averages, and for gradients that overflow float16 at every scale. What is saved or returned is
+        finite.
         """
         first = self._resume()
         started = self._saved = time.monotonic()
@@ -98,6 +99,8 @@ class Trainer:
 
     def _check(self, step: int) -> None:
         """Raise ValueError, in all processes, where the state after ``step`` steps is not finite in one of them."""
+        if overflows(self._scaler):
+            raise diverged(f"its gradients overflow float16 at step {step} of {self._steps}, which bfloat16 might not")
         name = not_finite(self._network) or not_finite(self._trained())
         if self._shard.mean(float(name is None), device=self._device) != (1.0,):
             raise diverged(f"its {name or 'state in another worker'} is not finite after step {step} of {self._steps}")

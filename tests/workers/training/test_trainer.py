@@ -154,6 +154,14 @@ def test_a_training_that_diverges_is_told_and_not_kept(tmp_path: Path, ema_decay
         assert all(torch.isfinite(tensor).all() for tensor in state.values())
 
 
+def test_a_training_whose_gradients_overflow_at_every_scale_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    scaler = torch.amp.GradScaler("cpu", init_scale=1e-5)
+    monkeypatch.setattr("workers.training.trainer.gradient_scaler", lambda *_: scaler)
+    recipe = training(max_steps=2, adversary=None)
+    with pytest.raises(ValueError, match="overflow float16 at step 2 of 2, which bfloat16 might not"):
+        Trainer(create_network(tiny_model(), 0), tiny_model(), images(320), recipe).run()
+
+
 def test_weights_that_the_last_step_broke_are_not_returned(tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoint"
     network = create_network(tiny_model(), 0)
