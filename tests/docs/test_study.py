@@ -15,6 +15,7 @@ ATTACKED = {
     "ResNet": ("claims.csv", "resnet"),
     "ResNet, 3 seeds": ("seeds/claims.csv", "ResNet, 3 seeds"),
     "ViT": ("claims.csv", "vit"),
+    "ViT, 3 seeds": ("seeds-vit/claims.csv", "ViT, 3 seeds"),
 }
 """The columns of the README's table of robustness: a file of claims and a pantry in it."""
 SHIFTED = {
