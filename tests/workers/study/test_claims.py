@@ -34,6 +34,8 @@ PAIRS = [NAMES]
         (-0.3, -0.1, "below", "holds"),
         (0.1, 0.3, "below", "does not hold"),
         (0.0, 0.3, "above", "undecided"),
+        (0.1 + 0.2 - 0.3, 0.3, "above", "undecided"),
+        (-0.3, 0.3 - 0.2 - 0.1, "below", "undecided"),
     ],
 )
 def test_the_whole_interval_decides(low: float, high: float, side: str, verdict: Verdict) -> None:

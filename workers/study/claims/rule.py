@@ -9,6 +9,8 @@ from typing import Literal
 from workers.study.averages import Estimate
 
 Verdict = Literal["holds", "does not hold", "undecided", "not measured"]
+ROUNDING = 1e-9
+"""An interval that ends this near to the threshold ends at it: sums of floats do."""
 NOT_MEASURED = Estimate(math.nan, math.nan, math.nan)
 
 
@@ -36,7 +38,7 @@ class Claim:
         estimate = self.estimate
         if math.isnan(estimate.value):
             return "not measured"
-        above, below = estimate.low > self.threshold, estimate.high < self.threshold
+        above, below = estimate.low > self.threshold + ROUNDING, estimate.high < self.threshold - ROUNDING
         if above or below:
             return "holds" if above == (self.side == "above") else "does not hold"
         return "undecided"
