@@ -26,6 +26,7 @@ SHIFTED = {
     "ViT, severity 5, 3 seeds": ("seeds-vit/claims.csv", "ViT, 3 seeds"),
 }
 """The columns of the README's table of shifts."""
+WITHOUT_UNIT = {"1b": "rank correlation", "9a": "rank correlation", "9b": "change of weight"}
 OF_ROBUSTNESS = ("1a", "1b", "2", "3a", "4", "5a", "5b")
 
 Claims = dict[str, dict[str, str]]
@@ -88,12 +89,11 @@ def _claims(file: Path, pantry: str) -> Claims:
 def _rule(claim: dict[str, str]) -> str:
     if claim["unit"]:
         return f"{claim['rule']} {claim['unit']}"
-    quantity = "rank correlation" if claim["measure"].startswith("rank correlation") else "change of weight"
-    return f"{quantity} {claim['rule']}"
+    return f"{WITHOUT_UNIT[claim['number']]} {claim['rule']}"
 
 
 def _cell(claim: dict[str, str] | None) -> str:
     if claim is None or not claim["value"]:
         return "–"
-    value, low, high = (float(claim[key]) + 0.0 for key in ("value", "low", "high"))
+    value, low, high = (float(claim[key]) for key in ("value", "low", "high"))
     return f"**{claim['verdict']}** {value:+.2f} ({low:+.2f} to {high:+.2f})"

@@ -8,8 +8,8 @@ import torch
 
 from workers.training.recipe import Precision
 
-LEAST_SCALE = 1e-4
-"""A loss scale below it was halved 30 times: the gradients overflow whatever the scale, and no step was taken."""
+MOST_SKIPPED = 30
+"""Steps in a row that the scaling may skip; by then the scale is a billionth of what it was."""
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -30,6 +30,8 @@ def gradient_scaler(device: torch.device, precision: Precision) -> torch.amp.Gra
     return torch.amp.GradScaler(device.type, enabled=precision == "float16")
 
 
-def overflows(scaler: torch.amp.GradScaler) -> bool:
-    """Whether gradients overflow float16 at every scale, so that ``scaler`` skips all steps."""
-    return scaler.is_enabled() and scaler.get_scale() < LEAST_SCALE
+def update_scale(scaler: torch.amp.GradScaler) -> bool:
+    """Adapt the scale after a step; returns whether the step was skipped, since gradients overflowed at this scale."""
+    before = scaler.get_scale()
+    scaler.update()
+    return bool(scaler.get_scale() < before)

@@ -19,7 +19,7 @@ from workers.training.batches import seeded_generator
 from workers.training.checkpoint import load_checkpoint, save_checkpoint
 from workers.training.divergence import diverged, not_finite
 from workers.training.images import TrainingImages
-from workers.training.precision import autocast, gradient_scaler, overflows
+from workers.training.precision import MOST_SKIPPED, autocast, gradient_scaler, update_scale
 from workers.training.progress import OnProgress, Progress
 from workers.training.recipe import ModelRecipe, TrainingRecipe, recipe_digest
 from workers.training.schedule import learning_rate
@@ -60,6 +60,7 @@ class Trainer:
         self._parallel = shard.parallel(self._model)
         self._optimizer = _optimizer(network, recipe)
         self._scaler = gradient_scaler(self._device, recipe.precision)
+        self._skipped = 0
         self._ema = ModelEmaV3(network, decay=recipe.ema_decay, use_warmup=True) if recipe.ema_decay else None
         self._adversary = Adversary(recipe.adversary, shard) if recipe.adversary else None
         self._batches = images.batches(recipe, shard)
@@ -74,9 +75,9 @@ class Trainer:
         """Train to the end and return the network in eval mode: the average one if the recipe asks for it.
 
         Raises ValueError when the training diverges, in all processes at the same step: at once for a loss that is not
-        finite, in any precision; where a checkpoint is due and at the end for the network's parameters and buffers, or
-        their moving averages, and for gradients that overflow float16 at every scale. What is saved or returned is
-        finite.
+        finite, in any precision, and for the 30th step in a row whose gradients overflow float16, or all steps of a
+        shorter training; for the network's parameters and buffers, or their moving averages, where a checkpoint is due
+        and at the end. What is saved or returned is finite.
         """
         first = self._resume()
         started = self._saved = time.monotonic()
@@ -84,6 +85,8 @@ class Trainer:
             loss, accuracy, is_due = self._step(step)
             if not math.isfinite(loss):
                 raise diverged(f"its loss is {loss} at step {step + 1} of {self._steps}")
+            if self._skipped >= min(MOST_SKIPPED, self._steps):
+                raise diverged(f"its gradients overflow float16 up to step {step + 1}, which bfloat16 might not")
             if on_progress:
                 rate = (step + 1 - first) * self._recipe.batch_size / (time.monotonic() - started)
                 on_progress(Progress(step + 1, self._steps, loss, accuracy, self._rate(step), rate))
@@ -99,8 +102,6 @@ class Trainer:
 
     def _check(self, step: int) -> None:
         """Raise ValueError, in all processes, where the state after ``step`` steps is not finite in one of them."""
-        if overflows(self._scaler):
-            raise diverged(f"its gradients overflow float16 at step {step} of {self._steps}, which bfloat16 might not")
         name = not_finite(self._network) or not_finite(self._trained())
         if self._shard.mean(float(name is None), device=self._device) != (1.0,):
             raise diverged(f"its {name or 'state in another worker'} is not finite after step {step} of {self._steps}")
@@ -136,7 +137,7 @@ class Trainer:
             self._scaler.unscale_(self._optimizer)
             nn.utils.clip_grad_norm_(self._network.parameters(), self._recipe.optimizer.clip_norm)
         self._scaler.step(self._optimizer)
-        self._scaler.update()
+        self._skipped = self._skipped + 1 if update_scale(self._scaler) else 0
         if self._ema:
             self._ema.update(self._network, step=step)
 

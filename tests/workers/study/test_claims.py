@@ -11,7 +11,7 @@ from workers.study.analysis import analyse
 from workers.study.averages import Estimate
 from workers.study.claims.choices import Contest, best_contest
 from workers.study.claims.robustness import rank_correlations, robustness_claims
-from workers.study.claims.rule import NOT_MEASURED, Claim, Verdict
+from workers.study.claims.rule import NOT_MEASURED, Claim, Verdict, in_points
 from workers.study.claims.seeds import over_seeds
 from workers.study.claims.shifts import composition_claims, few_shot_claim, shift_claims
 from workers.study.config import MAX, SAT, StudyConfig
@@ -34,6 +34,8 @@ PAIRS = [NAMES]
         (-0.3, -0.1, "below", "holds"),
         (0.1, 0.3, "below", "does not hold"),
         (0.0, 0.3, "above", "undecided"),
+        (1e-6, 0.3, "above", "holds"),
+        (-0.3, -1e-6, "below", "holds"),
         (0.1 + 0.2 - 0.3, 0.3, "above", "undecided"),
         (-0.3, 0.3 - 0.2 - 0.1, "below", "undecided"),
     ],
@@ -41,6 +43,11 @@ PAIRS = [NAMES]
 def test_the_whole_interval_decides(low: float, high: float, side: str, verdict: Verdict) -> None:
     claim = Claim("1", "", "", "p", Estimate((low + high) / 2, low, high), 0.0, "above" if side == "above" else "below")
     assert claim.verdict == verdict
+
+
+def test_points_that_are_zero_but_for_rounding_have_no_sign() -> None:
+    points = in_points(Estimate(-1e-17, -0.0123, 0.3 - 0.2 - 0.1))
+    assert (str(points.value), points.low, str(points.high)) == ("0.0", -1.23, "0.0")
 
 
 def test_what_was_not_measured_is_not_decided() -> None:

@@ -154,12 +154,28 @@ def test_a_training_that_diverges_is_told_and_not_kept(tmp_path: Path, ema_decay
         assert all(torch.isfinite(tensor).all() for tensor in state.values())
 
 
-def test_a_training_whose_gradients_overflow_at_every_scale_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    scaler = torch.amp.GradScaler("cpu", init_scale=1e-5)
+@pytest.mark.parametrize(("steps", "told_at"), [(40, 30), (2, 2)])
+def test_a_training_that_skips_its_steps_is_told(monkeypatch: pytest.MonkeyPatch, steps: int, told_at: int) -> None:
+    monkeypatch.setattr("workers.training.trainer.gradient_scaler", lambda *_: torch.amp.GradScaler("cpu"))
+    network = create_network(tiny_model(), 0)
+    before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
+    network.get_parameter("fc.weight").register_hook(lambda gradient: gradient * torch.inf)
+    recipe = training(epochs=4, max_steps=steps, adversary=None)
+    with pytest.raises(ValueError, match=rf"overflow float16 up to step {told_at}, which bfloat16 might not"):
+        Trainer(network, tiny_model(), images(320), recipe).run()
+    assert all(torch.equal(parameter, before[name]) for name, parameter in network.named_parameters())
+
+
+def test_steps_that_are_skipped_now_and_then_are_no_divergence(monkeypatch: pytest.MonkeyPatch) -> None:
+    scaler = torch.amp.GradScaler("cpu")
     monkeypatch.setattr("workers.training.trainer.gradient_scaler", lambda *_: scaler)
-    recipe = training(max_steps=2, adversary=None)
-    with pytest.raises(ValueError, match="overflow float16 at step 2 of 2, which bfloat16 might not"):
-        Trainer(create_network(tiny_model(), 0), tiny_model(), images(320), recipe).run()
+    network = create_network(tiny_model(), 0)
+    calls = iter(range(100))
+    overflow = [torch.inf] * 29 + [1.0]
+    network.get_parameter("fc.weight").register_hook(lambda gradient: gradient * overflow[next(calls) % 30])
+    recipe = training(epochs=8, max_steps=70, adversary=None)
+    Trainer(network, tiny_model(), images(320), recipe).run()
+    assert scaler.get_scale() < 2.0**-48
 
 
 def test_weights_that_the_last_step_broke_are_not_returned(tmp_path: Path) -> None:

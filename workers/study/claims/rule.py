@@ -10,7 +10,7 @@ from workers.study.averages import Estimate
 
 Verdict = Literal["holds", "does not hold", "undecided", "not measured"]
 ROUNDING = 1e-9
-"""An interval that ends this near to the threshold ends at it: sums of floats do."""
+"""An interval that ends this near to the threshold ends at it: sums of floats err by as much."""
 NOT_MEASURED = Estimate(math.nan, math.nan, math.nan)
 
 
@@ -19,7 +19,8 @@ class Claim:
     """A claim of the paper and what was measured of it.
 
     It ``holds`` when the whole 95 % interval lies on the claimed ``side`` of ``threshold``, it ``does not hold`` when
-    the whole interval lies on the other side, and is ``undecided`` in between. ``unit``: percentage points, or none.
+    the whole interval lies on the other side, and is ``undecided`` in between or when it ends at the threshold.
+    ``unit``: percentage points, or none.
     """
 
     number: str
@@ -46,4 +47,5 @@ class Claim:
 
 def in_points(estimate: Estimate) -> Estimate:
     """A difference of accuracies as percentage points."""
-    return Estimate(100 * estimate.value, 100 * estimate.low, 100 * estimate.high)
+    value, low, high = (round(100 * each, 9) + 0.0 for each in (estimate.value, estimate.low, estimate.high))
+    return Estimate(value, low, high)
