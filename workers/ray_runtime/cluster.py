@@ -137,6 +137,8 @@ def _environment(folder: Path) -> dict[str, str]:
         # By default Ray has its workers yield to everything else on the machine.
         "RAY_worker_niceness": "0",
         "AUTOSCALER_METRIC_PORT": "0",
+        # By default a head that is asked to end waits 30 seconds for its actors, and evaluators end only with it.
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
         # Ray's own limits, 30 and 60 seconds, are too short on a machine that does much else.
         "RAY_raylet_start_wait_time_s": "120",
         "RAY_worker_register_timeout_seconds": "180",

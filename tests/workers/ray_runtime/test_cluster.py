@@ -13,9 +13,10 @@ from tests.waiting import wait_until
 pytestmark = pytest.mark.slow
 
 OWNER = """
-import signal, sys
+import sys
+from pathlib import Path
 from workers.ray_runtime.cluster import LocalCluster
-with LocalCluster(cpus=1, object_store_bytes=100 * 2**20) as cluster:
+with LocalCluster(cpus=1, object_store_bytes=100 * 2**20, log_file=Path(sys.argv[1])) as cluster:
     print(cluster.address, cluster.environment["RAY_AUTH_TOKEN_PATH"], *cluster.pids, flush=True)
     sys.stdin.read()
 """
@@ -24,12 +25,23 @@ import sys
 import ray
 ray.init(address=sys.argv[1], log_to_driver=False)
 print("connected", ray.cluster_resources()["CPU"])
+@ray.remote
+class Resident:
+    def answer(self):
+        return "resident"
+print(ray.get(Resident.options(name="resident", namespace="tests", lifetime="detached").remote().answer.remote()))
 """
 
 
 @pytest.fixture
-def owner() -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-c", OWNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "head.log"
+
+
+@pytest.fixture
+def owner(log: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", OWNER, str(log)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def started(owner: subprocess.Popen[str]) -> tuple[str, Path, list[int]]:
@@ -70,6 +82,18 @@ def test_it_listens_on_the_loopback_alone_and_wants_its_token(owner: subprocess.
         owner.communicate("", timeout=120)
     assert alive(pids) == []
     assert not token.parent.exists()
+
+
+def test_it_does_not_wait_for_its_actors_to_end(owner: subprocess.Popen[str], log: Path) -> None:
+    address, token, pids = started(owner)
+    try:
+        found = driver(address, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)})
+        assert "resident" in found.stdout, found.stderr
+    finally:
+        owner.communicate("", timeout=120)
+    assert "Ray runtime started" in log.read_text()
+    assert "Draining" not in log.read_text()
+    assert alive(pids) == []
 
 
 def test_it_ends_with_a_killed_owner(owner: subprocess.Popen[str]) -> None:
