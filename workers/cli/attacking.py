@@ -155,12 +155,11 @@ def _attacked(
     quiet: bool,
 ) -> "RobustAccuracy":
     from rich.console import Console
-    from rich.progress import Progress
 
     from workers.attacks.robustness import robust_accuracy
+    from workers.cli.bars import Bars
 
-    console = Console(stderr=True)
-    with Progress(console=console, disable=quiet and not console.is_terminal) as progress:
+    with Bars(quiet=quiet and not Console(stderr=True).is_interactive) as progress:
         bar = progress.add_task("attacking", total=1.0)
         try:
             return robust_accuracy(

@@ -1,14 +1,62 @@
-"""Progress bars of training."""
+"""Progress bars, and lines in their place where none can be drawn."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
     from workers.training.progress import Progress as Step
+
+EVERY = 30.0
+"""Seconds between two lines of one bar."""
+
+
+class Bars(Progress):
+    """Bars on standard error; into a file or a pipe, each bar as a line every ``every`` seconds and at its end.
+
+    ``columns`` and ``options`` are rich's. A ``quiet`` one shows nothing. May be told from several threads.
+    """
+
+    def __init__(
+        self, *columns: str | ProgressColumn, quiet: bool = False, every: float = EVERY, **options: Any
+    ) -> None:
+        console = Console(stderr=True)
+        super().__init__(*columns, console=console, disable=quiet or not console.is_interactive, **options)
+        self._lines = not quiet and not console.is_interactive
+        self._every = every
+        self._begun = time.monotonic()
+        self._told: dict[TaskID, tuple[float, str]] = {}
+
+    def update(self, task_id: TaskID, **changes: Any) -> None:
+        """Move a bar; see ``rich.progress.Progress.update``."""
+        super().update(task_id, **changes)
+        if self._lines:
+            with self._lock:
+                self._tell_when_due(self._tasks[task_id])
+
+    def stop(self) -> None:
+        """End the drawing; bars that have moved since their last line get another."""
+        super().stop()
+        if self._lines:
+            with self._lock:
+                for task in self.tasks:
+                    self._tell(task)
+                self._lines = False
+
+    def _tell_when_due(self, task: Task) -> None:
+        last, _ = self._told.get(task.id, (self._begun, ""))
+        if task.finished or time.monotonic() - last >= self._every:
+            self._tell(task)
+
+    def _tell(self, task: Task) -> None:
+        state = f"{task.description} {task.completed} {task.total}"
+        if self._told.get(task.id, (0.0, ""))[1] != state:
+            self._told[task.id] = (time.monotonic(), state)
+            self.console.print(self.make_tasks_table([task]))
 
 
 class TrainingBars:
@@ -36,5 +84,5 @@ def training_bars() -> Iterator[TrainingBars]:
         ),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Bars(*columns) as progress:
         yield TrainingBars(progress)

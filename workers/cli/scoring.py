@@ -103,17 +103,16 @@ def score_folder(
     """
     import numpy as np
     import torch
-    from rich.console import Console
-    from rich.progress import Progress
 
     from search.statistics import bootstrap_interval
+    from workers.cli.bars import Bars
     from workers.evaluation.folder import score_model
 
     if threads:
         torch.set_num_threads(threads)
     model = loaded_folder(folder)
     images = encoded_set(folder, archive, label_map)
-    with Progress(console=Console(stderr=True), disable=quiet) as progress:
+    with Bars(quiet=quiet) as progress:
         bar = progress.add_task("scoring", total=len(images))
         detail = score_model(model, images, on_batch=lambda done: progress.update(bar, completed=done))
     interval = bootstrap_interval([detail.correct.astype(float)])

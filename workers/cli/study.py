@@ -140,12 +140,13 @@ def _read_archive(folder: Path, archive: Path) -> "EncodedSet":
 @contextmanager
 def _progress() -> Iterator[Callable[[str, int, int], None]]:
     """A bar for each stage, in forward passes."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    from workers.cli.bars import Bars
 
     bars: dict[str, TaskID] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=600) as progress:
+    with Bars(*columns, speed_estimate_period=600) as progress:
 
         def on_progress(stage: str, done: int, total: int) -> None:
             if stage not in bars:

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from service.client import Client
 from service.schemas.job import Job
 from service.schemas.pantry import Pantry
 from service.schemas.result import Baselines, HeldOut, Result, Score, ScoredSoup
+from workers.cli.bars import Bars
 
 BEST = "best soup"
 SHORT = 12
@@ -33,7 +34,7 @@ def follow(client: Client, job_id: str, *, quiet: bool = False) -> Job:
         TimeRemainingColumn(),
     )
     warned: set[str] = set()
-    with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
+    with Bars(*columns, quiet=quiet) as progress:
         bar = progress.add_task("queued", total=None, best="")
         for job in client.watch(job_id):
             for warning in job.warnings:
