@@ -154,12 +154,10 @@ def _attacked(
     keep: bool,
     quiet: bool,
 ) -> "RobustAccuracy":
-    from rich.console import Console
-
     from workers.attacks.robustness import robust_accuracy
     from workers.cli.bars import Bars
 
-    with Bars(quiet=quiet and not Console(stderr=True).is_interactive) as progress:
+    with Bars(lines=not quiet) as progress:
         bar = progress.add_task("attacking", total=1.0)
         try:
             return robust_accuracy(

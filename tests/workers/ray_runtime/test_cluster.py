@@ -1,6 +1,7 @@
 """The private Ray: where it listens, and that it ends."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,34 +15,36 @@ pytestmark = pytest.mark.slow
 
 OWNER = """
 import sys
-from pathlib import Path
 from workers.ray_runtime.cluster import LocalCluster
-with LocalCluster(cpus=1, object_store_bytes=100 * 2**20, log_file=Path(sys.argv[1])) as cluster:
+with LocalCluster(cpus=1, object_store_bytes=100 * 2**20) as cluster:
     print(cluster.address, cluster.environment["RAY_AUTH_TOKEN_PATH"], *cluster.pids, flush=True)
     sys.stdin.read()
+    head = cluster._process
+print("head ended by signal", -min(head.returncode, 0))
 """
 DRIVER = """
 import sys
 import ray
 ray.init(address=sys.argv[1], log_to_driver=False)
 print("connected", ray.cluster_resources()["CPU"])
+"""
+ACTOR = (
+    DRIVER
+    + """
 @ray.remote
 class Resident:
-    def answer(self):
-        return "resident"
-print(ray.get(Resident.options(name="resident", namespace="tests", lifetime="detached").remote().answer.remote()))
+    def pid(self):
+        import os
+        return os.getpid()
+resident = Resident.options(name="resident", namespace="tests", lifetime="detached").remote()
+print("resident", ray.get(resident.pid.remote()))
 """
+)
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Path:
-    return tmp_path / "head.log"
-
-
-@pytest.fixture
-def owner(log: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", OWNER, str(log)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def owner() -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-c", OWNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def started(owner: subprocess.Popen[str]) -> tuple[str, Path, list[int]]:
@@ -59,9 +62,9 @@ def listening(pids: list[int]) -> set[str]:
     return {each.laddr.ip for each in sockets if each.status == psutil.CONN_LISTEN}
 
 
-def driver(address: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def driver(address: str, environment: dict[str, str], script: str = DRIVER) -> subprocess.CompletedProcess[str]:
     names = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"} | environment
-    command = [sys.executable, "-c", DRIVER, address]
+    command = [sys.executable, "-c", script, address]
     return subprocess.run(command, env=os.environ | names, capture_output=True, text=True, timeout=300, check=False)
 
 
@@ -84,16 +87,16 @@ def test_it_listens_on_the_loopback_alone_and_wants_its_token(owner: subprocess.
     assert not token.parent.exists()
 
 
-def test_it_does_not_wait_for_its_actors_to_end(owner: subprocess.Popen[str], log: Path) -> None:
+def test_it_ends_without_force_while_an_actor_lives(owner: subprocess.Popen[str]) -> None:
     address, token, pids = started(owner)
     try:
-        found = driver(address, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)})
-        assert "resident" in found.stdout, found.stderr
+        found = driver(address, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}, ACTOR)
+        resident = re.search(r"^resident (\d+)$", found.stdout, re.MULTILINE)
+        assert resident is not None, found.stderr
     finally:
-        owner.communicate("", timeout=120)
-    assert "Ray runtime started" in log.read_text()
-    assert "Draining" not in log.read_text()
-    assert alive(pids) == []
+        output, _ = owner.communicate("", timeout=120)
+    assert output == "head ended by signal 0\n"
+    assert alive([*pids, int(resident[1])]) == []
 
 
 def test_it_ends_with_a_killed_owner(owner: subprocess.Popen[str]) -> None:
