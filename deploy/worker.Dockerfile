@@ -13,13 +13,15 @@ ARG PIP_EXTRA_INDEX_URL=""
 
 # The libraries first, without the sources: an image with changed sources alone keeps this layer.
 COPY pyproject.toml constraints.txt README.md ./
-RUN mkdir search service workers \
+RUN mkdir search service workers lab soupsearch \
  && pip install --constraint constraints.txt '.[workers]' \
  && pip uninstall --yes soupsearch
 
 COPY search search
 COPY service service
 COPY workers workers
+COPY lab lab
+COPY soupsearch soupsearch
 RUN pip install --no-deps .
 
 USER 10001:10001

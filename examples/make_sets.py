@@ -9,9 +9,9 @@ import argparse
 import hashlib
 from pathlib import Path
 
-from workers.data.fashion_mnist import CLASS_NAMES
-from workers.data.idx import load_idx_folder
-from workers.data.shifted_sets import write_shifted_sets
+from lab.data.fashion_mnist import CLASS_NAMES
+from lab.data.idx import load_idx_folder
+from lab.data.shifted_sets import write_shifted_sets
 
 
 def main() -> None:

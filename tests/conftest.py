@@ -9,9 +9,10 @@ import hypothesis
 import pytest
 
 from service.connection import connect
-from service.embedded.redis import EmbeddedRedis
 from service.jobs.store import JobStore
 from service.settings import Settings
+from soupsearch.embedded.cluster import LocalCluster
+from soupsearch.embedded.redis import EmbeddedRedis
 from tests.live import ROOT, LiveService, live_service
 
 MAY_SKIP = os.environ.get("SOUPSEARCH_TESTS_MAY_SKIP", "yes") != "no"
@@ -60,3 +61,21 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
         added = live.cli("pantry", "add", "fashion", ROOT / "examples/pantries/fashion-resnet", "--url", live.url)
         assert added.returncode == 0, added.stderr
         yield live
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[LocalCluster]:
+    """One local Ray for all tests that need a cluster and leave it as it was."""
+    with LocalCluster(cpus=4, object_store_bytes=200 * 2**20) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """With more, sums may round otherwise from run to run; for results that are compared bit for bit."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -17,7 +17,7 @@ from service.parent_death import die_with_parent
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[1]
-COMMAND = [sys.executable, "-m", "workers.cli.main"]
+COMMAND = [sys.executable, "-m", "soupsearch.cli.main"]
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""What does the work: soups, evaluation, attacks, training, Ray actors, the supervisor and the command line."""
+"""What runs a job: soups, evaluation and attacks; Ray and Tune; the supervisor."""

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lab.data.idx import Split, load_idx_folder
 from workers.attacks.pgd import pgd
 from workers.attacks.threat import Threat
-from workers.data.idx import Split, load_idx_folder
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 BATCH = 100

@@ -36,8 +36,8 @@ def write_set(target: Path, count: int, seed: int, data: Path) -> None:
     """A zip of ``count`` low-contrast Fashion-MNIST test images in class folders."""
     from PIL import Image
 
-    from workers.data.fashion_mnist import CLASS_NAMES
-    from workers.data.idx import load_idx_folder
+    from lab.data.fashion_mnist import CLASS_NAMES
+    from lab.data.idx import load_idx_folder
 
     source = load_idx_folder(data, "test")
     rows = np.random.default_rng(seed).permutation(len(source.labels))[:count]
@@ -52,10 +52,10 @@ def write_set(target: Path, count: int, seed: int, data: Path) -> None:
 
 def run_service(pantry: Path, small: Path, large: Path, threads: int) -> dict[str, Any]:
     """Run a small job and then the measured one through a fresh embedded service."""
-    from service.client import Client
     from service.settings import Settings
-    from workers.cli.ingredients import gathered, packed
-    from workers.embedded.service import EmbeddedService
+    from soupsearch.cli.ingredients import gathered, packed
+    from soupsearch.client import Client
+    from soupsearch.embedded.service import EmbeddedService
 
     with tempfile.TemporaryDirectory(prefix="soupsearch-bench-") as scratch:
         settings = Settings(data_dir=Path(scratch) / "data", port=0, evaluators=1, evaluator_threads=threads)

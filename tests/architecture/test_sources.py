@@ -5,9 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("search", "service", "workers", "tests", "benchmarks", "examples")
-GREATEST_FILE = 400
-GREATEST_FUNCTION = 60
 MAY_SLEEP = {"tests/waiting.py"}
 
 
@@ -16,24 +13,6 @@ def sources(*folders: str) -> Iterator[tuple[str, str]]:
     for folder in folders:
         for path in sorted((ROOT / folder).rglob("*.py")):
             yield path.relative_to(ROOT).as_posix(), path.read_text("utf-8")
-
-
-def test_no_file_is_long() -> None:
-    lines = {name: len(text.splitlines()) for name, text in sources(*FOLDERS)}
-    assert len(lines) > 100
-    assert {name: count for name, count in lines.items() if count > GREATEST_FILE} == {}
-
-
-def test_no_function_is_long() -> None:
-    long = {
-        f"{name}:{node.name}": node.end_lineno - node.lineno + 1
-        for name, text in sources(*FOLDERS)
-        for node in ast.walk(ast.parse(text))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and node.end_lineno is not None
-        and node.end_lineno - node.lineno >= GREATEST_FUNCTION
-    }
-    assert long == {}
 
 
 def test_tests_wait_for_conditions_and_never_for_time() -> None:

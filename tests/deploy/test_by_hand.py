@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
-from service.embedded.redis import find_server
+from soupsearch.embedded.redis import find_server
 from tests.deploy.compose import ROOT, services
 from tests.waiting import wait_until
 

@@ -42,7 +42,7 @@ def test_the_wheel_holds_every_file_of_the_packages(wheel: zipfile.Path) -> None
 @pytest.mark.slow
 def test_the_wheel_brings_the_command(wheel: zipfile.Path) -> None:
     [entry_points] = [path for path in wheel.iterdir() if path.name.endswith(".dist-info")]
-    assert "soupsearch = workers.cli.main:main" in (entry_points / "entry_points.txt").read_text("utf-8")
+    assert "soupsearch = soupsearch.cli.main:main" in (entry_points / "entry_points.txt").read_text("utf-8")
 
 
 def test_the_images_get_what_they_copy() -> None:

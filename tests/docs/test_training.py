@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from workers.training.recipe import (
+from lab.training.recipe import (
     AdversaryRecipe,
     AugmentationRecipe,
     DataRecipe,

@@ -10,14 +10,14 @@ import timm
 import torch
 from safetensors.numpy import load_file
 
-from service.client import Client
 from service.schemas.job import Job, JobStatus
 from service.schemas.result import Result
+from soupsearch.cli.scoring import encoded_set
+from soupsearch.client import Client
 from tests.live import ROOT, LiveService
 from workers.attacks.model import NormalizedModel
 from workers.attacks.robustness import attack_report
 from workers.attacks.threat import Threat
-from workers.cli.scoring import encoded_set
 
 pytestmark = pytest.mark.slow
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from workers.study.store import Store
-from workers.training.checkpoint import load_checkpoint, save_checkpoint
+from lab.study.store import Store
+from lab.training.checkpoint import load_checkpoint, save_checkpoint
 from workers.whole_file import remove_stale, whole_file
 
 FULL_DEVICE = Path("/dev/full")

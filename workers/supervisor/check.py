@@ -21,7 +21,7 @@ def check_in_process(folder: Path) -> None:
 
     Raises InvalidPantry with the refusal, RuntimeError when the check itself fails.
     """
-    command = [sys.executable, "-m", "workers.supervisor.check", str(folder), str(os.getpid())]
+    command = [sys.executable, "-P", "-m", "workers.supervisor.check", str(folder), str(os.getpid())]
     run = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     if run.returncode == 0:
         return

@@ -25,7 +25,7 @@ class Child:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "workers.jobs.process", "--parent", str(os.getpid())],
+                [sys.executable, "-P", "-m", "workers.jobs.process", "--parent", str(os.getpid())],
                 env=os.environ | settings.environment(),
                 stdin=subprocess.PIPE,
                 stdout=output,

@@ -31,7 +31,7 @@ def merge_in_process(settings: Settings, job_id: str, point: int) -> None:
         model = JobStore(client, settings).merged_model(job_id, point)
     if model is not None and ArtifactStore(settings.data_dir, settings).model(model.sha256).is_file():
         return
-    command = [sys.executable, "-m", "workers.supervisor.merging", "--job", job_id, "--point", str(point)]
+    command = [sys.executable, "-P", "-m", "workers.supervisor.merging", "--job", job_id, "--point", str(point)]
     command += ["--parent", str(os.getpid())]
     environment = os.environ | settings.environment()
     run = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=TIMEOUT, check=False)

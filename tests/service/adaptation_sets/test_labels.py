@@ -112,7 +112,7 @@ def test_two_names_of_one_index_are_one_class(registry: SetRegistry, tmp_path: P
 
 def test_a_subset_of_a_thousand_classes(registry: SetRegistry, tmp_path: Path) -> None:
     """ImageNet-A and -R: folders are WordNet ids, and only their 200 logits compete."""
-    maps = json.loads(Path("workers/data/label_maps.json").read_text())
+    maps = json.loads(Path("lab/data/label_maps.json").read_text())
     subset = {maps["wnids"][index]: index for index in maps["imagenet_a"]}
     given = stored(registry, tmp_path, [maps["wnids"][index] for index in maps["imagenet_a"][5:8]], subset)
     labels = resolve(given, None, 1000)

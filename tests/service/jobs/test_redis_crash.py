@@ -5,11 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from service.connection import connect
-from service.embedded.redis import EmbeddedRedis
 from service.jobs.events import JobEvents
 from service.jobs.store import JobStore
 from service.schemas.job import JobStatus
 from service.settings import Settings
+from soupsearch.embedded.redis import EmbeddedRedis
 from tests.service.jobs.samples import SCOPE, point, result, submit
 from tests.waiting import wait_until
 

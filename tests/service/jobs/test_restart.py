@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from service.connection import connect
-from service.embedded.redis import EmbeddedRedis
 from service.jobs.store import JobStore
 from service.settings import Settings
+from soupsearch.embedded.redis import EmbeddedRedis
 from tests.service.jobs.samples import submit
 from tests.waiting import wait_until
 

@@ -6,12 +6,12 @@ import timm
 import torch
 from torch import nn
 
+from lab.training.network import create_network, load_ingredient, save_ingredient
+from lab.training.recipe import ModelRecipe
 from workers.soups.merge import merge
 from workers.soups.model import build_model
 from workers.soups.stack import IngredientStack
 from workers.soups.verify import verify_folder
-from workers.training.network import create_network, load_ingredient, save_ingredient
-from workers.training.recipe import ModelRecipe
 
 SMALL = {"blocks": 1, "width": 1}
 

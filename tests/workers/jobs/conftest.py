@@ -21,8 +21,8 @@ from service.pantries.registry import PantryRegistry
 from service.schemas.job import Job, RequestEcho
 from service.schemas.request import AdaptRequest
 from service.settings import Settings
+from soupsearch.embedded.cluster import LocalCluster
 from tests.waiting import wait_until
-from workers.ray_runtime.cluster import LocalCluster
 from workers.soups.verify import verify_folder
 
 ARCHITECTURE = "vit_tiny_patch16_224"

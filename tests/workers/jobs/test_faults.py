@@ -7,10 +7,10 @@ import pytest
 
 from service.jobs.keys import weights_key
 from service.schemas.job import JobStatus
+from soupsearch.embedded.cluster import LocalCluster
 from tests.waiting import wait_until
 from tests.workers.jobs.conftest import PATIENCE, Bench, Reference
 from tests.workers.jobs.test_grid_job import comparable, result_of
-from workers.ray_runtime.cluster import LocalCluster
 
 pytestmark = pytest.mark.slow
 

@@ -8,17 +8,17 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from lab.data.adaptation_sets import write_adaptation_set
+from lab.data.label_maps import label_maps
+from lab.data.layouts import ImageSet, load_conflict_stimuli, load_imagenet_c
 from service.adaptation_sets.registry import SetRegistry
 from service.jobs.store import JobStore
 from service.pantries.registry import PantryRegistry
 from service.settings import Settings
-from tests.workers.cli.commands import exit_code
+from soupsearch.cli.scoring import encoded_set
+from tests.soupsearch.cli.commands import exit_code
 from tests.workers.jobs.conftest import Bench
 from tests.workers.soups.folders import VIT, config_of, write_ingredients
-from workers.cli.scoring import encoded_set
-from workers.data.adaptation_sets import write_adaptation_set
-from workers.data.label_maps import label_maps
-from workers.data.layouts import ImageSet, load_conflict_stimuli, load_imagenet_c
 from workers.jobs.material import Material
 from workers.soups.verify import verify_folder
 

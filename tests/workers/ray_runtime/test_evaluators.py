@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from workers.ray_runtime.cluster import LocalCluster
+from soupsearch.embedded.cluster import LocalCluster
 
 pytestmark = pytest.mark.slow
 

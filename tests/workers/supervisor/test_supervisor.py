@@ -14,13 +14,13 @@ import psutil
 import pytest
 
 from service.connection import connect
-from service.embedded.redis import EmbeddedRedis
 from service.errors import InvalidPantry
 from service.jobs.store import JobStore
 from service.jobs.supervisors import SupervisorRegistry
 from service.pantries.verification import request_verification
 from service.schemas.job import Job, JobStatus
 from service.settings import Settings
+from soupsearch.embedded.redis import EmbeddedRedis
 from tests.waiting import wait_until
 from tests.workers.jobs.conftest import IMAGES, Bench, write_ingredient
 from tests.workers.jobs.test_faults import slowness

@@ -1,0 +1,25 @@
+"""Loaders for data sets as they lie on disk, with the way in which each is scored."""
+
+from lab.data.layouts.cifar import load_cifar10_c
+from lab.data.layouts.image_set import ImageSet
+from lab.data.layouts.imagenet import (
+    load_conflict_stimuli,
+    load_imagenet,
+    load_imagenet_a,
+    load_imagenet_c,
+    load_imagenet_r,
+    load_imagenet_real,
+    load_imagenet_v2,
+)
+
+__all__ = [
+    "ImageSet",
+    "load_cifar10_c",
+    "load_conflict_stimuli",
+    "load_imagenet",
+    "load_imagenet_a",
+    "load_imagenet_c",
+    "load_imagenet_r",
+    "load_imagenet_real",
+    "load_imagenet_v2",
+]

@@ -1,0 +1,209 @@
+"""The units of a study's work: each computes the arrays of one file from its inputs, and from nothing else."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lab.data.corruptions import TableName, corrupt_batch
+from lab.data.labelled_images import LabelledImages
+from lab.study.inputs import IdxInput, Input, SetInput, StackInput, set_arrays
+from lab.study.store import Arrays
+from workers.attacks.apgd import Settings
+from workers.attacks.losses import LossName
+from workers.attacks.model import ColumnModel, NormalizedModel
+from workers.attacks.robustness import attacks_on, robust_accuracy
+from workers.attacks.threat import Threat
+from workers.evaluation.evaluator import STREAM_BATCH_SIZE, Evaluator
+from workers.evaluation.preprocess import DataConfig, encode_images
+from workers.evaluation.scores import ImageDetail
+from workers.evaluation.sets import EncodedSet
+from workers.soups.resident import Precision, ResidentSoup
+from workers.soups.stack import IngredientStack
+
+ATTACK_BATCH = 250
+SCORE_BATCH_SIZES: dict[Precision, int] = {"float32": 128, "bfloat16": 256}
+"""Images that one thread scores at once: more than in a search, whose soups may end early.
+
+The fastest for the shipped pantries, or nearly: ``python -m benchmarks.study_speed.run``.
+"""
+Weights = tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class Job(ABC):
+    """Work whose result is kept under ``name``, which holds a digest of all that it depends on.
+
+    ``passes`` is its cost: the number of forward passes, an attack's step counting as three.
+    """
+
+    name: str
+
+    @property
+    @abstractmethod
+    def inputs(self) -> tuple[Input, ...]:
+        """What ``compute`` takes, in order."""
+
+    @property
+    @abstractmethod
+    def passes(self) -> int:
+        """Number of forward passes, for the progress bar."""
+
+    @abstractmethod
+    def compute(self, inputs: Sequence[Any], device: str) -> Arrays:
+        """The result from the loaded ``inputs``; the same wherever it runs, up to the device's rounding."""
+
+
+@dataclass(frozen=True)
+class CorruptJob(Job):
+    """The images of one corruption and severity, or the clean ones without, as ``config`` encodes them."""
+
+    images: IdxInput
+    corruption: str | None
+    severity: int | None
+    table: TableName
+    config: DataConfig
+    num_classes: int
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """The images."""
+        return (self.images,)
+
+    @property
+    def passes(self) -> int:
+        """Corrupting an image takes about as long as five passes of a small network."""
+        return 5 * self.images.count
+
+    def compute(self, inputs: Sequence[Any], device: str) -> Arrays:  # noqa: ARG002
+        """The arrays of the encoded set; always on the CPU."""
+        data: LabelledImages = inputs[0]
+        pixels: Any = data.images.transpose(0, 2, 3, 1)
+        if self.corruption is not None and self.severity is not None:
+            rng = np.random.default_rng([self.images.seed, *self.corruption.encode(), self.severity])
+            pixels = corrupt_batch(np.ascontiguousarray(pixels), self.corruption, self.severity, rng, self.table)
+        encoded = encode_images(pixels, self.config)
+        return set_arrays(EncodedSet.of_classes(encoded, data.labels.tolist(), self.num_classes))
+
+
+@dataclass(frozen=True)
+class ScoreJob(Job):
+    """Soups of one stack on one set: each image's result, and the logits of the rows ``keep`` (None: of all)."""
+
+    stack: StackInput
+    images: SetInput
+    weights: Weights
+    count: int
+    precision: Precision
+    keep: tuple[int, ...] | None = None
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """The models and the images."""
+        return (self.stack, self.images)
+
+    @property
+    def passes(self) -> int:
+        """One for each soup and image."""
+        return len(self.weights) * self.count
+
+    def compute(self, inputs: Sequence[Any], device: str) -> Arrays:
+        """``correct`` packed bits and ``nll`` float32 of (soups, images), ``logits`` float16 as ``shifted`` says."""
+        stack, images = inputs
+        soup = _resident(self.stack.digest, stack, device, self.precision)
+        cut = SCORE_BATCH_SIZES[self.precision] if torch.get_num_threads() == 1 else STREAM_BATCH_SIZE
+        evaluator = Evaluator(stack, [images], soup=soup, stream_batch_size=cut)
+        details = [_detail(evaluator, weights) for weights in self.weights]
+        rows = range(len(details)) if self.keep is None else self.keep
+        kept = [shifted(details[row].logits) for row in rows]
+        empty = np.zeros((0, len(images), images.space.num_classes), np.float16)
+        return {
+            "correct": np.packbits(np.stack([detail.correct for detail in details]), axis=1),
+            "nll": np.stack([detail.nll for detail in details]).astype(np.float32),
+            "logits": np.stack(kept) if kept else empty,
+            "rows": np.array(list(rows), dtype=np.int64),
+        }
+
+
+@dataclass(frozen=True)
+class AttackJob(Job):
+    """One soup under attack on the first ``count`` images of a set, in each of ``threats``."""
+
+    stack: StackInput
+    images: SetInput
+    weights: tuple[float, ...]
+    count: int
+    threats: tuple[Threat, ...]
+    losses: tuple[LossName, ...]
+    settings: Settings
+    seed: int
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """The models and the images."""
+        return (self.stack, self.images)
+
+    @property
+    def passes(self) -> int:
+        """At most: images that are misclassified early take fewer."""
+        return 3 * self.settings.steps * len(self.threats) * len(self.losses) * self.count
+
+    def compute(self, inputs: Sequence[Any], device: str) -> Arrays:
+        """``clean`` (images,) and ``robust`` (threats, images): right, and right whatever the loss of the attack.
+
+        The columns of the set compete, as they do in scoring. Raises ValueError where an image accepts several.
+        """
+        stack, images = inputs
+        accepted = images.accepted[: self.count]
+        if any(len(labels) != 1 for labels in accepted):
+            raise ValueError("an attack leads an image away from one label, and this set has images with several")
+        soup = _resident(self.stack.digest, stack, device, "float32")
+        soup.set_weights(self.weights)
+        config = DataConfig.of_model(soup.model)
+        normalised = NormalizedModel(soup.model, config.mean, config.std)
+        model = normalised if images.space.is_plain else ColumnModel(normalised, images.space.columns)
+        pixels = torch.from_numpy(images.images[: self.count]).float() / 255
+        labels = torch.tensor([label for (label,) in accepted])
+        attacks = attacks_on(self.threats, self.losses, self.settings)
+        result = robust_accuracy(model.eval(), pixels, labels, attacks, seeds=(self.seed,), batch_size=ATTACK_BATCH)
+        robust = torch.stack([each.robust[0] for each in result.threats]).cpu().numpy()
+        by_threat = robust.reshape(len(self.threats), len(self.losses), -1).all(axis=1)
+        return {"clean": result.clean.cpu().numpy(), "robust": np.asarray(by_threat)}
+
+
+def shifted(logits: NDArray[np.float32] | None) -> NDArray[np.float16]:
+    """Logits less each image's greatest, in float16: the prediction is kept exactly, as the greatest is exactly 0.
+
+    float16 tells any two numbers near 0 apart that float32 tells apart at a logit's size; probabilities, and so
+    ensembles, err by less than 0.001 relative.
+    """
+    if logits is None:
+        raise ValueError("logits are kept by evaluating with logits=True")
+    with np.errstate(invalid="ignore", over="ignore"):
+        least = np.finfo(np.float16).min
+        return np.asarray(np.maximum(logits - logits.max(axis=1, keepdims=True), least), dtype=np.float16)
+
+
+def _detail(evaluator: Evaluator, weights: Sequence[float]) -> ImageDetail:
+    detail = evaluator.evaluate(weights, logits=True).sets[0].detail
+    if detail is None:
+        raise ValueError("a soup was scored without each image's result")
+    return detail
+
+
+_RESIDENT: dict[tuple[str, str, str], ResidentSoup] = {}
+
+
+def _resident(digest: str, stack: IngredientStack, device: str, precision: Precision) -> ResidentSoup:
+    """The model of a stack, which stays in this process until a job of another stack comes."""
+    key = (digest, device, precision)
+    if key not in _RESIDENT:
+        _RESIDENT.clear()
+        _RESIDENT[key] = ResidentSoup(stack, device, precision)
+    return _RESIDENT[key]

@@ -1,0 +1,176 @@
+"""All jobs of a study, with the names under which their results are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lab.study.config import AttackSection, PantrySection, StudyConfig, is_trained
+from lab.study.inputs import SetInput, StackInput
+from lab.study.jobs import AttackJob, ScoreJob, Weights
+from lab.study.shifts import Shift
+from lab.study.store import Store, digest_of, file_digest
+from workers.attacks.apgd import Settings
+from workers.soups.model import CONFIG_FILE, WEIGHTS_FILE
+
+PASSES_A_JOB = 60_000
+"""Forward passes of one scoring job at most: what a kill can cost, some ten seconds of a small network."""
+
+SECOND_ALONE = (0.0, 1.0)
+"""A comparison model is scored as the second of a stack whose first is an ingredient: each keeps its own digest."""
+
+CURVE_WEIGHTS = tuple(round(-0.4 + 0.2 * step, 1) for step in range(10))
+"""The weights of the second model on a curve of two (Croce et al., CVPR 2023, Figs 1, 2 and 5)."""
+
+
+@dataclass(frozen=True)
+class PantryPlan:
+    """What is computed for one pantry.
+
+    ``soups``: (S, n), the lattice's points, then ingredients and the uniform soup where they are not on it.
+    ``on_lattice`` (S,): which of them a search may choose. ``scores`` has the jobs of each set, ``models`` those of
+    the comparison models; ``attacks`` and ``model_attacks`` likewise under attack, one for each soup or model.
+    """
+
+    section: PantrySection
+    soups: NDArray[np.float64]
+    on_lattice: NDArray[np.bool_]
+    scores: dict[Shift, tuple[ScoreJob, ...]]
+    models: dict[Shift, dict[str, ScoreJob]]
+    attacks: dict[tuple[float, ...], AttackJob]
+    model_attacks: dict[str, AttackJob]
+
+    @property
+    def jobs(self) -> list[ScoreJob | AttackJob]:
+        """All of them, attacks first: they give the first figures."""
+        scores = [job for jobs in self.scores.values() for job in jobs]
+        models = [job for jobs in self.models.values() for job in jobs.values()]
+        return [*self.attacks.values(), *self.model_attacks.values(), *models, *scores]
+
+
+def plan_pantry(
+    config: StudyConfig, section: PantrySection, sets: dict[Shift, str], counts: dict[Shift, int], store: Store
+) -> PantryPlan:
+    """Plan one pantry on ``sets`` (the names of the encoded sets in ``store``) with their numbers of images."""
+    planner = _Planner(config, section, store)
+    soups, on_lattice = all_soups(config)
+    clean = next((shift for shift in sets if shift.is_clean), None)
+    target = (sets[clean], counts[clean]) if clean is not None and config.attacks is not None else None
+    return PantryPlan(
+        section,
+        soups,
+        on_lattice,
+        {shift: planner.scores(shift, sets[shift], counts[shift], soups) for shift in sets},
+        {shift: planner.models(shift, sets[shift], counts[shift]) for shift in sets},
+        planner.attacks(*target) if target else {},
+        planner.model_attacks(*target) if target else {},
+    )
+
+
+def all_soups(config: StudyConfig) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Every soup that is scored, and which of them are points of the lattice."""
+    count = len(config.ingredients)
+    lattice = config.lattice.of(count).weights()
+    known = {tuple(row) for row in lattice.tolist()}
+    others = [row for row in [*np.eye(count), np.full(count, 1 / count)] if tuple(row.tolist()) not in known]
+    soups = np.vstack([lattice, *others])
+    return soups, np.arange(len(soups)) < len(lattice)
+
+
+def attacked_soups(config: StudyConfig) -> tuple[tuple[float, ...], ...]:
+    """The soups of all curves and simplices, each once."""
+    names = tuple(config.ingredients)
+    points = [*curves(names, config.pairs), *simplices(names, config.triples)]
+    return tuple(dict.fromkeys(weights for group in points for weights in group))
+
+
+def curves(names: Sequence[str], pairs: Sequence[tuple[str, str]]) -> list[list[tuple[float, ...]]]:
+    """For each pair the soups (1 - w) of the first and w of the second, w as ``CURVE_WEIGHTS``."""
+    return [[_soup(names, {a: 1 - w, b: w}) for w in CURVE_WEIGHTS] for a, b in pairs]
+
+
+def simplices(names: Sequence[str], triples: Sequence[tuple[str, str, str]]) -> list[list[tuple[float, ...]]]:
+    """For each triple its convex soups of step 0.2 (Croce et al., CVPR 2023, Figs 3, 4 and 10)."""
+    shares = [(i, j, 5 - i - j) for i in range(6) for j in range(6 - i)]
+    return [
+        [_soup(names, {name: part / 5 for name, part in zip(triple, share, strict=True)}) for share in shares]
+        for triple in triples
+    ]
+
+
+def _soup(names: Sequence[str], weights: dict[str, float]) -> tuple[float, ...]:
+    return tuple(round(weights.get(name, 0.0), 6) for name in names)
+
+
+class _Planner:
+    def __init__(self, config: StudyConfig, section: PantrySection, store: Store) -> None:
+        self._config = config
+        self._section = section
+        self._store = store
+        folders = [section.folder / name for name in config.ingredients]
+        self._stack = stack_input(folders, list(config.ingredients))
+        self._models = {
+            name: stack_input([folders[0], folder], ["reference", name]) for name, folder in section.comparison.items()
+        }
+
+    def scores(self, shift: Shift, name: str, count: int, soups: NDArray[np.float64]) -> tuple[ScoreJob, ...]:
+        """The soups of one set in pieces."""
+        size = max(1, PASSES_A_JOB // count)
+        blocks = [soups[start : start + size] for start in range(0, len(soups), size)]
+        return tuple(self._score(self._stack, shift, name, count, _tuples(block)) for block in blocks)
+
+    def models(self, shift: Shift, name: str, count: int) -> dict[str, ScoreJob]:
+        """The comparison models on one set."""
+        return {model: self._score(stack, shift, name, count, (SECOND_ALONE,)) for model, stack in self._models.items()}
+
+    def attacks(self, name: str, count: int) -> dict[tuple[float, ...], AttackJob]:
+        """Each soup of a curve or simplex under attack."""
+        return {
+            weights: self._attack(self._stack, name, count, weights, "soup") for weights in attacked_soups(self._config)
+        }
+
+    def model_attacks(self, name: str, count: int) -> dict[str, AttackJob]:
+        """Each comparison model under attack."""
+        return {model: self._attack(stack, name, count, SECOND_ALONE, model) for model, stack in self._models.items()}
+
+    def _score(self, stack: StackInput, shift: Shift, name: str, count: int, weights: Weights) -> ScoreJob:
+        config = self._config
+        vertices = tuple(row for row, point in enumerate(weights) if sorted(point)[-2:] == [0.0, 1.0])
+        keep = None if config.logits == "all" else vertices
+        key = digest_of(stack.digest, name, weights, config.precision, keep)
+        path = f"scores/{self._section.name}/{shift.name}/{key}"
+        return ScoreJob(path, stack, SetInput(self._store.path(name)), weights, count, config.precision, keep)
+
+    def _attack(
+        self, stack: StackInput, name: str, available: int, weights: tuple[float, ...], label: str
+    ) -> AttackJob:
+        section = self._config.attacks or AttackSection()
+        threats = tuple(dict.fromkeys(self._config.threats.values()))
+        settings = Settings(steps=section.steps, larger_radii=section.larger_radii)
+        count = min(section.images, available)
+        about = [stack.digest, name, weights, count, [str(threat) for threat in threats], section.losses]
+        path = f"attacks/{self._section.name}/{label}-{digest_of(*about, str(settings), self._config.seed)}"
+        images = SetInput(self._store.path(name))
+        return AttackJob(path, stack, images, weights, count, threats, section.losses, settings, self._config.seed)
+
+
+def check_trained(name: str, folder: Path) -> None:
+    """Raise FileNotFoundError unless there is a model in ``folder``."""
+    if not is_trained(folder):
+        raise FileNotFoundError(f"{folder} has no {WEIGHTS_FILE}: train {name!r} first, or correct the study's file")
+
+
+def stack_input(folders: Sequence[Path], names: Sequence[str]) -> StackInput:
+    """Timm folders as one input. Raises FileNotFoundError when one is missing."""
+    for name, folder in zip(names, folders, strict=True):
+        check_trained(name, folder)
+    files = [file_digest(folder / file) for folder in folders for file in (CONFIG_FILE, WEIGHTS_FILE)]
+    return StackInput(tuple(folders), tuple(names), digest_of(files))
+
+
+def _tuples(weights: NDArray[np.float64]) -> Weights:
+    return tuple(tuple(row) for row in weights.tolist())

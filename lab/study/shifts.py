@@ -1,0 +1,143 @@
+"""The data sets of a study, and where their images come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.data.corruptions import parameters
+from lab.study.config import StudyConfig
+from lab.study.data_config import CLEAN, DataSection, SetSection, corrupted_name
+from lab.study.inputs import IdxInput, shuffled_rows
+from lab.study.jobs import CorruptJob
+from lab.study.store import digest_of, file_digest
+from lab.study.stored_sets import load_layout, source_of
+from workers.evaluation.labels import LabelSpace
+from workers.evaluation.preprocess import DataConfig, encode_images
+from workers.evaluation.sets import EncodedSet
+from workers.soups.model import read_config
+
+IDX_FAMILY = "idx images"
+"""No name of a set: a set of another source may well be named ``idx``."""
+
+ReadArchive = Callable[[Path, Path], EncodedSet]
+"""Reads an adaptation set (second) as the model of a folder (first) takes it."""
+
+
+@dataclass(frozen=True)
+class Shift:
+    """One data set. Sets of one ``family`` hold the same images in the same order, shifted differently."""
+
+    name: str
+    family: str
+    corruption: str | None = None
+    severity: int | None = None
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing was done to the images."""
+        return self.name == CLEAN
+
+
+class Preparation:
+    """Makes the encoded sets of models that take their images as ``folder``'s model does.
+
+    ``read_archive`` opens adaptation sets. Raises ValueError and FileNotFoundError as the loaders do.
+    """
+
+    def __init__(self, config: StudyConfig, folder: Path, read_archive: ReadArchive) -> None:
+        self._data: DataSection = config.data
+        self._seed = config.seed
+        self._folder = folder
+        self._read_archive = read_archive
+        model = read_config(folder)
+        self._config = DataConfig.of(model)
+        self._num_classes = int(model["num_classes"])
+        self._labels: list[str] = list(model.get("label_names", []))
+
+    @property
+    def count(self) -> int:
+        """Images of a set of which there are enough."""
+        return self._data.selection + self._data.held_out
+
+    def corrupted(self, shift: Shift, idx_digest: str) -> CorruptJob:
+        """The job that makes a set of the IDX images."""
+        row = parameters(shift.corruption, shift.severity or 0, self._data.table) if shift.corruption else ()
+        key = digest_of(idx_digest, self.count, self._seed, shift.corruption, row, self._encoding, self._num_classes)
+        return CorruptJob(
+            f"sets/{shift.name}-{key}",
+            IdxInput(self._idx, self.count, self._seed),
+            shift.corruption,
+            shift.severity,
+            self._data.table,
+            self._config,
+            self._num_classes,
+        )
+
+    def stored_name(self, section: SetSection) -> str:
+        """The name that a set which exists already is kept under; it follows the files' sizes and times.
+
+        Raises FileNotFoundError where they are not there.
+        """
+        about = section.model_dump(mode="json", exclude={"labels"})
+        source = source_of(section)
+        return f"sets/{section.name}-{digest_of(source, about, self.count, self._seed, self._encoding, self._labels)}"
+
+    def stored(self, section: SetSection) -> EncodedSet:
+        """The images of a set that exists already: at most ``count``, in a random order.
+
+        Raises FileNotFoundError, and ValueError naming the set that does not fit.
+        """
+        try:
+            return self._read(section)
+        except ValueError as error:
+            raise ValueError(f"set {section.name!r}: {error}") from error
+
+    def _read(self, section: SetSection) -> EncodedSet:
+        if section.archive is not None:
+            whole = self._read_archive(self._folder, section.archive)
+            rows = shuffled_rows(len(whole), self.count, self._seed)
+            return EncodedSet(whole.images[rows], tuple(whole.accepted[row] for row in rows), whole.space)
+        images = load_layout(section, self._labels)
+        images = images.subset(shuffled_rows(len(images), self.count, self._seed))
+        encoded = encode_images((picture for picture, _ in images), self._config, precropped=images.precropped)
+        return EncodedSet(encoded, images.accepted, LabelSpace(images.columns, self._num_classes))
+
+    @property
+    def _idx(self) -> Path:
+        if self._data.idx is None:
+            raise ValueError("the study names no idx folder")
+        return self._data.idx
+
+    @property
+    def _encoding(self) -> tuple[object, ...]:
+        """What decides the encoded pixels; normalisation comes later."""
+        config = self._config
+        return (config.input_size, config.interpolation, config.crop_pct, config.crop_mode)
+
+
+def idx_digest(folder: Path) -> str:
+    """A digest of the test files of an IDX folder. Raises FileNotFoundError where there are none."""
+    files = sorted(path for path in folder.glob("t10k-*") if path.is_file())
+    if not files:
+        raise FileNotFoundError(f"{folder} has no test images (t10k-*): give the folder of the IDX files")
+    return digest_of([file_digest(path) for path in files])
+
+
+def corrupted_shifts(data: DataSection) -> tuple[Shift, ...]:
+    """The clean images, then each corruption at each severity; none without an IDX folder."""
+    if data.idx is None:
+        return ()
+    made = [
+        Shift(corrupted_name(name, severity), IDX_FAMILY, name, severity)
+        for name in data.corruption_names
+        for severity in data.severities
+    ]
+    return (Shift(CLEAN, IDX_FAMILY), *made)
+
+
+def stored_shift(section: SetSection) -> Shift:
+    """The shift of a set that exists already; corruptions of one folder are of the same images."""
+    family = f"{section.layout}:{section.folder}" if section.layout in {"imagenet_c", "cifar10_c"} else section.name
+    return Shift(section.name, family, section.corruption, section.severity)

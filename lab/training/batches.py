@@ -1,0 +1,74 @@
+"""Training batches in a random order that depends on nothing but the seed."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lab.data.labelled_images import LabelledImages
+from lab.training.augmentation import augment
+from lab.training.recipe import AugmentationRecipe
+from lab.training.shard import WHOLE, Shard
+
+
+class Batches:
+    """The shuffled, augmented batches of a set in memory.
+
+    A batch is a function of (seed, step) alone, so that training resumed at any step sees the same batches, and the
+    shares of a batch make up the same batch, however many they are.
+
+    Raises ValueError if the set is smaller than one batch, a batch does not divide into equal shares, or crops are
+    padded by as much as an image: some would show nothing of it.
+    """
+
+    def __init__(
+        self,
+        data: LabelledImages,
+        batch_size: int,
+        seed: int,
+        augmentation: AugmentationRecipe,
+        shard: Shard = WHOLE,
+    ) -> None:
+        if len(data) < batch_size:
+            raise ValueError(f"{len(data)} images are less than one batch of {batch_size}: lower batch_size")
+        size = min(data.images.shape[2:])
+        if augmentation.crop_padding >= size:
+            raise ValueError(
+                f"augmentation.crop_padding is {augmentation.crop_padding} and the images have {size} pixels a side: "
+                "lower it, to 4 for instance"
+            )
+        self._images = torch.from_numpy(np.ascontiguousarray(data.images))
+        self._labels = torch.from_numpy(data.labels)
+        self._batch_size = batch_size
+        self._seed = seed
+        self._augmentation = augmentation
+        self._share = shard.rows(batch_size)
+
+    def __len__(self) -> int:
+        """Batches in an epoch; images that do not fill one are left to another epoch."""
+        return len(self._labels) // self._batch_size
+
+    def batch(self, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Images float32 in [0, 1] (B, C, H, W) and labels int64 (B,) of step ``step``, augmented by ``generator``.
+
+        B is the size of the share.
+        """
+        epoch, position = divmod(step, len(self))
+        rows = permutation(len(self._labels), self._seed, epoch)[position * self._batch_size :][: self._batch_size]
+        images = self._images[rows].float() / 255
+        return augment(images, self._augmentation, generator)[self._share], self._labels[rows][self._share]
+
+
+@lru_cache(maxsize=2)
+def permutation(count: int, seed: int, epoch: int) -> Tensor:
+    """The order (count,) of an epoch."""
+    return torch.randperm(count, generator=seeded_generator(seed, epoch, stream=0))
+
+
+def seeded_generator(seed: int, index: int, stream: int) -> torch.Generator:
+    """A generator on the CPU for one use: ``stream`` keeps the uses of a seed apart, ``index`` their turns."""
+    state = np.random.SeedSequence((seed, stream, index)).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state) % 2**63)

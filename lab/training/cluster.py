@@ -1,0 +1,257 @@
+"""The training of one ingredient on several processes of a Ray cluster, by Ray Train."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, wait
+from contextlib import contextmanager
+from dataclasses import fields, replace
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+from uuid import uuid4
+
+import ray
+from ray.exceptions import RayError
+from ray.train import FailureConfig, Result, RunConfig, ScalingConfig, TrainingFailedError
+
+# TorchTrainer's base: TorchTrainer itself makes a process group that listens on every interface.
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+from lab.training.ingredient_build import IngredientBuild
+from lab.training.process_group import join_process_group, told_by_all
+from lab.training.progress import LOG, OnProgress, Progress
+from lab.training.shard import Shard
+from service.settings import Settings
+from workers.ray_runtime.connection import LOOK_SECONDS, ClusterWatch, connect
+
+FAILURES = 3
+"""How often a training is begun again, at its last checkpoint, when a worker has died."""
+_LOOK_SECONDS = 0.5
+
+
+class RayTraining:
+    """Trains an ingredient with ``workers`` processes of the cluster at ``address``, an equal share of each batch each.
+
+    A worker takes ``threads`` CPUs, one of a fine-tune ``fine_tune_threads`` where given, and a GPU if ``device`` is
+    ``cuda``, or ``auto`` and there are enough. Every node reads the recipe's data folder, the base and the ingredient's
+    folder by the same paths. ``on_wait`` is told when the cluster has become too small, a machine was lost say, and
+    training waits for another. ``close`` disconnects.
+
+    Up to ``at_once`` threads may call it at once, a fine-tune each, after ``connect`` in the main one.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        workers: int,
+        *,
+        device: str = "auto",
+        threads: int = 1,
+        fine_tune_threads: int | None = None,
+        at_once: int = 1,
+        on_wait: Callable[[str], None] | None = None,
+    ) -> None:
+        self._address = address
+        self._workers = workers
+        self._device = device
+        self._threads = threads
+        self._fine_tune_threads = fine_tune_threads or threads
+        self._at_once = at_once
+        self._on_wait = on_wait
+
+    def __call__(self, build: IngredientBuild, on_progress: OnProgress | None) -> None:
+        """Train what ``build`` says and write its folder. Waits while others use the cluster.
+
+        Raises ValueError for a batch that does not divide by the workers, a cluster that is too small, what a worker
+        found wrong, and when workers died again and again; Unavailable when no cluster answers, or it was lost.
+        """
+        Shard(0, self._workers).rows(build.recipe.training.batch_size)
+        self.connect()
+        scaling = self._scaling(is_fine_tune=build.origin is not None)
+        try:
+            with _followed(build, on_progress):
+                self._await(_started(_trainer(build, scaling)), scaling)
+        finally:
+            shutil.rmtree(build.work / "ray", ignore_errors=True)
+        if not build.is_finished():
+            raise ValueError(f"{build.folder} was written on another machine: name a folder on storage that all share")
+
+    def connect(self) -> None:
+        """Connect to the cluster, unless that is done. Raises Unavailable when none answers."""
+        if not ray.is_initialized():
+            connect(Settings(ray_address=self._address))
+
+    def close(self) -> None:
+        """Disconnect from the cluster, which ends what still runs."""
+        ray.shutdown()
+
+    def _scaling(self, *, is_fine_tune: bool) -> ScalingConfig:
+        """What to ask of the cluster, after ``connect``, for one training.
+
+        Raises ValueError where it could never give that, or what ``at_once`` fine-tunes take: Ray would wait for ever.
+        """
+        has = ray.cluster_resources()
+        on_gpu = self._device == "cuda" or (self._device == "auto" and has.get("GPU", 0) >= self._workers)
+        alone, beside = (
+            ScalingConfig(num_workers=self._workers, use_gpu=on_gpu, resources_per_worker={"CPU": float(threads)})
+            for threads in (self._threads, self._fine_tune_threads)
+        )
+        if (lack := _lack(beside, self._at_once) or _lack(alone)) is not None:
+            lower = "--workers or --threads" if self._at_once == 1 else "--jobs, --workers or --threads"
+            raise ValueError(f"{lack}: lower {lower}, or choose another --device")
+        return beside if is_fine_tune else alone
+
+    def _await(self, outcome: Future[Result], scaling: ScalingConfig) -> None:
+        """Wait for the end. Raises ValueError for what workers found wrong, Unavailable when the cluster was lost."""
+        watch, told = ClusterWatch(self._address), None
+        while not wait([outcome], LOOK_SECONDS).done:
+            if not watch.look():
+                continue
+            lack = _lack(scaling)
+            if lack is not None and lack != told and self._on_wait is not None:
+                self._on_wait(f"{lack}: training waits, and goes on when enough machines have joined")
+            told = lack
+        try:
+            mistake = outcome.result().return_value
+        except TrainingFailedError as error:
+            raise ValueError(_reason(error)) from error
+        except RayError as error:
+            if not watch.answers():
+                raise watch.lost() from error
+            raise ValueError(f"the training did not end; the same command goes on where it was: {error}") from error
+        if mistake is not None:
+            raise ValueError(mistake)
+
+
+def _lack(scaling: ScalingConfig, at_once: int = 1) -> str | None:
+    """What the workers of so many trainings need and the cluster, as it is now, does not have."""
+    workers, has = at_once * int(scaling.num_workers), ray.cluster_resources()
+    for kind, each in {"CPU": scaling.num_cpus_per_worker, "GPU": scaling.num_gpus_per_worker}.items():
+        if has.get(kind, 0) < workers * each:
+            return f"{workers} workers take {workers * each:.0f} {kind}s and the cluster has {has.get(kind, 0):.0f}"
+    return None
+
+
+def _trainer(build: IngredientBuild, scaling: ScalingConfig) -> DataParallelTrainer:
+    return DataParallelTrainer(
+        _train,
+        train_loop_config=_plan(build, scaling),
+        scaling_config=scaling,
+        run_config=RunConfig(
+            name=f"run-{uuid4().hex[:8]}",
+            storage_path=str(build.work.absolute() / "ray"),
+            failure_config=FailureConfig(max_failures=FAILURES),
+        ),
+    )
+
+
+def _started(trainer: DataParallelTrainer) -> Future[Result]:
+    """What a training in a thread will end with: in the main one Ray takes SIGINT for itself and may wait for ever."""
+    outcome: Future[Result] = Future()
+
+    def fit() -> None:
+        try:
+            outcome.set_result(trainer.fit())
+        except BaseException as error:  # noqa: BLE001 - raised again where the outcome is asked for
+            outcome.set_exception(error)
+
+    Thread(target=fit, daemon=True).start()
+    return outcome
+
+
+def _reason(error: TrainingFailedError) -> str:
+    failures: Mapping[int, Exception] = getattr(error, "worker_failures", {})
+    told = [str(failure) for failure in failures.values() if isinstance(failure, ValueError | OSError)]
+    return told[0] if told else f"the training did not end; the same command goes on where it was: {error}"
+
+
+def _plan(build: IngredientBuild, scaling: ScalingConfig) -> dict[str, Any]:
+    """What workers make their own build from: all of it but the images, with paths that hold in any directory."""
+    origin = build.origin and replace(build.origin, folder=build.origin.folder.absolute())
+    plan = {field.name: getattr(build, field.name) for field in fields(build) if field.name != "images"}
+    own = {
+        "folder": build.folder.absolute(),
+        "origin": origin,
+        "device": "cuda" if scaling.use_gpu else "cpu",
+    }
+    seen = {"data_folder": build.recipe.data.folder.absolute(), "data_digest": build.images.digest()}
+    return {"build": {**plan, **own}, **seen, "threads": int(scaling.resources_per_worker["CPU"])}
+
+
+def _train(plan: Mapping[str, Any]) -> str | None:
+    """What each worker runs: trains its shards, or returns what is wrong, which another try would not mend."""
+    import torch
+    from torch import distributed
+
+    torch.set_num_threads(plan["threads"])
+    join_process_group("nccl" if plan["build"]["device"] == "cuda" else "gloo")
+    build: IngredientBuild | None = None
+    try:
+        build = _opened(plan)
+        mistake = None
+    except (ValueError, OSError) as error:
+        mistake = f"on {os.uname().nodename}: {error}"
+    mistakes = [told for told in told_by_all(mistake) if told is not None]
+    if mistakes or build is None:
+        return mistakes[0]
+    try:
+        if not any(told_by_all(build.is_written())):
+            build.train(shard=Shard.of_this_process())
+    except ValueError as error:
+        return str(error)
+    finally:
+        distributed.destroy_process_group()  # so that no other worker waits for this one
+    return None
+
+
+def _opened(plan: Mapping[str, Any]) -> IngredientBuild:
+    from lab.training.images import open_images
+
+    recipe = plan["build"]["recipe"]
+    images = open_images(recipe.data.model_copy(update={"folder": plan["data_folder"]}), recipe.model)
+    build = IngredientBuild(images=images, **plan["build"])
+    if images.digest() != plan["data_digest"]:
+        raise ValueError(f"the images in {plan['data_folder']} are others than where the command was given")
+    if not (build.work.is_dir() or build.folder.is_dir()):
+        raise ValueError(f"there is no {build.work}: name an output folder on storage that all machines share")
+    return build
+
+
+@contextmanager
+def _followed(build: IngredientBuild, on_progress: OnProgress | None) -> Iterator[None]:
+    """Tell what the first worker writes into its log, every tenth step, while it does."""
+    if on_progress is None:
+        yield
+        return
+    done = Event()
+    thread = Thread(target=_follow, args=(build, on_progress, done), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _follow(build: IngredientBuild, on_progress: OnProgress, done: Event) -> None:
+    told = _last_progress(build.work / LOG)
+    is_last = False
+    while not is_last:
+        is_last = done.wait(_LOOK_SECONDS)
+        progress = _last_progress(build.work / LOG) or _last_progress(build.folder / LOG)
+        if progress is not None and progress != told:
+            on_progress(progress)
+            told = progress
+
+
+def _last_progress(log: Path) -> Progress | None:
+    try:
+        lines = log.read_text("utf-8").splitlines(keepends=True)
+    except OSError:
+        return None
+    written = [line for line in lines if line.endswith("\n")]
+    return Progress(**json.loads(written[-1])) if written else None

@@ -1,0 +1,314 @@
+"""Recipes: how an ingredient, or a whole pantry, is trained."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import timm
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    field_validator,
+    model_validator,
+)
+from timm.data.auto_augment import augment_and_mix_transform, auto_augment_transform, rand_augment_transform
+
+import workers.architectures  # noqa: F401 - registers what timm lacks
+from lab.data.fashion_mnist import CLASS_NAMES
+from lab.data.label_maps import label_maps
+from lab.data.layouts.cifar import CIFAR10_CLASSES
+from workers.attacks.threat import Threat
+
+Precision = Literal["float32", "bfloat16", "float16"]
+
+ThreatText = Annotated[
+    Threat,
+    BeforeValidator(lambda value: Threat.parse(value) if isinstance(value, str) else value),
+    PlainSerializer(str, return_type=str),
+]
+"""A threat model, written ``NORM:EPS`` in a recipe."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, allow_inf_nan=False)
+
+
+def _label_names(value: Any) -> Any:
+    """The label names themselves, or those that a known data set's name stands for."""
+    known = {"cifar10": CIFAR10_CLASSES, "fashion-mnist": CLASS_NAMES, "imagenet": label_maps().wnids}
+    if not isinstance(value, str):
+        return value
+    if value not in known:
+        raise ValueError(f"{value!r} names no data set: write a list of names, or one of {', '.join(known)}")
+    return known[value]
+
+
+def _finite(value: Any) -> Any:
+    """A value of YAML in which every number is finite."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} is not a finite number")
+    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _finite(each)
+    return value
+
+
+class ModelRecipe(_Section):
+    """A timm architecture and the arguments that ``timm.create_model`` builds it with.
+
+    ``mean`` and ``std`` normalise images in [0, 1], one number a channel. ``label_names`` are the classes in the order
+    of the logits, or ``cifar10``, ``fashion-mnist`` or ``imagenet`` (the WordNet ids) for those of that data set.
+    """
+
+    architecture: str
+    arguments: Annotated[dict[str, Any], AfterValidator(_finite)] = {}
+    mean: tuple[float, ...]
+    std: tuple[Annotated[float, Field(gt=0)], ...]
+    label_names: Annotated[tuple[str, ...], BeforeValidator(_label_names)]
+    channels_last: bool = False
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not timm.is_model(self.architecture):
+            raise ValueError(f"timm has no architecture {self.architecture!r}: see timm.list_models()")
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"mean has {len(self.mean)} channels, std {len(self.std)}")
+        if len(set(self.label_names)) != len(self.label_names):
+            raise ValueError("label_names repeats a name")
+        return self
+
+    @model_validator(mode="after")
+    def _arguments_agree(self) -> Self:
+        for argument, field, count in (
+            ("num_classes", "label_names", len(self.label_names)),
+            ("in_chans", "mean", len(self.mean)),
+        ):
+            given = self.arguments.get(argument, count)
+            if given != count:
+                raise ValueError(f"arguments.{argument} is {given!r} and {field} has {count}: leave {argument} out")
+        return self
+
+
+class DataRecipe(_Section):
+    """Training and test images on disk.
+
+    ``format``: ``idx``, the four files of MNIST and Fashion-MNIST; ``cifar10``, the binary version's six files;
+    ``folder``, image files in ``<folder>/<train>/<class>/`` and ``<folder>/<test>/<class>/``, as ImageNet lies.
+    ``max_images`` of the training images are used: the first, of a folder those that a fixed seed draws.
+
+    For a folder alone: ``image_size``, the height and width that images are cropped to; ``crop_pct``, the share of
+    the resized test image that the crop keeps; ``interpolation``; ``workers``, the processes that decode and augment.
+    """
+
+    format: Literal["idx", "cifar10", "folder"] = "idx"
+    folder: Path
+    max_images: Annotated[int, Field(gt=0)] | None = None
+    train: str = "train"
+    test: str = "val"
+    image_size: Annotated[int, Field(gt=0)] | None = None
+    crop_pct: Annotated[float, Field(gt=0, le=1)] = 1.0
+    interpolation: Literal["bilinear", "bicubic"] = "bicubic"
+    workers: Annotated[int, Field(ge=0)] = 4
+
+    @model_validator(mode="after")
+    def _size_fits_format(self) -> Self:
+        if self.format == "folder" and self.image_size is None:
+            raise ValueError("image_size is missing: image files need the size that they are cropped to, such as 224")
+        if self.format != "folder" and (self.image_size is not None or self.crop_pct != 1.0):
+            raise ValueError(f"image_size and crop_pct are for format folder: {self.format} images have one size")
+        return self
+
+
+class OptimizerRecipe(_Section):
+    """The optimizer and its learning rate over time; ``warmup`` is a fraction of all steps."""
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: Annotated[float, Field(gt=0)] = 0.05
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    schedule: Literal["one_cycle", "cosine", "thirds"] = "one_cycle"
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    clip_norm: Annotated[float, Field(gt=0)] | None = None
+
+
+class AugmentationRecipe(_Section):
+    """What happens to training images before the attack; ``flip`` mirrors one half of them.
+
+    Images in memory: random crops after padding by ``crop_padding`` pixels. Image files, by timm's transforms: random
+    crops of ``crop_scale`` (least and greatest share of the area) and ``crop_ratio``, resized; ``color_jitter``;
+    ``auto_augment``, a policy as timm writes it, such as ``rand-m7-mstd0.5-inc1``. Without crop_scale the square in
+    the middle of the image is resized.
+    """
+
+    crop_padding: Annotated[int, Field(ge=0)] = 0
+    flip: bool = False
+    crop_scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(le=1)]] | None = None
+    crop_ratio: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (3 / 4, 4 / 3)
+    color_jitter: Annotated[float, Field(ge=0)] = 0.0
+    auto_augment: str | None = None
+
+    @field_validator("auto_augment")
+    @classmethod
+    def _policy_is_known(cls, value: str | None) -> str | None:
+        kinds = ("rand", "augmix", "original", "originalr", "v0", "v0r", "3a")
+        if value is None:
+            return None
+        kind = value.split("-")[0]
+        if kind not in kinds:
+            raise ValueError(f"timm knows no policy {value!r}: write for instance rand-m7-mstd0.5-inc1")
+        make = {"rand": rand_augment_transform, "augmix": augment_and_mix_transform}.get(kind, auto_augment_transform)
+        try:
+            make(value, {})
+        except Exception as error:
+            raise ValueError(f"timm cannot read the policy {value!r} ({error}): see rand-m7-mstd0.5-inc1") from error
+        return value
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.crop_scale is not None and self.crop_scale[0] > self.crop_scale[1]:
+            raise ValueError("crop_scale is [least, greatest]: exchange the two")
+        return self
+
+
+class AdversaryRecipe(_Section):
+    """The attack that training images go through.
+
+    ``single`` attacks in one threat model; ``max`` keeps, for each image, the attack of highest loss (Tramer and
+    Boneh, 2019); ``sat`` draws one threat model uniformly for each batch (Madaan et al., 2021); ``eat`` draws it
+    with a probability proportional to one less its running robust accuracy (Croce and Hein, 2022). Images are
+    clean for the first ``delay`` fraction of all steps; then the radius grows linearly until ``warmup``.
+
+    ``attack``: ``pgd`` of fixed step size, or ``apgd``, of adaptive step size from the clean image; both train on
+    the point of highest cross-entropy. ``precision`` is that of the attack's forward and backward passes.
+    """
+
+    mode: Literal["single", "max", "sat", "eat"] = "single"
+    threats: Annotated[tuple[ThreatText, ...], Field(min_length=1)]
+    steps: Annotated[int, Field(ge=1)] = 10
+    random_start: bool = False
+    delay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    attack: Literal["pgd", "apgd"] = "pgd"
+    precision: Precision = "float32"
+
+    @model_validator(mode="after")
+    def _threats_fit_mode(self) -> Self:
+        if self.attack == "apgd" and self.random_start:
+            raise ValueError("attack apgd starts at the image itself: leave random_start out, or use attack pgd")
+        if self.mode == "single" and len(self.threats) != 1:
+            raise ValueError("mode single takes one threat: use max, sat or eat for several")
+        if self.mode != "single" and len(self.threats) < 2:
+            raise ValueError(f"mode {self.mode} needs at least two threats: use single for one")
+        return self
+
+
+class TrainingRecipe(_Section):
+    """One run of training; without an ``adversary`` it is nominal.
+
+    ``max_steps`` ends it earlier, with the schedules over that many steps. ``precision`` is that of the training's
+    forward and backward passes (``float16`` needs a GPU); parameters, losses and the average stay in float32.
+    ``ema_decay`` keeps an exponential moving average of the parameters, which becomes the ingredient.
+    """
+
+    epochs: Annotated[float, Field(gt=0)]
+    batch_size: Annotated[int, Field(ge=2)] = 128
+    seed: Annotated[int, Field(ge=0)] = 0
+    optimizer: OptimizerRecipe = OptimizerRecipe()
+    augmentation: AugmentationRecipe = AugmentationRecipe()
+    adversary: AdversaryRecipe | None = None
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    max_steps: Annotated[int, Field(gt=0)] | None = None
+    precision: Precision = "float32"
+
+
+class EvaluationRecipe(_Section):
+    """What is measured of a finished ingredient: its accuracy and, by APGD, its robust accuracy in ``threats``.
+
+    On the first ``images`` test images, or those of a folder that a fixed seed draws, ``batch_size`` at a time.
+    """
+
+    threats: Annotated[tuple[ThreatText, ...], Field(min_length=1)] = (Threat("Linf", 8 / 255),)
+    steps: Annotated[int, Field(ge=1)] = 40
+    images: Annotated[int, Field(gt=0)] = 1000
+    batch_size: Annotated[int, Field(gt=0)] = 512
+
+
+class IngredientRecipe(_Section):
+    """One ingredient: trained from scratch, or fine-tuned from another that is named when it is used."""
+
+    data: DataRecipe
+    model: ModelRecipe
+    training: TrainingRecipe
+    evaluation: EvaluationRecipe = EvaluationRecipe()
+
+    @model_validator(mode="after")
+    def _augmentation_fits_data(self) -> Self:
+        _check_augmentation(self.data, self.training, "training")
+        return self
+
+
+IngredientName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+"""What a pantry can call an ingredient; also the name of its folder."""
+
+
+class PantryRecipe(_Section):
+    """A base ingredient trained from scratch, and ingredients fine-tuned from it."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+    data: DataRecipe
+    model: ModelRecipe
+    base: dict[IngredientName, TrainingRecipe]
+    fine_tunes: Annotated[dict[IngredientName, TrainingRecipe], Field(min_length=1)]
+    evaluation: EvaluationRecipe = EvaluationRecipe()
+
+    @model_validator(mode="after")
+    def _one_base(self) -> Self:
+        if len(self.base) != 1:
+            raise ValueError("base takes one ingredient, the common start of all others")
+        if self.base_name in self.fine_tunes:
+            raise ValueError(f"{self.base_name!r} is both the base and a fine-tune")
+        for name, training in self.ingredients.items():
+            _check_augmentation(self.data, training, name)
+        return self
+
+    @property
+    def base_name(self) -> str:
+        """The name of the ingredient that all others start from."""
+        return next(iter(self.base))
+
+    @property
+    def ingredients(self) -> dict[str, TrainingRecipe]:
+        """All ingredients in order, the base first."""
+        return {**self.base, **self.fine_tunes}
+
+    def ingredient(self, name: str) -> IngredientRecipe:
+        """The recipe of one ingredient alone. Raises ValueError for a name that is none."""
+        if name not in self.ingredients:
+            raise ValueError(f"the recipe has no ingredient {name}: it has {', '.join(self.ingredients)}")
+        return IngredientRecipe(
+            data=self.data, model=self.model, training=self.ingredients[name], evaluation=self.evaluation
+        )
+
+
+def _check_augmentation(data: DataRecipe, training: TrainingRecipe, name: str) -> None:
+    augmentation = training.augmentation
+    if data.format == "folder" and augmentation.crop_padding:
+        raise ValueError(f"{name}: crop_padding is for images in memory: image files take crop_scale")
+    for field in ("crop_scale", "color_jitter", "auto_augment"):
+        if data.format != "folder" and getattr(augmentation, field):
+            raise ValueError(f"{name}: {field} is for image files: {data.format} images take crop_padding and flip")
+
+
+def recipe_digest(*sections: BaseModel) -> str:
+    """The sha256 of recipe sections, in hexadecimal: equal when everything in them is.
+
+    Fields left at their defaults do not count, so that an option added later does not change it.
+    """
+    texts = [section.model_dump_json(exclude_defaults=True) for section in sections]
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()

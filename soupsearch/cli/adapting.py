@@ -1,0 +1,216 @@
+"""Commands about jobs: ``adapt``, ``download``, ``jobs``, ``cancel``."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from soupsearch.cli.exits import REFUSED, CommandError
+from soupsearch.cli.options import (
+    DEFAULT_URL,
+    AsJson,
+    AttackSteps,
+    LabelMapFile,
+    LargerRadii,
+    Losses,
+    MinAccuracy,
+    OverThreats,
+    Pareto,
+    Restarts,
+    Sets,
+    Threats,
+    Url,
+)
+
+JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(adapt)
+    app.command()(download)
+    app.command()(jobs)
+    app.command()(cancel)
+
+
+def adapt(
+    adaptation_set: Sets,
+    *,
+    pantry: Annotated[str, typer.Option(help="The pantry whose ingredients are mixed.")],
+    url: Url = DEFAULT_URL,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write the merged model to, as timm loads it; with result.json.")
+    ] = None,
+    strategy: Annotated[str, typer.Option(help="grid, or uniform for the uniform soup alone.")] = "grid",
+    lower: Annotated[float, typer.Option(help="Least weight of an ingredient (grid).")] = -0.4,
+    upper: Annotated[float, typer.Option(help="Greatest weight of an ingredient (grid).")] = 1.4,
+    step: Annotated[float, typer.Option(help="Distance of neighbouring weights (grid).")] = 0.2,
+    convex: Annotated[bool, typer.Option("--convex", help="Weights in [0, 1] only.")] = False,
+    over_sets: Annotated[str, typer.Option(help="Several sets: mean or worst.")] = "mean",
+    threat: Threats = None,
+    over_threats: OverThreats = "union",
+    attack_steps: AttackSteps = 40,
+    loss: Losses = None,
+    restarts: Restarts = 1,
+    larger_radii: LargerRadii = False,
+    min_accuracy: MinAccuracy = None,
+    pareto: Pareto = False,
+    label_map: LabelMapFile = None,
+    held_out: Annotated[float, typer.Option(help="Share of the images kept from selection to score the soup.")] = 0.0,
+    top_k: Annotated[int, typer.Option(help="How many of the best soups the result lists.")] = 5,
+    precision: Annotated[str, typer.Option(help="float32 or bfloat16 forward passes.")] = "float32",
+    seed: Annotated[int, typer.Option(help="Seeds the held-out split, the attacks and the bootstrap.")] = 0,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the job's id and return at once.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find the best soup for a few labelled images, show it beside its ingredients, download it.
+
+    Example: `soupsearch adapt shifted.zip --pantry fashion --out model`
+
+    Robust: `soupsearch adapt shifted.zip --pantry fashion --threat Linf:0.1 --threat L2:1.5 --min-accuracy 0.8`
+
+    As good as before on clean images: `soupsearch adapt shifted.zip --pantry fashion --min-accuracy clean.zip=0.85`
+    """
+    from soupsearch.cli.objectives import Attack, Wanted, objective_fields
+    from soupsearch.client import Client
+
+    attack = Attack(attack_steps, tuple(loss or ["ce"]), restarts, larger_radii)
+    wanted = Wanted(over_sets, over_threats, attack, min_accuracy or (), pareto)
+    request = {
+        "pantry": pantry,
+        "search": _search(strategy, {"lower": lower, "upper": upper, "step": step, "convex": convex}),
+        "precision": precision,
+        "held_out_fraction": held_out,
+        "top_k": top_k,
+        "seed": seed,
+    }
+    fields = objective_fields(threat or [], wanted, adaptation_set)
+    sets = _mapped(wanted.every_set(adaptation_set), adaptation_set, label_map)
+    with Client(url) as client:
+        job = _submitted(client, request, fields, sets)
+        if no_wait:
+            typer.echo(job.id)
+            return
+        job = _followed(client, job.id, out, quiet=as_json)
+    _report(job, as_json=as_json)
+
+
+def _mapped(names: list[str], scored: list[str], label_map: Path | None) -> dict[str, dict[str, Any] | None]:
+    """Each set with the label map to send along: a set that only a constraint names keeps its own."""
+    from soupsearch.cli.sets import read_label_map
+
+    mapping = read_label_map(label_map)
+    return {name: mapping if name in scored else None for name in names}
+
+
+def _search(strategy: str, grid: dict[str, Any]) -> dict[str, Any]:
+    return {"strategy": strategy} | (grid if strategy == "grid" else {})
+
+
+def _followed(client: Any, job_id: str, out: Path | None, *, quiet: bool) -> Any:
+    """The job once it has ended, with its soup in ``out`` when it has one."""
+    from soupsearch.cli.tables import follow
+
+    job = follow(client, job_id, quiet=quiet)
+    if out is not None and job.result is not None:
+        fetch_model(client, job.id, out)
+        (out / "result.json").write_text(job.model_dump_json(indent=2))
+    return job
+
+
+def _report(job: Any, *, as_json: bool) -> None:
+    from soupsearch.cli.tables import result_tables, show
+
+    if as_json:
+        typer.echo(job.model_dump_json(indent=2))
+    elif job.result is not None:
+        show(*result_tables(job))
+    if job.error is not None:
+        raise CommandError(f"job {job.id} failed: {job.error.message}")
+    if job.status != "succeeded":
+        raise typer.Exit(REFUSED)
+
+
+def _submitted(client: Any, request: dict[str, Any], fields: dict[str, Any], sets: dict[str, Any]) -> Any:
+    """Upload one set with the request, or store several before it, which then names them; each with its label map."""
+    from soupsearch.cli.objectives import with_ids
+    from soupsearch.cli.sets import set_sources
+
+    with set_sources(list(sets)) as sources:
+        pairs = list(zip(sources, sets.values(), strict=True))
+        source, mapping = pairs[0]
+        if len(pairs) == 1 and isinstance(source, Path):
+            return client.adapt(request | fields | ({"label_map": mapping} if mapping else {}), source)
+        stored = [client.add_set(each, labels).id if isinstance(each, Path) else each for each, labels in pairs]
+    ids = dict(zip(sets, stored, strict=True))
+    return client.adapt(request | with_ids(fields, ids) | {"adaptation_sets": list(dict.fromkeys(ids.values()))})
+
+
+def download(
+    job_id: JobId,
+    *,
+    out: Annotated[Path, typer.Option(help="Folder to write the merged model to, as timm loads it.")],
+    point: Annotated[
+        int | None, typer.Option(help="Another soup that the job tried, such as one of its front, by its point.")
+    ] = None,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Download a job's soup, or another that it tried: a worker merges that one first.
+
+    Example: `soupsearch download ID --point 17 --out model`
+    """
+    from soupsearch.client import Client
+
+    with Client(url) as client:
+        fetch_model(client, job_id, out, point)
+    typer.echo(f"wrote {out}")
+
+
+def fetch_model(client: Any, job_id: str, out: Path, point: int | None = None) -> None:
+    """Download a job's soup, or that of one of its points, into ``out`` as a timm folder."""
+    import zipfile
+    from tempfile import TemporaryDirectory
+
+    out.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="soupsearch-") as scratch:
+        archive = Path(scratch) / "model.zip"
+        client.download_timm(job_id, archive, point)
+        with zipfile.ZipFile(archive) as content:
+            for member in ("config.json", "model.safetensors"):
+                inside = next(name for name in content.namelist() if Path(name).name == member)
+                with content.open(inside) as source, (out / member).open("wb") as target:
+                    while chunk := source.read(2**20):
+                        target.write(chunk)
+
+
+def jobs(
+    url: Url = DEFAULT_URL,
+    status: Annotated[str | None, typer.Option(help="Only jobs of this status.")] = None,
+    limit: Annotated[int, typer.Option(help="At most so many, newest first.", min=1, max=200)] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List the jobs, newest first.
+
+    Example: `soupsearch jobs --status running`
+    """
+    from soupsearch.cli.tables import job_table, show
+    from soupsearch.client import Client
+
+    with Client(url) as client:
+        page = client.jobs(limit=limit, status=status)
+    if as_json:
+        typer.echo(page.model_dump_json(indent=2))
+    else:
+        show(job_table(page.items))
+
+
+def cancel(job_id: JobId, url: Url = DEFAULT_URL) -> None:
+    """Stop a job; the best soup so far is kept.
+
+    Example: `soupsearch cancel ID`, with an id from `soupsearch jobs`
+    """
+    from soupsearch.client import Client
+
+    with Client(url) as client:
+        job = client.cancel(job_id)
+    typer.echo(f"job {job.id} is {job.status}")

@@ -1,0 +1,202 @@
+"""The command about attacks: ``attack``."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from soupsearch.cli.exits import CommandError
+from soupsearch.cli.options import AsJson, Device, Threads
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from workers.attacks.apgd import Settings
+    from workers.attacks.robustness import RobustAccuracy
+    from workers.attacks.threat import Threat
+    from workers.evaluation.sets import EncodedSet
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(attack)
+
+
+def attack(
+    model: Annotated[Path, typer.Argument(metavar="MODEL_DIR", help="A timm folder: a soup or an ingredient.")],
+    adaptation_set: Annotated[Path, typer.Argument(metavar="SET", help="zip, tar, tar.gz, npz or folder.")],
+    *,
+    threat: Annotated[
+        list[str],
+        typer.Option(help="NORM:EPS in units of the pixel range: Linf:8/255, L2:0.5, L1:12; may be repeated."),
+    ],
+    loss: Annotated[
+        list[str] | None, typer.Option(help="ce (default), dlr, targeted-ce or targeted-dlr; may be repeated.")
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Steps of a run.")] = 40,
+    seeds: Annotated[int, typer.Option(help="Attack from so many seeds, 0 and up; one figure each.", min=1)] = 5,
+    restarts: Annotated[int, typer.Option(help="Runs from random starts, for each seed and target.")] = 1,
+    targets: Annotated[int, typer.Option(help="Targeted losses: most target classes, likeliest first.")] = 9,
+    larger_radii: Annotated[
+        bool, typer.Option("--larger-radii", help="L1: spend six tenths of the steps at larger radii first.")
+    ] = False,
+    label_map: Annotated[
+        Path | None, typer.Option(help="JSON file: class of the set to class or classes of the model.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Images attacked at once; the result does not change.", min=1)] = 256,
+    device: Device = "auto",
+    threads: Threads = 0,
+    save: Annotated[
+        Path | None, typer.Option(help="Keep the adversarial images in this .npz file, or in this folder.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Attack a model folder by APGD: accuracy before, in each threat and in their union, decided for each image.
+
+    Example: `soupsearch attack model held_out.zip --threat Linf:0.1 --threat L2:1.5 --loss ce --loss targeted-dlr`
+    """
+    from soupsearch.cli.sets import read_label_map, set_archives
+
+    attacks = _attacks(threat, loss or ["ce"], steps, restarts, targets, larger_radii=larger_radii)
+    kept = None if save is None else _writable_path(save)
+    with set_archives([str(adaptation_set)]) as (archives, _):
+        if not archives:
+            raise CommandError(f"{adaptation_set} is not a file or folder on this machine")
+        classifier, images, labels = _problem(
+            model, archives[0], read_label_map(label_map), device=device, threads=threads
+        )
+    if kept is not None:
+        from workers.attacks.adversarial_file import check_room
+
+        check_room(kept, images, attacks=len(attacks), seeds=seeds)
+    found = _attacked(
+        classifier, images, labels, attacks, seeds=seeds, batch_size=batch_size, keep=kept is not None, quiet=as_json
+    )
+    if as_json:
+        typer.echo(json.dumps(found.as_json()))
+    else:
+        _show(found, len(labels))
+    if kept is not None:
+        from workers.attacks.adversarial_file import save_adversarial
+
+        save_adversarial(kept, found, images, labels, seeds=range(seeds))
+        typer.echo(f"wrote {kept}", err=as_json)
+
+
+def _attacks(
+    threats: list[str], losses: list[str], steps: int, restarts: int, targets: int, *, larger_radii: bool
+) -> "list[tuple[Threat, Settings]]":
+    from workers.attacks.apgd import Settings
+    from workers.attacks.robustness import attacks_on
+    from workers.attacks.schedule import radii
+    from workers.attacks.threat import Threat
+
+    try:
+        settings = Settings(steps=steps, restarts=restarts, targets=targets, larger_radii=larger_radii)
+        named: Any = losses
+        attacks = attacks_on([Threat.parse(text) for text in threats], named, settings)
+        for each, chosen in attacks:
+            radii(each, chosen.steps, larger_first=chosen.larger_radii)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    if larger_radii and not any(chosen.larger_radii for _, chosen in attacks):
+        raise CommandError("--larger-radii is an attack in L1: add a --threat L1:EPS, or leave it out")
+    return attacks
+
+
+def _writable_path(save: Path) -> Path:
+    from workers.attacks.adversarial_file import prepare_path
+
+    return prepare_path(save)
+
+
+def _problem(
+    folder: Path, archive: Path, label_map: dict[str, Any] | None, *, device: str, threads: int
+) -> "tuple[nn.Module, Tensor, Tensor]":
+    """The model with its normalisation inside, the images (N, C, H, W) in [0, 1], and their labels (N,)."""
+    import torch
+
+    from soupsearch.cli.devices import torch_device
+    from soupsearch.cli.scoring import encoded_set, loaded_folder
+    from workers.attacks.model import ColumnModel, NormalizedModel
+    from workers.evaluation.preprocess import DataConfig
+
+    if threads:
+        torch.set_num_threads(threads)
+    network = loaded_folder(folder).to(torch_device(device)).to(memory_format=torch.channels_last)
+    content = encoded_set(folder, archive, label_map)
+    config = DataConfig.of_model(network)
+    normalised = NormalizedModel(network, config.mean, config.std)
+    classifier = normalised if content.space.is_plain else ColumnModel(normalised, content.space.columns)
+    return classifier.eval(), torch.from_numpy(content.images).float() / 255, torch.tensor(_labels(content))
+
+
+def _labels(content: "EncodedSet") -> list[int]:
+    several = sum(len(accepted) > 1 for accepted in content.accepted)
+    if several:
+        raise CommandError(
+            f"{several} of {len(content)} images have several accepted labels, and an attack moves away from one: "
+            "keep one label an image, for instance by a label_map that merges the classes that are both right"
+        )
+    return [accepted[0] for accepted in content.accepted]
+
+
+def _attacked(
+    classifier: "nn.Module",
+    images: "Tensor",
+    labels: "Tensor",
+    attacks: "Sequence[tuple[Threat, Settings]]",
+    *,
+    seeds: int,
+    batch_size: int,
+    keep: bool,
+    quiet: bool,
+) -> "RobustAccuracy":
+    from soupsearch.cli.bars import Bars
+    from workers.attacks.robustness import robust_accuracy
+
+    with Bars(lines=not quiet) as progress:
+        bar = progress.add_task("attacking", total=1.0)
+        try:
+            return robust_accuracy(
+                classifier,
+                images,
+                labels,
+                attacks,
+                seeds=range(seeds),
+                batch_size=batch_size,
+                keep_points=keep,
+                on_progress=lambda share: progress.update(bar, completed=share),
+            )
+        except ValueError as error:
+            raise CommandError(str(error)) from error
+
+
+def _show(found: "RobustAccuracy", images: int) -> None:
+    from rich.table import Table
+
+    from soupsearch.cli.tables import show
+
+    document = found.as_json()
+    seeds = str(len(document["union"]))
+    table = Table(title=f"clean accuracy {document['clean']:.1%} on {images} images", title_justify="left")
+    for column in ("threat", "APGD", "seeds", "robust (mean)", "least", "most", "seconds"):
+        table.add_column(column)
+    for result, entry in zip(found.threats, document["threats"], strict=True):
+        table.add_row(str(result.threat), _named(entry), seeds, *_spread(entry["robust"]), f"{entry['seconds']:.1f}")
+    table.add_row("union", "all of them", seeds, *_spread(document["union"]), "", style="bold")
+    show(table)
+
+
+def _named(entry: dict[str, Any]) -> str:
+    """The attack in words, as it should stand beside a figure."""
+    restarts = f", {entry['restarts']} restarts" if entry["restarts"] > 1 else ""
+    targets = f", at most {entry['targets']} targets" if "targets" in entry else ""
+    radii = ", larger radii" if entry["larger_radii"] else ""
+    return f"{entry['loss']}, {entry['steps']} steps{restarts}{targets}{radii}"
+
+
+def _spread(shares: list[float]) -> tuple[str, str, str]:
+    return f"{sum(shares) / len(shares):.1%}", f"{min(shares):.1%}", f"{max(shares):.1%}"

@@ -1,0 +1,55 @@
+"""Exit codes and how errors become them."""
+
+from collections.abc import Callable
+
+import click
+from pydantic import ValidationError
+from rich.console import Console
+from rich.markup import escape
+
+from service.errors import SoupsearchError
+from service.settings import Settings
+from soupsearch.client import ApiError, UnreachableError
+
+REFUSED = 1
+UNREACHABLE = 3
+INTERRUPTED = 130
+
+
+class CommandError(Exception):
+    """A command cannot go on; the message says what to change."""
+
+
+def reported(run: Callable[[], object]) -> int:
+    """Run a command and return its exit code, with errors that users can mend printed in a line."""
+    try:
+        run()
+    except SystemExit as error:
+        return _exit_code(error)
+    except ValidationError as error:
+        if error.title != Settings.__name__:
+            raise
+        return _fail(_settings_problem(error), REFUSED)
+    except (ApiError, SoupsearchError, CommandError, OSError) as error:
+        return _fail(str(error), REFUSED)
+    except UnreachableError as error:
+        return _fail(str(error), UNREACHABLE)
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("interrupted", INTERRUPTED)
+    return 0
+
+
+def _exit_code(error: SystemExit) -> int:
+    if isinstance(error.code, str):
+        return _fail(error.code, REFUSED)
+    return error.code or 0
+
+
+def _settings_problem(error: ValidationError) -> str:
+    problems = (f"SOUPSEARCH_{'_'.join(map(str, each['loc'])).upper()}: {each['msg']}" for each in error.errors())
+    return "; ".join(problems)
+
+
+def _fail(message: str, code: int) -> int:
+    Console(stderr=True, soft_wrap=True).print(f"[red]error:[/red] {escape(message)}")
+    return code

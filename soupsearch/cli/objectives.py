@@ -1,0 +1,156 @@
+"""From options of the command line to what a request asks soups to be good at."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from soupsearch.cli.exits import CommandError
+from workers.attacks.threat import Threat
+
+MOST_ON_A_FRONT = 3
+MOST_SETS_ON_A_FRONT = 4
+Fields = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Attack:
+    """How each threat is tried: by one attack for each of ``losses``; ``larger_radii`` are for L1 alone."""
+
+    steps: int = 40
+    losses: tuple[str, ...] = ("ce",)
+    restarts: int = 1
+    larger_radii: bool = False
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Options beside the threats; ``min_accuracy`` are constraints, written [SET=]VALUE."""
+
+    over_sets: str = "mean"
+    over_threats: str = "union"
+    attack: Attack = Attack()
+    min_accuracy: Sequence[str] = ()
+    pareto: bool = False
+
+    @property
+    def bounds(self) -> list[tuple[str | None, float]]:
+        """Least accuracies, each with the set that it is for, None for those that soups are scored by."""
+        return [_bound(text) for text in self.min_accuracy]
+
+    def every_set(self, sets: Sequence[str]) -> list[str]:
+        """``sets``, by which soups are scored, and after them those that only a constraint names."""
+        return list(dict.fromkeys([*sets, *(name for name, _ in self.bounds if name is not None)]))
+
+
+def objective_fields(threats: Sequence[str], wanted: Wanted, sets: Sequence[str]) -> Fields:
+    """The fields ``objective`` or ``objectives``, and ``constraints``, of a request.
+
+    ``threats`` are written NORM:EPS; without any, soups are scored by accuracy. ``sets`` are those that soups are
+    scored by, as written on the command line; so they are in ``adaptation_sets``, for ``with_ids`` to replace. With
+    ``pareto`` accuracy and each threat are objectives of their own or, without threats, accuracy on each set.
+    Raises CommandError for what cannot be read, or makes no sense together.
+    """
+    parsed = [_parsed(text) for text in threats]
+    _check(parsed, wanted)
+    models = [_threat_models(threat, wanted.attack) for threat in parsed]
+    every = wanted.every_set(sets)
+    scored = _on(sets, every)
+    constraints = [
+        {"metric": "accuracy", "at_least": least} | (scored if name is None else _on([name], every))
+        for name, least in wanted.bounds
+    ]
+    if wanted.pareto:
+        shared = {"over_sets": wanted.over_sets} | scored
+        objectives = [shared | each for each in (_robust_front(models) if models else _front_of_sets(sets))]
+        return {"objectives": objectives, "constraints": constraints}
+    robust: Fields = (
+        {"metric": "robust_accuracy", "threats": list(chain.from_iterable(models)), "over_threats": wanted.over_threats}
+        if models
+        else {}
+    )
+    return {"objective": {"over_sets": wanted.over_sets} | scored | robust, "constraints": constraints}
+
+
+def with_ids(fields: Fields, ids: Mapping[str, str]) -> Fields:
+    """``objective_fields`` with the ids of sets in place of what the command line calls them."""
+
+    def named(measured: Fields) -> Fields:
+        sets = measured.get("adaptation_sets")
+        return measured if sets is None else measured | {"adaptation_sets": [ids[each] for each in sets]}
+
+    return {
+        key: named(value) if isinstance(value, dict) else [named(each) for each in value]
+        for key, value in fields.items()
+    }
+
+
+def _on(sets: Sequence[str], every: Sequence[str]) -> Fields:
+    return {} if set(sets) == set(every) else {"adaptation_sets": list(sets)}
+
+
+def _bound(text: str) -> tuple[str | None, float]:
+    name, _, value = text.rpartition("=")
+    try:
+        return name or None, float(value)
+    except ValueError as error:
+        raise CommandError(
+            f"--min-accuracy {text}: write it as 0.85, or SET=0.85 for the accuracy on one set"
+        ) from error
+
+
+def _robust_front(models: Sequence[list[Fields]]) -> list[Fields]:
+    if len(models) > MOST_ON_A_FRONT:
+        raise CommandError(f"--pareto sets accuracy against 1 to {MOST_ON_A_FRONT} threats: give as many --threat")
+    robust = [
+        {"name": f"{tried[0]['norm']}-{tried[0]['eps']:g}", "metric": "robust_accuracy", "threats": tried}
+        for tried in models
+    ]
+    return [{"name": "accuracy"}, *robust]
+
+
+def _front_of_sets(sets: Sequence[str]) -> list[Fields]:
+    if not 2 <= len(sets) <= MOST_SETS_ON_A_FRONT:
+        raise CommandError(
+            f"--pareto sets accuracy against 1 to {MOST_ON_A_FRONT} threats, or 2 to {MOST_SETS_ON_A_FRONT} sets "
+            "against each other: give as many --threat, or sets"
+        )
+    return [{"name": name, "adaptation_sets": [each]} for name, each in zip(_names(sets), sets, strict=True)]
+
+
+def _names(sets: Sequence[str]) -> list[str]:
+    """Different names: of the files or, where these are the same, with their folders', else by number."""
+    paths = [Path(each).resolve() for each in sets]
+    for texts in ([path.stem for path in paths], [f"{path.parent.name}-{path.stem}" for path in paths]):
+        names = [re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("._-")[:40] for text in texts]
+        if all(names) and len(set(names)) == len(names):
+            return names
+    return [f"set-{number}" for number in range(1, len(sets) + 1)]
+
+
+def _parsed(text: str) -> Threat:
+    try:
+        return Threat.parse(text)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+
+
+def _check(threats: Sequence[Threat], wanted: Wanted) -> None:
+    if not threats and wanted.attack != Attack(wanted.attack.steps):
+        raise CommandError("--loss, --restarts and --larger-radii are of attacks: add a --threat, or leave them out")
+    if wanted.attack.larger_radii and not any(threat.norm == "L1" for threat in threats):
+        raise CommandError("--larger-radii is an attack in L1: add a --threat L1:EPS, or leave it out")
+    if len(wanted.attack.losses) > 1 and wanted.over_threats != "union" and not wanted.pareto:
+        raise CommandError(
+            "several --loss are one attack together, of which an image must withstand each: take one of them, "
+            "or --over-threats union"
+        )
+
+
+def _threat_models(threat: Threat, attack: Attack) -> list[Fields]:
+    """The threat as a request names it, once for each loss."""
+    how = {"steps": attack.steps, "restarts": attack.restarts}
+    how |= {"larger_radii": True} if attack.larger_radii and threat.norm == "L1" else {}
+    return [{"norm": threat.norm, "eps": threat.eps, "loss": loss} | how for loss in attack.losses]

@@ -1,0 +1,176 @@
+"""What commands print: tables and progress bars."""
+
+from collections.abc import Sequence
+
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from service.schemas.job import Job
+from service.schemas.pantry import Pantry
+from service.schemas.result import Baselines, HeldOut, Result, Score, ScoredSoup
+from soupsearch.cli.bars import Bars
+from soupsearch.client import Client
+
+BEST = "best soup"
+SHORT = 12
+"""Characters of a set's id that tell sets apart."""
+
+
+def show(*renderables: RenderableType) -> None:
+    """Print to standard output."""
+    console = Console()
+    for renderable in renderables:
+        console.print(renderable)
+
+
+def follow(client: Client, job_id: str, *, quiet: bool = False) -> Job:
+    """Show a progress bar on standard error until the job has ended; return the job."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("soups  {task.fields[best]}"),
+        TimeRemainingColumn(),
+    )
+    warned: set[str] = set()
+    with Bars(*columns, quiet=quiet) as progress:
+        bar = progress.add_task("queued", total=None, best="")
+        for job in client.watch(job_id):
+            for warning in job.warnings:
+                if warning.message not in warned:
+                    warned.add(warning.message)
+                    progress.console.print(f"warning: {warning.message}", style="yellow")
+            best = f"best {job.best.score:.1%}" if job.best else ""
+            total = job.progress.total or None
+            progress.update(bar, description=str(job.status), completed=job.progress.done, total=total, best=best)
+    return job
+
+
+def weights_text(weights: dict[str, float]) -> str:
+    """Soup weights in a line."""
+    return "  ".join(f"{name} {weight:+.2f}" for name, weight in weights.items())
+
+
+def result_tables(job: Job) -> list[Table]:
+    """The soup beside its baselines, the top soups, and sets, constraints and front where there are any."""
+    result = job.result
+    if result is None:
+        return []
+    tables = [_comparison(job, result), _soups("top soups", result.top, list(result.weights))]
+    if len(result.per_set) > 1:
+        tables.append(_each_set(result))
+    if result.constraints:
+        tables.append(_constraints(result))
+    if result.front:
+        tables.append(_front(job, result))
+    return tables
+
+
+def _comparison(job: Job, result: Result) -> Table:
+    metrics = list(result.metrics)
+    held_out = {} if result.held_out is None else {BEST: result.held_out.soup} | _baselines(result.held_out)
+    apart = [f"{result.held_out.images} held out", "95 %"] if result.held_out else []
+    images = result.cost.images if result.images is None else result.images
+    title = f"pantry {job.request.request.pantry}, {images} images"
+    table = _table(title, "model", "score", "95 %", "nll", *apart, *metrics)
+    rows: dict[str, Score | Result] = {BEST: result} | (
+        {} if result.baselines is None else _baselines(result.baselines)
+    )
+    for name, score in rows.items():
+        other = held_out.get(name)
+        again = ["", ""] if other is None else [_share(other.score), _interval(other)]
+        values = [*again[: len(apart)], *(_share(score.metrics.get(metric)) for metric in metrics)]
+        style = "bold" if score is result else None
+        table.add_row(name, _share(score.score), _interval(score), _decimal(score.nll), *values, style=style)
+    return table
+
+
+def _baselines(scores: Baselines | HeldOut) -> dict[str, Score]:
+    others = {
+        "uniform soup": scores.uniform_soup,
+        "logit ensemble": scores.logit_ensemble,
+        "softmax ensemble": scores.softmax_ensemble,
+        "reference": scores.reference,
+    }
+    return scores.ingredients | {name: score for name, score in others.items() if score is not None}
+
+
+def _each_set(result: Result) -> Table:
+    table = _table("best soup on each set", "set", "score", "95 %")
+    for digest, score in result.per_set.items():
+        table.add_row(digest[:SHORT], _share(score.score), _interval(score))
+    return table
+
+
+def _constraints(result: Result) -> Table:
+    table = _table("constraints", "accuracy", "on", "at least", "value", "holds")
+    for each in result.constraints:
+        wanted = each.constraint
+        labels = [threat.label for threat in wanted.threats or []]
+        attacks = ", ".join(labels) + (f" ({wanted.over_threats})" if len(labels) > 1 else "")
+        sets = ", ".join(digest[:SHORT] for digest in wanted.adaptation_sets or []) or "all sets"
+        holds = "yes" if each.holds else "no"
+        table.add_row(attacks or "without attack", sets, _share(wanted.at_least), _share(each.value), holds)
+    return table
+
+
+def _soups(title: str, soups: Sequence[ScoredSoup], names: list[str]) -> Table:
+    metrics = list(soups[0].metrics) if soups else []
+    table = _table(title, *names, "score", "nll", *metrics)
+    for soup in soups:
+        weights = [f"{weight:+.2f}" for weight in soup.weights.values()]
+        values = [_share(soup.metrics.get(metric)) for metric in metrics]
+        table.add_row(*weights, _share(soup.score), _decimal(soup.nll), *values)
+    return table
+
+
+def _front(job: Job, result: Result) -> Table:
+    objectives = list(result.front[0].objectives)
+    title = f"front: soupsearch download {job.id} --point POINT --out DIR"
+    table = _table(title, "point", *objectives, *result.weights)
+    for soup in result.front:
+        values = [_share(soup.objectives[name]) for name in objectives]
+        table.add_row(str(soup.point), *values, *(f"{weight:+.2f}" for weight in soup.weights.values()))
+    return table
+
+
+def job_table(jobs: list[Job]) -> Table:
+    """Jobs, a row each."""
+    table = _table("jobs", "id", "status", "pantry", "soups", "best", "created")
+    table.columns[0].no_wrap = True
+    table.columns[0].min_width = max((len(job.id) for job in jobs), default=0)
+    for job in jobs:
+        done = f"{job.progress.done}/{job.progress.total}"
+        best = f"{job.best.score:.1%}" if job.best else ""
+        table.add_row(job.id, job.status, job.request.request.pantry, done, best, f"{job.created_at:%Y-%m-%d %H:%M}")
+    return table
+
+
+def pantry_table(pantries: list[Pantry]) -> Table:
+    """Pantries, a row each."""
+    table = _table("pantries", "name", "architecture", "parameters", "classes", "input", "ingredients")
+    for pantry in pantries:
+        size = "x".join(map(str, pantry.input_size))
+        names = ", ".join(ingredient.name for ingredient in pantry.ingredients)
+        table.add_row(pantry.name, pantry.architecture, f"{pantry.parameters:,}", str(pantry.num_classes), size, names)
+    return table
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column)
+    return table
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.1%}"
+
+
+def _interval(score: Score | Result) -> str:
+    return f"{score.interval[0]:.1%} to {score.interval[1]:.1%}" if score.interval else ""
+
+
+def _decimal(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"

@@ -1,0 +1,174 @@
+"""A private Ray on this machine, for who has no cluster."""
+
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+
+from service.errors import Unavailable
+
+OBJECT_STORE_BYTES = 1024 * 2**20
+_PREFIX = "soupsearch-ray-"
+
+
+class LocalCluster:
+    """One Ray head, reachable from this machine alone and only with its token.
+
+    ``cpus`` are logical: evaluators and Tune's trials are counted by them, not bound to them. The head runs in its own
+    temporary folder (a short path, for its unix sockets), on free ports of 127.0.0.1, without dashboard or usage
+    statistics. It ends by ``stop``, and also when the thread that called ``start`` or its process is killed. Use as a
+    context manager or call ``start`` and ``stop``.
+    """
+
+    def __init__(
+        self,
+        *,
+        cpus: int | None = None,
+        object_store_bytes: int = OBJECT_STORE_BYTES,
+        log_file: Path | None = None,
+    ) -> None:
+        self._cpus = cpus or (os.cpu_count() or 1) + 1
+        self._object_store_bytes = object_store_bytes
+        self._log_file = log_file
+        self._folder: Path | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self.address = ""
+        self.environment: dict[str, str] = {}
+
+    def start(self, timeout: float = 150.0) -> str:
+        """Start the head and return its address, ``127.0.0.1:port``.
+
+        Whoever connects needs ``environment`` (the token) in its own environment; it is put into this process's here.
+        Raises Unavailable when the head does not come up within ``timeout`` seconds; the message holds its log's end.
+        """
+        _sweep()
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir="/tmp"))
+        self.environment = _environment(self._folder)
+        log = self._log_file or self._folder / "head.log"
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "soupsearch.embedded.head", str(os.getpid()), *self._arguments()],
+                env={**os.environ, **self.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.address = self._await_address(self._process, log, time.monotonic() + timeout)
+        os.environ.update(self.environment)
+        return self.address
+
+    def stop(self, timeout: float = 15.0) -> None:
+        """End every process of the cluster, by force after ``timeout`` seconds, and remove its folder."""
+        if self._process is not None:
+            _end(self._process, timeout)
+            self._process = None
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+        self.address = ""
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the head runs; it ends by itself when a part of it dies, and takes all tasks and actors along."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the head and all that it started."""
+        if self._process is None:
+            return []
+        return [self._process.pid, *(child.pid for child in _descendants(self._process.pid))]
+
+    def _arguments(self) -> list[str]:
+        return [
+            "--head",
+            "--block",
+            "--port=0",
+            "--node-ip-address=127.0.0.1",
+            "--include-dashboard=false",
+            "--include-log-monitor=false",
+            "--disable-usage-stats",
+            f"--num-cpus={self._cpus}",
+            f"--object-store-memory={self._object_store_bytes}",
+            f"--temp-dir={self._folder}/r",
+        ]
+
+    def _await_address(self, process: subprocess.Popen[bytes], log: Path, deadline: float) -> str:
+        written = Path(f"{self._folder}/r/ray_current_cluster")
+        while time.monotonic() < deadline and process.poll() is None:
+            started = b"Ray runtime started" in log.read_bytes() and written.is_file()
+            if started and (address := written.read_text().strip()):  # Ray makes the file before it writes it
+                return address
+            time.sleep(0.05)
+        tail = log.read_text(errors="replace")[-2000:]
+        self.stop()
+        raise Unavailable(f"the local Ray did not start; the end of its log: {tail}", code="ray_unavailable")
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """What the head and all that connect to it must have in their environment."""
+    token = folder / "token"
+    token.touch(mode=0o600)
+    token.write_text(secrets.token_hex(32))
+    return {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        # Without this Ray replaces 127.0.0.1 by the machine's address and its servers listen on every interface.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        # By default Ray has its workers yield to everything else on the machine.
+        "RAY_worker_niceness": "0",
+        "AUTOSCALER_METRIC_PORT": "0",
+        # By default a head that is asked to end waits 30 seconds for its actors, and evaluators end only with it.
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+        # Ray's own limits, 30 and 60 seconds, are too short on a machine that does much else.
+        "RAY_raylet_start_wait_time_s": "120",
+        "RAY_worker_register_timeout_seconds": "180",
+    }
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _end(process: subprocess.Popen[bytes], timeout: float) -> None:
+    family = _descendants(process.pid)
+    process.terminate()
+    try:
+        process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    _, alive = psutil.wait_procs(family, timeout=2)
+    for child in alive:
+        child.kill()
+    psutil.wait_procs(alive, timeout=5)
+
+
+def _sweep() -> None:
+    """Remove the folders of clusters whose owners were killed."""
+    for folder in Path("/tmp").glob(f"{_PREFIX}*"):  # noqa: S108
+        owner = folder.name.removeprefix(_PREFIX).split("-")[0]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)) and folder.stat().st_uid == os.getuid():
+            shutil.rmtree(folder, ignore_errors=True)

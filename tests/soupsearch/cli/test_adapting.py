@@ -1,0 +1,58 @@
+"""What `soupsearch adapt` uploads, to an API without workers."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from service.artifacts.store import ArtifactStore
+from service.pantries.registry import PantryRegistry
+from service.settings import Settings
+from tests.inputs import image_zip, write_ingredient
+from tests.serving import running_api
+from tests.soupsearch.cli.commands import exit_code
+
+COARSE = {"worn": [0, 1, 2, 3, 4, 6], "carried": ["Bag"]}
+
+
+@pytest.fixture
+def url(settings: Settings, tmp_path: Path) -> Iterator[str]:
+    settings = settings.model_copy(update={"port": 0})
+    registry = PantryRegistry(ArtifactStore(settings.data_dir, settings), settings)
+    folders = {name: write_ingredient(tmp_path / name, seed) for seed, name in enumerate(("linf", "l2"))}
+    registry.add("fashion", folders, verify=lambda _: None)
+    with running_api(settings) as url:
+        yield url
+
+
+@pytest.fixture
+def archives(tmp_path: Path) -> list[Path]:
+    """Two sets of coarse classes, and a clean one of the pantry's own."""
+    classes = {"first": ("worn", "carried"), "second": ("carried", "worn"), "clean": ("Bag", "Coat")}
+    paths = [tmp_path / f"{name}.zip" for name in classes]
+    for seed, (path, names) in enumerate(zip(paths, classes.values(), strict=True)):
+        path.write_bytes(image_zip(names, seed=10 * seed))
+    (tmp_path / "coarse.json").write_text(json.dumps(COARSE))
+    return paths
+
+
+def label_maps(url: str, capsys: pytest.CaptureFixture[str], *arguments: object) -> list[object]:
+    """Of the job's sets, in their order."""
+    assert exit_code("adapt", *arguments, "--pantry", "fashion", "--url", url, "--no-wait") == 0
+    job = httpx2.get(f"{url}/jobs/{capsys.readouterr().out.strip()}").json()
+    sets = job["request"]["adaptation_sets"]
+    return [httpx2.get(f"{url}/adaptation-sets/{each}").json()["label_map"] for each in sets]
+
+
+@pytest.mark.parametrize("scored", [1, 2])
+def test_a_label_map_is_of_the_sets_that_soups_are_scored_by(
+    url: str, archives: list[Path], capsys: pytest.CaptureFixture[str], scored: int
+) -> None:
+    clean = archives[-1]
+    coarse = ("--label-map", clean.with_name("coarse.json"))
+    sets = archives[:scored]
+    assert label_maps(url, capsys, *sets, *coarse) == [COARSE] * scored
+    assert label_maps(url, capsys, *sets, *coarse, "--min-accuracy", f"{sets[-1]}=0.5") == [COARSE] * scored
+    assert label_maps(url, capsys, *sets, *coarse, "--min-accuracy", f"{clean}=0.85") == [COARSE] * scored + [None]
