@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from search.objectives import OverSets, OverThreats
-
+OverSets = Literal["mean", "worst"]
+OverThreats = Literal["union", "mean", "worst"]
 RESAMPLES = 2000
 DRAWS_AT_ONCE = 1_000_000
 Outcomes = Sequence[NDArray[Any]]

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from search.lattice import Lattice, LatticeError
+from search.space import SearchError, Space
+from search.strategy import kind_of
 from service.adaptation_sets.labels import check_attackable, resolve
 from service.adaptation_sets.stored import StoredSet
 from service.api.services import Services
@@ -14,7 +15,7 @@ from service.errors import InUse, InvalidRequest, SetNotFound
 from service.jobs.store import NewJob
 from service.schemas.job import Job, JobStatus, Progress, RequestEcho
 from service.schemas.pantry import Pantry
-from service.schemas.request import AdaptRequest, Grid
+from service.schemas.request import AdaptRequest
 
 
 def admit(use: Services, request: AdaptRequest, upload: Path | None, idempotency_key: str | None) -> Job:
@@ -107,7 +108,7 @@ def check_radii(request: AdaptRequest) -> None:
 
 
 def check_search(request: AdaptRequest, pantry: Pantry, limit: int) -> None:
-    """Count the lattice's points, without enumerating them.
+    """Count the points that the search may take, without enumerating them.
 
     Raises:
         InvalidRequest: it has none (``empty_lattice``), or more than ``limit`` (``too_many_points``).
@@ -123,13 +124,10 @@ def check_search(request: AdaptRequest, pantry: Pantry, limit: int) -> None:
 
 
 def _count_points(request: AdaptRequest, pantry: Pantry) -> int:
-    grid = request.search
-    if not isinstance(grid, Grid):
-        return 1
     try:
-        return Lattice(len(pantry.ingredients), grid.lower, grid.upper, grid.step, grid.convex).count()
-    except LatticeError as error:
-        raise InvalidRequest(f"The search has no points: {error}.", param="search", code="empty_lattice") from error
+        return kind_of(request.search).bound(request.search, Space(len(pantry.ingredients)))
+    except SearchError as error:
+        raise InvalidRequest(f"The search has no points: {error}.", param="search", code=error.code) from error
 
 
 def check_cost(use: Services, request: AdaptRequest, pantry: Pantry, sets: Sequence[str]) -> None:

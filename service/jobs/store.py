@@ -91,7 +91,8 @@ class JobStore(JobQueue, JobJournal, JobCatalogue):
         return self._job(job_id, fields, self._positions() if fields["status"] == JobStatus.QUEUED else {})
 
     def cancel(self, job_id: str) -> Job:
-        """Ask to end a job: one that waits is cancelled at once, one that runs is ``cancelling``, others stay.
+        """Ask to end a job: one that waits without points is cancelled at once, others that have not ended are
+        ``cancelling`` until a worker has merged the best soup so far.
 
         Raises JobNotFound, Expired.
         """

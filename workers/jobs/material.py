@@ -1,8 +1,9 @@
 """What a job works on: the pantry's ingredients, the sets' images, and how they are scored."""
 
+import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -15,12 +16,12 @@ from service.pantries.registry import PantryRegistry
 from service.schemas.job import RequestEcho
 from service.settings import Settings
 from workers.evaluation.preprocess import DataConfig, encode_images
-from workers.jobs.selection import Rows, Split, split_images
-from workers.jobs.single import single_model
+from workers.jobs.split import Rows, Split, split_images
 from workers.ray_runtime.task import AttackPlan, SetPart, Task
+from workers.ray_runtime.version import scoring_version
 from workers.soups.model import read_config
 from workers.soups.resident import Precision
-from workers.soups.stack import IngredientStack
+from workers.soups.stack import IngredientStack, single_model
 
 
 @dataclass(frozen=True)
@@ -103,17 +104,17 @@ class Material(Ingredients):
         *,
         attacked: bool = False,
     ) -> Task:
-        """Soups of the pantry, or of another stack, on some images of each set; under attack if ``attacked``."""
+        """Some images of each set with the pantry, or another stack; with the request's attacks if ``attacked``."""
         parts = tuple(self._part(each, rows_of(each)) for each in self.sets)
         attacks, seed = (self.attacks, self.request.seed) if attacked and self.attacks else ((), 0)
         return Task(stack or self._stack_key, parts, precision, self._settings.batch_size, attacks, seed)
 
     def selection(self, precision: Precision, stack: str | None = None, *, attacked: bool = True) -> Task:
-        """Soups on the selection images, under the request's attacks unless told otherwise."""
+        """The selection images, with the request's attacks unless told otherwise."""
         return self.task(precision, lambda each: each.split.selection, stack, attacked=attacked)
 
     def held_out(self, stack: str | None = None) -> Task:
-        """Soups on the images held out, in float32, under the request's attacks."""
+        """The images held out, in float32, with the request's attacks."""
         return self.task("float32", lambda each: each.split.held_out, stack, attacked=True)
 
     def arrays_of(self, key: str) -> dict[str, Any]:
@@ -156,3 +157,26 @@ class Material(Ingredients):
         check_attackable(labels, self.request.threat_models)
         split = split_images(labels.accepted, self.request.held_out_fraction, self.request.seed)
         return SetMaterial(stored, labels, split)
+
+
+def scope_of(material: Material, hardware: Sequence[str], batch_size: int) -> str:
+    """sha256 under which outcomes are journalled: jobs of one scope share every outcome.
+
+    It covers all that can change an outcome besides the weights: the pantry, the sets with their labels and selection
+    images, the attacks and their seed, precision and preprocessing, the code that evaluates, and the kind of device,
+    its threads and the batch size, on which the last bits depend. How outcomes are read, the objectives and
+    constraints, is not part of it.
+    """
+    request = material.request
+    document = {
+        "pantry": material.pantry.digest,
+        "sets": [[each.stored.digest, astuple(each.labels), each.split.selection] for each in material.sets],
+        "attacks": [astuple(attack) for attack in material.attacks],
+        "seed": request.seed if material.attacks else None,
+        "precision": request.precision,
+        "preprocessing": astuple(material.data_config),
+        "code": scoring_version(),
+        "hardware": list(hardware),
+        "batch_size": batch_size,
+    }
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()

@@ -11,11 +11,11 @@ from service.schemas.result import MergedModel
 from workers.jobs.manifest import Manifest, ManifestIngredient
 from workers.jobs.material import Ingredients
 from workers.jobs.reproduce import file_digest
-from workers.jobs.single import single_model
 from workers.ray_runtime.version import scoring_version
 from workers.soups.files import save_model, soup_config
 from workers.soups.merge import merge
 from workers.soups.model import CONFIG_FILE
+from workers.soups.stack import single_model
 
 
 @dataclass(frozen=True)

@@ -124,3 +124,9 @@ def _read_integers(folder: Path, layout: Layout) -> dict[str, NDArray[Any]]:
     with safe_open(folder / WEIGHTS_FILE, framework="pt") as file:
         stored = set(file.keys())
         return {name: file.get_tensor(name).clone().numpy() for name in layout.integer_names if name in stored}
+
+
+def single_model(folder: Path) -> dict[str, Any]:
+    """The model in a timm folder as the arrays of a stack of one ingredient: its soup of weight 1 is the model."""
+    twice = IngredientStack.from_folders([folder, folder], ["model", "same"])
+    return {**twice.arrays(), "names": ("model",), "weights": twice.weights[:1].copy()}

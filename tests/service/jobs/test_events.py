@@ -37,8 +37,8 @@ def whole_life(store: JobStore) -> str:
     store.claim("worker")
     store.start(job_id, 1, 3, SCOPE)
     store.warn(job_id, 1, JobWarning(code="few_images", message="few"))
-    store.record_points(job_id, 1, [point(0), point(1)], best(0.5))
-    store.record_points(job_id, 1, [point(2)], best(0.5))
+    store.record_points(job_id, 1, [point(0), point(1)], best(0.5), outcomes={0: "a", 1: "b"})
+    store.record_points(job_id, 1, [point(2)], best(0.5), outcomes={2: "c"})
     store.set_phase(job_id, 1, "finalizing")
     store.finish(job_id, 1, JobStatus.SUCCEEDED, result())
     return job_id
