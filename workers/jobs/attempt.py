@@ -4,7 +4,7 @@ import threading
 import time
 from pathlib import Path
 
-from service.artifacts.store import ArtifactStore
+from service.artifacts import open_store
 from service.errors import FencedOut, SoupsearchError, StorageFull, Unavailable
 from service.jobs.documents import job_urls
 from service.jobs.keys import weights_key
@@ -85,7 +85,7 @@ class Attempt:
         reused = recorder.start(scope_of(material, pool.hardware, self._settings.batch_size))
         preflight = self._search(material, pool, plan, recorder, scoring)
         self._check_held()
-        finalizer = Finalizer(material, scoring, pool, self._artifacts(), f"{self._token}{FINAL}")
+        finalizer = Finalizer(material, scoring, pool, open_store(self._settings), f"{self._token}{FINAL}")
         self._finish(finalizer, recorder, preflight, reused)
 
     def _tokens(self, attempt: int) -> list[str]:
@@ -172,9 +172,6 @@ class Attempt:
     def _check_held(self) -> None:
         if self._watch.lost.is_set():
             raise FencedOut(f"attempt {self._claim.attempt} of job {self._claim.job_id} no longer holds it")
-
-    def _artifacts(self) -> ArtifactStore:
-        return ArtifactStore(self._settings.data_dir, self._settings)
 
 
 def _job_error(error: SoupsearchError) -> JobError:
