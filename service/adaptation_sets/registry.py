@@ -26,7 +26,7 @@ class SetRegistry:
         self._settings = settings
 
     def add(self, staged: Path, label_map: LabelMap | None = None) -> AdaptationSet:
-        """Check the uploaded file at ``staged`` whole and store it until ``delete``; what is stored already is returned.
+        """Check the uploaded file at ``staged`` whole and store it until ``delete``; one stored already is returned.
 
         The caller keeps ``staged``. Raises InvalidSet or TooLarge with a stable code, StorageFull, and
         DeletedMeanwhile; then nothing is kept.

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
+from typing_extensions import override
 
 from service.artifacts.store import KINDS, Artifact, ArtifactStore, Entry, Kind, Name
 from service.errors import NotFound, StorageFull, Unavailable
@@ -48,6 +49,7 @@ class FolderStore(ArtifactStore):
         (self.root / "staging").mkdir(exist_ok=True)
 
     @contextmanager
+    @override
     def staging(self) -> Iterator[Path]:
         with full_disk_as_error():
             self.reserve()
@@ -57,6 +59,7 @@ class FolderStore(ArtifactStore):
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
 
+    @override
     def put(self, kind: Kind, digest: str, folder: Path) -> tuple[Entry, bool]:
         target = self._place(kind, digest)
         with full_disk_as_error():
@@ -76,22 +79,26 @@ class FolderStore(ArtifactStore):
                 shutil.rmtree(folder, ignore_errors=True)
         return Entry(kind, digest, put_at), is_new
 
+    @override
     def open(self, kind: Kind, digest: str) -> Artifact:
         path = self._place(kind, digest)
         if not path.is_dir():
             raise NotFound(f"{kind}: {digest} is not there")
         return Artifact(path)
 
+    @override
     def find(self, kind: Kind, digest: str) -> Entry | None:
         try:
             return Entry(kind, digest, self._place(kind, digest).stat().st_mtime_ns)
         except (NotFound, FileNotFoundError):
             return None
 
+    @override
     def entries(self, kind: Kind) -> Sequence[Entry]:
         names = sorted(path.name for path in (self.root / kind).iterdir() if path.is_dir())
         return [entry for name in names if (entry := self.find(kind, name)) is not None]
 
+    @override
     def renew(self, kind: Kind, digest: str) -> bool:
         with self._locked():
             try:
@@ -100,6 +107,7 @@ class FolderStore(ArtifactStore):
                 return False
         return True
 
+    @override
     def delete(self, seen: Entry) -> bool:
         graveyard = self._staged()
         try:
@@ -111,6 +119,7 @@ class FolderStore(ArtifactStore):
             shutil.rmtree(graveyard, ignore_errors=True)
         return True
 
+    @override
     def bind(self, name: Name) -> bool:
         target = self._binding(name.kind, name.name)
         with self.staging() as folder:
@@ -124,6 +133,7 @@ class FolderStore(ArtifactStore):
                 _sync(target.parent)
         return True
 
+    @override
     def unbind(self, name: Name) -> bool:
         with self._locked():
             if self.resolve(name.kind, name.name) != name:
@@ -133,6 +143,7 @@ class FolderStore(ArtifactStore):
             _sync(target.parent)
         return True
 
+    @override
     def resolve(self, kind: Kind, name: str) -> Name | None:
         try:
             stored = json.loads(self._binding(kind, name).read_text("utf-8"))
@@ -140,19 +151,23 @@ class FolderStore(ArtifactStore):
             return None
         return Name(kind, name, stored["digest"], stored["document"])
 
+    @override
     def names(self, kind: Kind) -> Sequence[Name]:
         names = sorted(path.name.removesuffix(".json") for path in (self.root / "names" / kind).iterdir())
         return [known for name in names if (known := self.resolve(kind, name)) is not None]
 
+    @override
     def sweep_staging(self, before: float) -> int:
         stale = [path for path in (self.root / "staging").iterdir() if _newest_change(path) < before]
         for path in stale:
             shutil.rmtree(path, ignore_errors=True)
         return len(stale)
 
+    @override
     def free_bytes(self) -> int:
         return shutil.disk_usage(self.root).free
 
+    @override
     def check(self) -> None:
         if not os.access(self.root / "staging", os.W_OK):
             raise Unavailable("SOUPSEARCH_DATA_DIR cannot be written to: let the service's user own it")

@@ -80,7 +80,9 @@ def get_set(set_id: str, use: Use) -> AdaptationSet:
     status_code=204,
     summary="Delete a set",
     responses=bare(204, "Deleted.")
-    | problems(NO_SET, (InUse, "a job that has not ended needs this adaptation set: cancel the job or wait for its end")),
+    | problems(
+        NO_SET, (InUse, "a job that has not ended needs this adaptation set: cancel the job or wait for its end")
+    ),
 )
 def delete_set(set_id: str, use: Use) -> None:
     """Remove a set that no unfinished job needs; jobs that have ended keep their results."""

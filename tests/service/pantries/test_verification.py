@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from service.artifacts.store import ArtifactStore
+from service.artifacts import open_store
 from service.connection import connect
 from service.errors import InvalidPantry, Unavailable
 from service.jobs.keys import Keys
@@ -134,7 +134,7 @@ def test_requests_are_answered_in_order_and_leave_nothing(
 def test_a_pantry_is_stored_after_a_workers_check(
     pool: ThreadPoolExecutor, client: redis.Redis, settings: Settings, tmp_path: Path
 ) -> None:
-    registry = PantryRegistry(ArtifactStore(settings.data_dir, settings), settings)
+    registry = PantryRegistry(open_store(settings), settings)
     added = pool.submit(
         registry.add, "tiny", pair(tmp_path), lambda folder: request_verification(client, settings, folder)
     )

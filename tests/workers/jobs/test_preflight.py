@@ -6,7 +6,9 @@ import pytest
 
 from service.errors import InvalidRequest
 from service.jobs.store import JobStore
+from service.pantries.registry import PantryRegistry
 from service.settings import Settings
+from tests.service.artifacts.deletions import allowed
 from tests.workers.jobs.conftest import INGREDIENTS, Bench
 from workers.evaluation.scores import ModelScore, SetScore
 from workers.jobs.material import Material
@@ -87,7 +89,7 @@ def test_the_scope_covers_what_a_score_depends_on(store_bench: Bench) -> None:
 
 def test_a_replaced_pantry_is_refused(store_bench: Bench) -> None:
     job_id = store_bench.submit()
-    store_bench.artifacts.remove(store_bench.artifacts.pantry("tiny"))
+    PantryRegistry(store_bench.artifacts, store_bench.settings).delete("tiny", allowed)
     for folder in (store_bench.folder / "tiny").iterdir():
         folder.rename(folder.with_name(f"old-{folder.name}"))
     store_bench.add_pantry(perturbation=0.2)
