@@ -204,6 +204,7 @@ def _sets(use: Services, request: AdaptRequest, pantry: Pantry, upload: Path | N
         ids = list(request.adaptation_sets or ())
         for set_id in ids:
             check_set(_open(use, set_id), request, pantry)
+            use.sets.renew(set_id)
         yield ids
         return
     document, new = use.sets.admit(upload, request.label_map, lambda stored: check_set(stored, request, pantry))
@@ -217,7 +218,6 @@ def _sets(use: Services, request: AdaptRequest, pantry: Pantry, upload: Path | N
 
 def _open(use: Services, set_id: str) -> StoredSet:
     try:
-        use.sets.renew(set_id)
         return use.sets.open(set_id)
     except SetNotFound as error:
         error.param = "adaptation_sets"

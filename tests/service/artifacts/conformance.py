@@ -20,6 +20,7 @@ from safetensors.numpy import save_file
 from service.artifacts.store import KINDS, ArtifactStore, Entry, Name
 from service.errors import NotFound, StorageFull
 from service.settings import Settings
+from tests.waiting import wait_until
 
 DIGEST, OTHER, THIRD = ("a" * 64, "b" * 64, "c" * 64)
 TREE = {"config.json": b"{}", "linf/model.safetensors": b"weights", "linf/config.json": b"1", "l2/empty": b""}
@@ -331,18 +332,17 @@ class ArtifactStoreConformance:
             while not over.is_set():
                 mine.delete(put(mine, DIGEST, MANY)[0])
 
+        def read() -> bytes | None:
+            try:
+                return (store.open("models", DIGEST).path / "part-0/0").read_bytes()
+            except (NotFound, FileNotFoundError):
+                return None
+
         writer = threading.Thread(target=write)
         writer.start()
         try:
-            seen = 0
-            for _ in range(200):
-                try:
-                    artifact = store.open("models", DIGEST)
-                    content = (artifact.path / "part-0/0").read_bytes()
-                except (NotFound, FileNotFoundError):
-                    continue
-                seen += 1
-                assert content == MANY["part-0/0"]
+            for _ in range(20):
+                assert wait_until(read, timeout=60, interval=0.0) == MANY["part-0/0"]
         finally:
             over.set()
             writer.join(timeout=60)
