@@ -124,6 +124,12 @@ class InUse(Conflict):
     code = "in_use"
 
 
+class DeletedMeanwhile(Conflict):
+    """What a request names was deleted while the request was checked."""
+
+    code = "deleted_meanwhile"
+
+
 class Expired(SoupsearchError):
     """It was there and has been removed after its time."""
 

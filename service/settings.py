@@ -59,7 +59,9 @@ class Settings(BaseSettings):
     job_ttl: int = Field(default=7 * 86400, ge=1, description="Seconds that an ended job and its model are kept.")
     journal_ttl: int = Field(default=7 * 86400, ge=1, description="Seconds that scores are kept for reuse.")
     idempotency_ttl: int = Field(default=86400, ge=1, description="Seconds that an Idempotency-Key is remembered.")
-    staging_ttl: int = Field(default=3600, ge=1, description="Seconds after which an abandoned upload is removed.")
+    staging_ttl: int = Field(
+        default=3600, ge=1, description="Seconds after which an abandoned upload, and what no job needs, is removed."
+    )
     lease: float = Field(default=15.0, gt=0, description="Seconds a silent supervisor keeps its job.")
     max_attempts: int = Field(default=3, ge=1, description="Attempts before a job has failed.")
     verify_timeout: float = Field(

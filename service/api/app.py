@@ -80,7 +80,7 @@ async def _sweep(services: Services) -> None:
         try:
             removed = await run_in_threadpool(services.artifacts.sweep)
             if removed:
-                logger.info("removed %d abandoned uploads", len(removed))
+                logger.info("removed %d abandoned uploads", removed)
         except OSError as error:
             logger.warning("cannot sweep the artifact store: %s", error)
         await anyio.sleep(SWEEP_SECONDS)

@@ -1,6 +1,5 @@
 """What the routes work with, made when it is first needed so that the API starts without Redis."""
 
-import shutil
 import threading
 from collections.abc import Mapping
 from functools import cached_property
@@ -15,6 +14,7 @@ from redis.retry import Retry
 
 from service.adaptation_sets.registry import SetRegistry
 from service.api.metrics import Metrics
+from service.artifacts import open_store
 from service.artifacts.store import ArtifactStore
 from service.connection import connect
 from service.errors import Unavailable
@@ -76,7 +76,7 @@ class Services:
     @cached_property
     def artifacts(self) -> ArtifactStore:
         """The files."""
-        return ArtifactStore(self.settings.data_dir, self.settings)
+        return open_store(self.settings)
 
     @cached_property
     def sets(self) -> SetRegistry:
@@ -114,7 +114,7 @@ class Services:
         return JobStore(self.probe, self.settings).counts()
 
     def _free_bytes(self) -> int:
-        return shutil.disk_usage(self.artifacts.root).free
+        return self.artifacts.free_bytes()
 
 
 def get_services(request: Request) -> Services:

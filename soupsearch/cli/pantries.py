@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,12 +40,12 @@ def _data_dir() -> Path:
 
 
 def _registry() -> Any:
-    from service.artifacts.store import ArtifactStore
+    from service.artifacts import open_store
     from service.pantries.registry import PantryRegistry
     from service.settings import get_settings
 
     settings = get_settings()
-    return PantryRegistry(ArtifactStore(settings.data_dir, settings), settings)
+    return PantryRegistry(open_store(settings), settings)
 
 
 def _refuse_beside_a_service() -> None:
@@ -155,7 +156,7 @@ def remove(name: PantryName, url: Url = None) -> None:
     """
     if url is None:
         _refuse_beside_a_service()
-        _registry().delete(name, in_use=lambda _: False)
+        _registry().delete(name, lambda *_: nullcontext())
     else:
         from soupsearch.client import Client
 

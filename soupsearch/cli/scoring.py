@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from service.adaptation_sets.labels import resolve
 from service.adaptation_sets.registry import SetRegistry
 from service.adaptation_sets.stored import StoredSet
-from service.artifacts.store import ArtifactStore
+from service.artifacts import open_store
 from service.schemas.adaptation_set import LabelMap
 from service.settings import Settings
 from soupsearch.cli.exits import CommandError
@@ -65,7 +65,7 @@ def local_set(archive: Path, label_map: LabelMap | None = None) -> Iterator[Stor
     """Check an archive as the service would and open it; nothing stays behind."""
     with TemporaryDirectory(prefix="soupsearch-") as scratch:
         settings = Settings(data_dir=Path(scratch), min_free_bytes=0)
-        registry = SetRegistry(ArtifactStore(settings.data_dir, settings), settings)
+        registry = SetRegistry(open_store(settings), settings)
         yield registry.open(registry.add(archive, label_map).id)
 
 

@@ -8,7 +8,7 @@ from search.evaluation import Outcome, Weights
 from search.loop import Interrupted, run_search
 from search.space import SearchError, Space
 from search.strategy import Strategy, kind_of
-from service.artifacts.store import ArtifactStore
+from service.artifacts import open_store
 from service.errors import FencedOut, InvalidRequest, SoupsearchError, StorageFull, Unavailable
 from service.jobs.documents import job_urls
 from service.jobs.queue import Claim
@@ -92,7 +92,7 @@ class Attempt:
             recorder.start(bound, scope_of(material, pool.hardware, self._settings.batch_size))
             preflight, is_partial = self._search(material, pool, strategy, bound, recorder)
         self._check_held()
-        finalizer = Finalizer(material, scoring, pool, self._artifacts(), f"{self._token}{FINAL}")
+        finalizer = Finalizer(material, scoring, pool, open_store(self._settings), f"{self._token}{FINAL}")
         self._finish(finalizer, recorder, preflight, is_partial=is_partial)
 
     def _plan(self, material: Material, scoring: Scoring) -> tuple[Strategy, int]:
@@ -181,9 +181,6 @@ class Attempt:
     def _check_held(self) -> None:
         if self._watch.lost.is_set():
             raise FencedOut(f"attempt {self._claim.attempt} of job {self._claim.job_id} no longer holds it")
-
-    def _artifacts(self) -> ArtifactStore:
-        return ArtifactStore(self._settings.data_dir, self._settings)
 
 
 def _job_error(error: SoupsearchError) -> JobError:

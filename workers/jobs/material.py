@@ -10,7 +10,7 @@ from typing import Any
 from service.adaptation_sets.labels import Labels, check_attackable, resolve
 from service.adaptation_sets.registry import SetRegistry
 from service.adaptation_sets.stored import StoredSet
-from service.artifacts.store import ArtifactStore
+from service.artifacts import open_store
 from service.errors import InvalidRequest
 from service.pantries.registry import PantryRegistry
 from service.schemas.job import RequestEcho
@@ -43,9 +43,9 @@ class Ingredients:
         self.echo = echo
         self.request = echo.request
         self._settings = settings
-        self._store = ArtifactStore(settings.data_dir, settings)
-        self._pantries = PantryRegistry(self._store, settings)
-        self.pantry = self._pantries.get(self.request.pantry)
+        self._store = open_store(settings)
+        self._stored_pantry = PantryRegistry(self._store, settings).open(self.request.pantry)
+        self.pantry = self._stored_pantry.document
         if self.pantry.digest != echo.pantry_digest:
             msg = f"the pantry {self.pantry.name!r} was replaced after this request: send the request again"
             raise InvalidRequest(msg, param="pantry", code="pantry_changed")
@@ -53,7 +53,7 @@ class Ingredients:
     @cached_property
     def stack(self) -> IngredientStack:
         """The ingredients in memory."""
-        return IngredientStack.from_folders(self._pantries.ingredient_folders(self.pantry.name), self.names)
+        return IngredientStack.from_folders(self._stored_pantry.folders, self.names)
 
     @property
     def names(self) -> list[str]:
@@ -75,7 +75,7 @@ class Material(Ingredients):
     @cached_property
     def data_config(self) -> DataConfig:
         """The pantry's preprocessing."""
-        return DataConfig.of(read_config(self._pantries.ingredient_folders(self.pantry.name)[0]))
+        return DataConfig.of(read_config(self._stored_pantry.folders[0]))
 
     @property
     def image_count(self) -> int:
@@ -122,7 +122,7 @@ class Material(Ingredients):
         if key == self._stack_key:
             return self.stack.arrays()
         if key == self.reference_key:
-            folder = self._pantries.reference_folder(self.pantry.name)
+            folder = self._stored_pantry.reference_folder
             return {} if folder is None else single_model(folder)
         each = next(each for each in self.sets if self._images_key(each) == key)
         return {"images": encode_images(each.stored.images(), self.data_config, precropped=each.stored.precropped)}

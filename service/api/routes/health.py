@@ -1,7 +1,6 @@
 """Health, readiness and measurements, for machines."""
 
 import logging
-import os
 from collections.abc import Callable
 
 from fastapi import APIRouter, Response
@@ -31,8 +30,7 @@ def _check_job_store(use: Services) -> None:
 
 def _check_artifact_store(use: Services) -> None:
     use.artifacts.reserve()
-    if not os.access(use.artifacts.root / "staging", os.W_OK):
-        raise Unavailable(f"{use.artifacts.root} cannot be written to")
+    use.artifacts.check()
 
 
 CHECKS: dict[str, Callable[[Services], None]] = {

@@ -1,9 +1,9 @@
 """The merged model of a job."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
+from starlette.background import BackgroundTask
 from starlette.responses import FileResponse, StreamingResponse
 
 from service.api.conditional import not_modified, quote_tag
@@ -12,6 +12,7 @@ from service.api.problems import ADVICE
 from service.api.routes.jobs import NO_JOB
 from service.api.services import Services, Use
 from service.api.timm_archive import chunks, timm_archive
+from service.artifacts.store import Artifact
 from service.errors import (
     Expired,
     InvalidRequest,
@@ -21,6 +22,7 @@ from service.errors import (
     RangeNotSatisfiable,
     Unavailable,
 )
+from service.pantries.ingredients import CONFIG_FILE, WEIGHTS_FILE
 from service.schemas.job import Job
 from service.schemas.result import MergedModel
 
@@ -61,8 +63,8 @@ RESPONSES = (
 )
 
 
-def find_model(use: Services, job: Job) -> tuple[MergedModel, Path]:
-    """The model of ``job`` and its file.
+def find_model(use: Services, job: Job) -> tuple[MergedModel, Artifact]:
+    """The model of ``job`` and its files.
 
     Raises:
         ModelNotReady: the job has not made one, or never will.
@@ -72,15 +74,15 @@ def find_model(use: Services, job: Job) -> tuple[MergedModel, Path]:
         ended = f"ended as {job.status} without a model" if job.is_terminal else f"is {job.status} and has no model yet"
         advice = "Its error says why." if job.is_terminal else "Wait until is_terminal is true."
         raise ModelNotReady(f"Job {job.id!r} {ended}. {advice}")
-    path = use.artifacts.model(job.result.model.sha256)
-    if not path.is_file():
+    try:
+        return job.result.model, use.artifacts.open("models", job.result.model.sha256)
+    except NotFound as error:
         raise Expired(
             f"The model of job {job.id!r} has expired. Run the job again: the same request makes the same model."
-        )
-    return job.result.model, path
+        ) from error
 
 
-def find_soup(use: Services, job: Job, index: int) -> tuple[MergedModel, Path]:
+def find_soup(use: Services, job: Job, index: int) -> tuple[MergedModel, Artifact]:
     """The model of one of the soups that an ended ``job`` has tried, merged by a worker when it was not yet.
 
     Raises:
@@ -90,12 +92,12 @@ def find_soup(use: Services, job: Job, index: int) -> tuple[MergedModel, Path]:
         QuotaExceeded: the job keeps as many merged soups as it may.
         Unavailable: no worker merges it now (``no_worker``, ``busy``, ``merge_timeout``, ``merge_failed``).
     """
-    model, path = find_model(use, job)
+    winner = find_model(use, job)
     point = use.jobs.point(job.id, index)
     if point.score is None:
         raise InvalidRequest(f"The logits of soup {index} are not finite. Choose another.", param="point")
     if job.result is not None and list(job.result.weights.values()) == point.weights:
-        return model, path
+        return winner
     found = _merged(use, job, index)
     if found is None:
         if not use.supervisors.live():
@@ -117,21 +119,29 @@ def _check_room(use: Services, job: Job) -> None:
         )
 
 
-def _merged(use: Services, job: Job, index: int) -> tuple[MergedModel, Path] | None:
+def _merged(use: Services, job: Job, index: int) -> tuple[MergedModel, Artifact] | None:
     model = use.jobs.merged_model(job.id, index)
-    path = None if model is None else use.artifacts.model(model.sha256)
-    return (model, path) if model is not None and path is not None and path.is_file() else None
+    try:
+        return None if model is None else (model, use.artifacts.open("models", model.sha256))
+    except NotFound:
+        return None
 
 
-def _send_file(request: Request, model: MergedModel, path: Path, stem: str) -> Response:
+def _send_file(request: Request, model: MergedModel, artifact: Artifact, stem: str) -> Response:
     tag = quote_tag(model.sha256)
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
     if not_modified(request, tag):
         return Response(status_code=304, headers=headers)
-    return FileResponse(path, headers=headers, media_type="application/octet-stream", filename=f"{stem}.safetensors")
+    return FileResponse(
+        artifact.path / WEIGHTS_FILE,
+        headers=headers,
+        media_type="application/octet-stream",
+        filename=f"{stem}.safetensors",
+        background=BackgroundTask(artifact.close),
+    )
 
 
-def _send_archive(request: Request, model: MergedModel, path: Path, config: Path, stem: str) -> Response:
+def _send_archive(request: Request, model: MergedModel, artifact: Artifact, stem: str) -> Response:
     tag = quote_tag(f"{model.sha256}-timm")
     headers = {
         "ETag": tag,
@@ -141,11 +151,13 @@ def _send_archive(request: Request, model: MergedModel, path: Path, config: Path
     }
     if not_modified(request, tag):
         return Response(status_code=304, headers=headers)
-    archive = timm_archive(path, config)
+    archive = timm_archive(artifact.path / WEIGHTS_FILE, artifact.path / CONFIG_FILE)
     headers["Content-Length"] = str(len(archive))
     if request.method == "HEAD":
         return Response(media_type="application/zip", headers=headers)
-    return StreamingResponse(chunks(archive), media_type="application/zip", headers=headers)
+    return StreamingResponse(
+        chunks(archive), media_type="application/zip", headers=headers, background=BackgroundTask(artifact.close)
+    )
 
 
 def send_model(
@@ -157,11 +169,11 @@ def send_model(
     takes a worker some seconds, and kept as long as the job.
     """
     job = use.jobs.get(job_id)
-    model, path = find_model(use, job) if point is None else find_soup(use, job, point)
+    model, artifact = find_model(use, job) if point is None else find_soup(use, job, point)
     stem = f"soup-{job.request.request.pantry}-{job_id}" + ("" if point is None else f"-{point}")
     if form == "timm":
-        return _send_archive(request, model, path, use.artifacts.model_config(model.sha256), stem)
-    return _send_file(request, model, path, stem)
+        return _send_archive(request, model, artifact, stem)
+    return _send_file(request, model, artifact, stem)
 
 
 router.get("/jobs/{job_id}/model", summary="Download the model", responses=RESPONSES, response_class=Response)(

@@ -81,8 +81,8 @@ async def add_pantry(request: Request, response: Response, use: Use) -> Pantry:
     status_code=204,
     summary="Remove a pantry",
     responses=bare(204, "Removed.")
-    | problems(NO_PANTRY, (InUse, "a job that has not ended needs the pantry 'fashion': cancel the job")),
+    | problems(NO_PANTRY, (InUse, "a job that has not ended needs this pantry: cancel the job or wait for its end")),
 )
 def delete_pantry(name: str, use: Use) -> None:
     """Remove a pantry that no unfinished job needs; models made of it stay."""
-    use.pantries.delete(name, use.jobs.pantry_in_use)
+    use.pantries.delete(name, use.jobs.deletion)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from service.adaptation_sets.registry import SetRegistry
-from service.artifacts.store import ArtifactStore
+from service.artifacts.folder import FolderStore
 from service.errors import InvalidSet, SoupsearchError
 from tests.service.adaptation_sets.pictures import files_below, picture, two_classes
 from tests.service.archives.packing import FORMATS, pack, zip_with
@@ -25,7 +25,7 @@ def lab() -> bytes:
     return buffer.getvalue()
 
 
-def refused(registry: SetRegistry, store: ArtifactStore, path: Path) -> SoupsearchError:
+def refused(registry: SetRegistry, store: FolderStore, path: Path) -> SoupsearchError:
     """The refusal of the set at ``path``, which must leave nothing behind."""
     with pytest.raises(SoupsearchError) as caught:
         registry.add(path)
@@ -221,7 +221,7 @@ REFUSALS: dict[str, tuple[dict[str, bytes], str, str]] = {
 def test_refusals_name_what_is_wrong_and_leave_nothing(
     *,
     registry: SetRegistry,
-    store: ArtifactStore,
+    store: FolderStore,
     tmp_path: Path,
     members: dict[str, bytes],
     code: str,
@@ -233,20 +233,20 @@ def test_refusals_name_what_is_wrong_and_leave_nothing(
     assert error.status == (413 if code.startswith("too_many") or code.endswith("too_large") else 422)
 
 
-def test_an_unsafe_archive_leaves_nothing(registry: SetRegistry, store: ArtifactStore, tmp_path: Path) -> None:
+def test_an_unsafe_archive_leaves_nothing(registry: SetRegistry, store: FolderStore, tmp_path: Path) -> None:
     link = zipfile.ZipInfo("dog/9.png")
     link.external_attr = 0o120777 << 16
     assert refused(registry, store, zip_with(tmp_path / "a", link, two_classes())).code == "link_member"
 
 
-def test_a_huge_label_file_is_refused(registry: SetRegistry, store: ArtifactStore, tmp_path: Path) -> None:
+def test_a_huge_label_file_is_refused(registry: SetRegistry, store: FolderStore, tmp_path: Path) -> None:
     registry._settings.max_unpacked_bytes = 2**26
     members = two_classes() | {"labels.json": b" " * (2**25 + 1)}
     assert refused(registry, store, pack(tmp_path / "a", members)).code == "document_too_large"
 
 
 def test_an_image_that_pillow_itself_calls_a_bomb_is_refused(
-    registry: SetRegistry, store: ArtifactStore, tmp_path: Path
+    registry: SetRegistry, store: FolderStore, tmp_path: Path
 ) -> None:
     bomb = b"P4 60000 60000\n"
     error = refused(registry, store, pack(tmp_path / "a", two_classes() | {"cat/2.pbm": bomb}))
@@ -254,7 +254,7 @@ def test_an_image_that_pillow_itself_calls_a_bomb_is_refused(
 
 
 def test_a_label_map_in_request_and_archive_must_agree(
-    registry: SetRegistry, store: ArtifactStore, tmp_path: Path
+    registry: SetRegistry, store: FolderStore, tmp_path: Path
 ) -> None:
     members = two_classes() | {"label_map.json": b'{"dog": [1], "cat": [0, 5]}'}
     path = pack(tmp_path / "a", members)

@@ -6,7 +6,7 @@ import pytest
 
 from service.adaptation_sets.labels import resolve
 from service.adaptation_sets.registry import SetRegistry
-from service.artifacts.store import ArtifactStore
+from service.artifacts.folder import FolderStore
 from service.errors import InvalidSet, SoupsearchError
 from tests.service.adaptation_sets.pictures import files_below
 from tests.service.archives.packing import tar_of, zip_of
@@ -94,7 +94,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("arrays", "code"), REFUSALS.values(), ids=REFUSALS)
 def test_refusals_leave_nothing(
-    registry: SetRegistry, store: ArtifactStore, tmp_path: Path, arrays: dict[str, Any], code: str
+    registry: SetRegistry, store: FolderStore, tmp_path: Path, arrays: dict[str, Any], code: str
 ) -> None:
     with pytest.raises(SoupsearchError) as caught:
         registry.add(npz(tmp_path / "a", **arrays))
@@ -104,7 +104,7 @@ def test_refusals_leave_nothing(
 
 
 def test_arrays_that_are_cut_or_lie_about_their_shape_are_refused(
-    registry: SetRegistry, store: ArtifactStore, tmp_path: Path
+    registry: SetRegistry, store: FolderStore, tmp_path: Path
 ) -> None:
     np.save(tmp_path / "images.npy", IMAGES)
     np.save(tmp_path / "labels.npy", LABELS)
@@ -125,7 +125,7 @@ def test_arrays_that_are_cut_or_lie_about_their_shape_are_refused(
         assert files_below(store.root) == []
 
 
-def test_a_compressed_bomb_is_refused(registry: SetRegistry, store: ArtifactStore, tmp_path: Path) -> None:
+def test_a_compressed_bomb_is_refused(registry: SetRegistry, store: FolderStore, tmp_path: Path) -> None:
     path = tmp_path / "a"
     with path.open("wb") as file:
         np.savez_compressed(file, images=np.zeros((100, 150, 150), np.uint8), labels=np.arange(100))

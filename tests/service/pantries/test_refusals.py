@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from service.artifacts.store import ArtifactStore
+from service.artifacts.folder import FolderStore
 from service.errors import InvalidPantry, PantryExists
 from service.pantries.checkpoint import check_finite, read_checkpoint
 from service.pantries.registry import PantryRegistry
@@ -24,7 +24,7 @@ def accept(_: Path) -> None:
     """Whatever it is."""
 
 
-def refused(registry: PantryRegistry, store: ArtifactStore, ingredients: Mapping[str, Path]) -> InvalidPantry:
+def refused(registry: PantryRegistry, store: FolderStore, ingredients: Mapping[str, Path]) -> InvalidPantry:
     """The refusal of ``ingredients``, which must leave nothing behind."""
     with pytest.raises(InvalidPantry) as caught:
         registry.add("tiny", ingredients, accept)
@@ -66,7 +66,7 @@ DIFFERENT_TENSORS: dict[str, tuple[Values, str, str]] = {
 
 @pytest.mark.parametrize(("values", "code", "named"), DIFFERENT_TENSORS.values(), ids=DIFFERENT_TENSORS)
 def test_other_tensors_than_the_firsts_are_refused(
-    *, registry: PantryRegistry, store: ArtifactStore, tmp_path: Path, values: Values, code: str, named: str
+    *, registry: PantryRegistry, store: FolderStore, tmp_path: Path, values: Values, code: str, named: str
 ) -> None:
     ingredients = pair(tmp_path) | {"other": ingredient(tmp_path / "other", values)}
     error = refused(registry, store, ingredients)
@@ -109,7 +109,7 @@ DIFFERENT_CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("document", "code"), DIFFERENT_CONFIGS.values(), ids=DIFFERENT_CONFIGS)
 def test_other_configurations_than_the_firsts_are_refused(
-    registry: PantryRegistry, store: ArtifactStore, tmp_path: Path, document: dict[str, Any], code: str
+    registry: PantryRegistry, store: FolderStore, tmp_path: Path, document: dict[str, Any], code: str
 ) -> None:
     ingredients = pair(tmp_path) | {"other": ingredient(tmp_path / "other", tensors(5), document)}
     error = refused(registry, store, ingredients)
@@ -148,7 +148,7 @@ BROKEN_FILES: dict[str, tuple[str, bytes | None, str]] = {
 
 @pytest.mark.parametrize(("file", "data", "code"), BROKEN_FILES.values(), ids=BROKEN_FILES)
 def test_broken_files_are_refused(
-    *, registry: PantryRegistry, store: ArtifactStore, tmp_path: Path, file: str, data: bytes | None, code: str
+    *, registry: PantryRegistry, store: FolderStore, tmp_path: Path, file: str, data: bytes | None, code: str
 ) -> None:
     ingredients = pair(tmp_path)
     target = ingredients["l2"] / file
@@ -162,7 +162,7 @@ def test_broken_files_are_refused(
 
 
 @pytest.mark.parametrize("kept", [4, 8, 100, -1])
-def test_cut_weights_are_refused(registry: PantryRegistry, store: ArtifactStore, tmp_path: Path, kept: int) -> None:
+def test_cut_weights_are_refused(registry: PantryRegistry, store: FolderStore, tmp_path: Path, kept: int) -> None:
     ingredients = pair(tmp_path)
     weights = ingredients["l2"] / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:kept])
@@ -176,7 +176,7 @@ def header(dtype: str, shape: list[int], size: int) -> bytes:
 
 @pytest.mark.parametrize("dtype", ["F8_E4M3", "F8_E5M2"])
 def test_types_without_arithmetic_are_refused(
-    registry: PantryRegistry, store: ArtifactStore, tmp_path: Path, dtype: str
+    registry: PantryRegistry, store: FolderStore, tmp_path: Path, dtype: str
 ) -> None:
     ingredients = pair(tmp_path)
     (ingredients["l2"] / "model.safetensors").write_bytes(header(dtype, [4], 4) + bytes(4))
@@ -185,7 +185,7 @@ def test_types_without_arithmetic_are_refused(
 
 @pytest.mark.parametrize("count", [0, 1, 17])
 def test_too_few_and_too_many_are_refused(
-    registry: PantryRegistry, store: ArtifactStore, tmp_path: Path, count: int
+    registry: PantryRegistry, store: FolderStore, tmp_path: Path, count: int
 ) -> None:
     ingredients = {f"i{index}": tmp_path / "absent" for index in range(count)}
     error = refused(registry, store, ingredients)
@@ -193,9 +193,9 @@ def test_too_few_and_too_many_are_refused(
     assert str(count) in error.detail
 
 
-@pytest.mark.parametrize("name", ["", "..", ".hidden", "a/b", "x" * 65, "pantry.json", "ä"])
+@pytest.mark.parametrize("name", ["", "..", ".hidden", "a/b", "x" * 65, "ä"])
 def test_names_that_cannot_be_folders_are_refused(
-    registry: PantryRegistry, store: ArtifactStore, tmp_path: Path, name: str
+    registry: PantryRegistry, store: FolderStore, tmp_path: Path, name: str
 ) -> None:
     sound = pair(tmp_path)
     assert refused(registry, store, {"linf": sound["linf"], name: sound["l2"]}).code == "invalid_name"

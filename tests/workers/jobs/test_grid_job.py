@@ -80,7 +80,7 @@ def test_the_result_is_complete_and_consistent(reference: Reference) -> None:
 
 def test_the_model_is_the_weighted_sum_scores_so_and_can_be_made_again(reference: Reference) -> None:
     result, artifacts = result_of(reference.job), reference.bench.artifacts
-    path = artifacts.model(result.model.sha256)
+    path = artifacts.open("models", result.model.sha256).path / "model.safetensors"
     assert path.stat().st_size == result.model.bytes
     again = reproduce(path, dict(zip(result.weights, reference.ingredients, strict=True)))
     assert again.same
@@ -88,7 +88,7 @@ def test_the_model_is_the_weighted_sum_scores_so_and_can_be_made_again(reference
     downloaded = reference.bench.folder / "downloaded"
     downloaded.mkdir()
     (downloaded / "model.safetensors").write_bytes(path.read_bytes())
-    (downloaded / "config.json").write_bytes(artifacts.model_config(result.model.sha256).read_bytes())
+    (downloaded / "config.json").write_bytes(artifacts.read("models", result.model.sha256, "config.json"))
     model = load_folder(downloaded)
     assert result.score == pytest.approx(evaluate_model(model, images(reference)).accuracy, abs=1e-9)
     held_out = images(reference, held_out=True)

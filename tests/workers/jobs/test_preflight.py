@@ -8,7 +8,9 @@ import pytest
 from search.evaluation import Outcome, SetOutcome
 from service.errors import InvalidRequest
 from service.jobs.store import JobStore
+from service.pantries.registry import PantryRegistry
 from service.settings import Settings
+from tests.service.artifacts.deletions import allowed
 from tests.workers.jobs.conftest import INGREDIENTS, Bench
 from workers.jobs.material import Material, scope_of
 from workers.jobs.preflight import warn_of_chance, warn_of_collapse, warn_of_images
@@ -93,7 +95,7 @@ def test_the_scope_covers_what_an_outcome_depends_on_and_nothing_that_only_reads
 
 def test_a_replaced_pantry_is_refused(store_bench: Bench) -> None:
     job_id = store_bench.submit()
-    store_bench.artifacts.remove(store_bench.artifacts.pantry("tiny"))
+    PantryRegistry(store_bench.artifacts, store_bench.settings).delete("tiny", allowed)
     for folder in (store_bench.folder / "tiny").iterdir():
         folder.rename(folder.with_name(f"old-{folder.name}"))
     store_bench.add_pantry(perturbation=0.2)
