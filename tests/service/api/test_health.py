@@ -61,3 +61,11 @@ def test_requests_and_jobs_are_counted(api: httpx2.Client, adapt: Post) -> None:
     assert counted[("soupsearch_http_requests_total", ("404", "GET", "unknown"))] == 1
     assert counted[("soupsearch_uploaded_bytes_total", ())] > 100
     assert counted[("soupsearch_artifact_free_bytes", ())] > 0
+
+
+def test_methods_that_nobody_knows_share_one_label(api: httpx2.Client) -> None:
+    for method in ("BREW", "WHEN", "GETS", "A" * 1000):
+        assert api.request(method, "/jobs").status_code == 405
+    assert api.put("/jobs").status_code == 405
+    counted = {labels: count for (name, labels), count in samples(api).items() if name.endswith("requests_total")}
+    assert counted == {("/jobs", "405", "other"): 4, ("/jobs", "405", "PUT"): 1}
