@@ -99,11 +99,11 @@ class Services:
 
     def verify(self, folder: Path) -> None:
         """Ask a worker whether timm can build the pantry staged in ``folder``."""
-        request_verification(self.redis, self.settings, folder)
+        request_verification(self.redis, self.settings, folder, self.stopping.is_set)
 
     def merge(self, job_id: str, point: int) -> None:
         """Have a worker merge the soup of a point."""
-        request_merge(self.redis, self.settings, job_id, point)
+        request_merge(self.redis, self.settings, job_id, point, self.stopping.is_set)
 
     async def close(self) -> None:
         """Close the connections that were opened."""

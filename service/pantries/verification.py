@@ -35,14 +35,16 @@ def run_check(check: Check, folder: Path) -> None:
         raise InvalidPantry(detail, code=getattr(error, "code", None)) from error
 
 
-def request_verification(redis: Redis, settings: Settings, folder: Path) -> None:
+def request_verification(
+    redis: Redis, settings: Settings, folder: Path, is_stopping: Callable[[], bool] = lambda: False
+) -> None:
     """Have a worker check the ingredient staged in ``folder``, which lies in ``settings.data_dir``.
 
     Raises InvalidPantry as the worker does, or Unavailable: ``no_worker`` after ``settings.verify_timeout`` seconds
-    without an answer, ``check_failed`` when the worker could not check.
+    without an answer, ``stopping`` once ``is_stopping()``, ``check_failed`` when the worker could not check.
     """
     relative = folder.resolve().relative_to(settings.data_dir.resolve())
-    answer = _exchange(redis, settings).ask({"folder": relative.as_posix()}, settings.verify_timeout)
+    answer = _exchange(redis, settings).ask({"folder": relative.as_posix()}, settings.verify_timeout, is_stopping)
     _raise_refusal(answer, settings)
 
 

@@ -168,9 +168,10 @@ async def send_model(
     job = await run_in_threadpool(use.jobs.get, job_id)
     if point is None:
         model, path = await run_in_threadpool(find_model, use, job)
+    elif found := await run_in_threadpool(find_soup, use, job, point):
+        model, path = found
     else:
-        found = await run_in_threadpool(find_soup, use, job, point)
-        model, path = found or await use.merges.run(merge_soup, use, job, point)
+        model, path = await use.merges.run(merge_soup, use, job, point)
     stem = f"soup-{job.request.request.pantry}-{job_id}" + ("" if point is None else f"-{point}")
     if form == "timm":
         config = use.artifacts.model_config(model.sha256)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from tests.driving import Driver
 from tests.inputs import pantry_zip
 from tests.service.api.checks import problem
 from tests.service.api.conftest import Post
-from tests.serving import running_api
+from tests.serving import running_api, running_server
 from tests.waiting import wait_until
 
 Call = Callable[[httpx2.AsyncClient, int], Awaitable[httpx2.Response]]
@@ -39,7 +40,7 @@ def small_rooms(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    return settings.model_copy(update={"verify_timeout": 60.0, "max_pantry_bytes": 10**6})
+    return settings.model_copy(update={"verify_timeout": 20.0, "max_pantry_bytes": 10**6})
 
 
 @pytest.fixture
@@ -149,15 +150,30 @@ def test_a_pantry_is_refused_before_its_upload_and_taken_when_others_have_gone(
     problem(anyio.run(refuse), 503, "no_worker")
 
 
+@pytest.mark.usefixtures("pantry")
+def test_a_call_that_waits_does_not_hold_the_shutdown(settings: Settings, job_store: JobStore, archive: bytes) -> None:
+    with running_server(settings) as (server, thread), ThreadPoolExecutor(1) as pool:
+        files = {"request": (None, '{"name": "new"}'), "pantry": ("p.zip", archive)}
+        waiting = pool.submit(httpx2.post, f"{server.url}/pantries", files=files, timeout=60)
+        wait_until(lambda: job_store.redis.llen(job_store.keys.checks) == 1)
+        server.should_exit = True
+        thread.join(timeout=8)
+        assert not thread.is_alive()
+        problem(waiting.result(), 503, "stopping")
+    assert job_store.redis.llen(job_store.keys.checks) == 0
+
+
 def test_streams_of_events_are_bounded(settings: Settings, pantry: Pantry, adapt: Post) -> None:
     url = f"/jobs/{adapt().json()['id']}/events"
     with running_api(settings) as base, httpx2.Client(base_url=base, timeout=30) as client:
         with client.stream("GET", url) as first, client.stream("GET", url) as second:
             streams = [first.iter_lines(), second.iter_lines()]
             assert all(next(stream).startswith("id:") for stream in streams)
-            answer = client.get(url)
-            problem(answer, 503, "busy")
-            assert answer.headers["retry-after"]
+            with client.stream("GET", url) as third:
+                assert third.status_code == 503
+                third.read()
+                problem(third, 503, "busy")
+                assert third.headers["retry-after"]
             assert client.get(url.removesuffix("/events")).status_code == 200
         client.post(url.replace("events", "cancel"))
         wait_until(lambda: "event: end" in client.get(url).text)
