@@ -9,7 +9,7 @@ import pytest
 
 from service.settings import Settings
 from tests.service.api.checks import problem
-from tests.serving import running_api, running_server
+from tests.serving import running_api
 
 FOREIGN = (
     "evil.example",
@@ -65,8 +65,7 @@ def test_the_public_name_is_known(settings: Settings) -> None:
 def exposed(settings: Settings) -> Iterator[httpx2.Client]:
     """The service on all interfaces, as in a container."""
     settings.host = "0.0.0.0"  # noqa: S104 - what is tested
-    with running_server(settings) as (server, _), httpx2.Client(timeout=30) as client:
-        client.base_url = httpx2.URL(f"http://127.0.0.1:{urlsplit(server.url).port}")
+    with running_api(settings) as url, httpx2.Client(base_url=url, timeout=30) as client:
         yield client
 
 
