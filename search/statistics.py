@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 OverSets = Literal["mean", "worst"]
 OverThreats = Literal["union", "mean", "worst"]
@@ -60,6 +59,8 @@ def compare(
 
 
 def _mcnemar(ours: Outcomes, theirs: Outcomes) -> float | None:
+    from scipy.stats import binomtest
+
     if any(len(rows) > 1 for rows in (*ours, *theirs)):
         return None
     mine, yours = (np.concatenate([rows[0] for rows in each]) > 0.5 for each in (ours, theirs))

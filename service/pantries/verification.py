@@ -38,11 +38,13 @@ def run_check(check: Check, folder: Path) -> None:
         raise InvalidPantry(detail, code=getattr(error, "code", None)) from error
 
 
-def request_verification(redis: Redis, settings: Settings, folder: Path) -> None:
+def request_verification(
+    redis: Redis, settings: Settings, folder: Path, is_stopping: Callable[[], bool] = lambda: False
+) -> None:
     """Have a worker check the ingredient in the timm folder ``folder``.
 
     Raises InvalidPantry as the worker does, or Unavailable: ``no_worker`` after ``settings.verify_timeout`` seconds
-    without an answer, ``check_failed`` when the worker could not check.
+    without an answer, ``stopping`` once ``is_stopping()``, ``check_failed`` when the worker could not check.
     """
     weights = folder / WEIGHTS_FILE
     with weights.open("rb") as file:
@@ -51,7 +53,8 @@ def request_verification(redis: Redis, settings: Settings, folder: Path) -> None
     files = {"config": (folder / CONFIG_FILE).read_bytes(), "header": header}
     question: dict[str, Any] = {name: base64.b64encode(content).decode() for name, content in files.items()}
     question |= {"ingredient": folder.name, "bytes": weights.stat().st_size}
-    _raise_refusal(_exchange(redis, settings).ask(question, settings.verify_timeout), settings)
+    answer = _exchange(redis, settings).ask(question, settings.verify_timeout, is_stopping)
+    _raise_refusal(answer, settings)
 
 
 def _raise_refusal(answer: dict[str, Any] | None, settings: Settings) -> None:

@@ -44,7 +44,7 @@ CHECKS: dict[str, Callable[[Services], None]] = {
     response_model=Readiness,
     summary="Can it take jobs?",
     responses=answer(200, "It can.", READINESS)
-    | problems(Unavailable("job_store: Connection refused", code="not_ready")),
+    | problems(Unavailable("job_store is not ready. The log of the API says why.", code="not_ready")),
 )
 def readyz(use: Use) -> Readiness:
     """Asks the job store and the artifact store; 503 names the first that does not answer."""
@@ -53,7 +53,7 @@ def readyz(use: Use) -> Readiness:
             check(use)
         except (RedisError, OSError, SoupsearchError) as error:
             logger.warning("not ready: %s: %s", name, error)
-            raise Unavailable(f"{name}: {error}", code="not_ready") from error
+            raise Unavailable(f"{name} is not ready. The log of the API says why.", code="not_ready") from error
     return Readiness(checks=dict.fromkeys(CHECKS, "ok"), workers=use.supervisors.live())
 
 

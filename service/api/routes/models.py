@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, StreamingResponse
 
 from service.api.conditional import not_modified, quote_tag
@@ -59,6 +60,7 @@ RESPONSES = (
         InvalidRequest("The logits of soup 7 are not finite. Choose another.", param="point"),
         QuotaExceeded("64 more soups of job '01k9zq3v7m4t' are kept, the most there may be."),
         Unavailable("no worker has merged the soup within 120 s: start `soupsearch worker`", code="no_worker"),
+        Unavailable("8 downloads wait for their soups to be merged already: ask again", code="busy"),
     )
 )
 
@@ -82,15 +84,13 @@ def find_model(use: Services, job: Job) -> tuple[MergedModel, Artifact]:
         ) from error
 
 
-def find_soup(use: Services, job: Job, index: int) -> tuple[MergedModel, Artifact]:
-    """The model of one of the soups that an ended ``job`` has tried, merged by a worker when it was not yet.
+def find_soup(use: Services, job: Job, index: int) -> tuple[MergedModel, Artifact] | None:
+    """The model of one of the soups that an ended ``job`` has tried, None while it is not merged.
 
     Raises:
-        ModelNotReady, Expired: as ``find_model``, or the pantry is gone.
+        ModelNotReady, Expired: as ``find_model``.
         NotFound: there is no such point (``point_not_found``).
         InvalidRequest: the soup's logits are not finite.
-        QuotaExceeded: the job keeps as many merged soups as it may.
-        Unavailable: no worker merges it now (``no_worker``, ``busy``, ``merge_timeout``, ``merge_failed``).
     """
     winner = find_model(use, job)
     point = use.jobs.point(job.id, index)
@@ -98,13 +98,22 @@ def find_soup(use: Services, job: Job, index: int) -> tuple[MergedModel, Artifac
         raise InvalidRequest(f"The logits of soup {index} are not finite. Choose another.", param="point")
     if job.result is not None and list(job.result.weights.values()) == point.weights:
         return winner
+    return _merged(use, job, index)
+
+
+def merge_soup(use: Services, job: Job, index: int) -> tuple[MergedModel, Artifact]:
+    """Have a worker merge a soup that ``job`` has tried, and wait for it.
+
+    Raises:
+        QuotaExceeded: the job keeps as many merged soups as it may.
+        Expired: the pantry is gone.
+        Unavailable: no worker merges it now (``no_worker``, ``merge_timeout``, ``merge_failed``).
+    """
+    if not use.supervisors.live():
+        raise Unavailable("No worker runs that could merge the soup. Start `soupsearch worker`.", code="no_worker")
+    _check_room(use, job)
+    use.merge(job.id, index)
     found = _merged(use, job, index)
-    if found is None:
-        if not use.supervisors.live():
-            raise Unavailable("No worker runs that could merge the soup. Start `soupsearch worker`.", code="no_worker")
-        _check_room(use, job)
-        use.merge(job.id, index)
-        found = _merged(use, job, index)
     if found is None:
         raise Unavailable("The soup was merged and removed again. Ask again.", code="merge_failed")
     return found
@@ -160,7 +169,7 @@ def _send_archive(request: Request, model: MergedModel, artifact: Artifact, stem
     )
 
 
-def send_model(
+async def send_model(
     job_id: str, request: Request, use: Use, form: Format = "safetensors", point: PointIndex = None
 ) -> Response:
     """The merged checkpoint. Its ETag is its sha256; ranges resume a download that broke off.
@@ -168,11 +177,16 @@ def send_model(
     With `point`, any other soup that the job has tried, such as one of the front: merged when first asked for, which
     takes a worker some seconds, and kept as long as the job.
     """
-    job = use.jobs.get(job_id)
-    model, artifact = find_model(use, job) if point is None else find_soup(use, job, point)
+    job = await run_in_threadpool(use.jobs.get, job_id)
+    if point is None:
+        model, artifact = await run_in_threadpool(find_model, use, job)
+    elif found := await run_in_threadpool(find_soup, use, job, point):
+        model, artifact = found
+    else:
+        model, artifact = await use.merges.run(merge_soup, use, job, point)
     stem = f"soup-{job.request.request.pantry}-{job_id}" + ("" if point is None else f"-{point}")
     if form == "timm":
-        return _send_archive(request, model, artifact, stem)
+        return await run_in_threadpool(_send_archive, request, model, artifact, stem)
     return _send_file(request, model, artifact, stem)
 
 

@@ -115,3 +115,23 @@ def test_unknown_and_expired_jobs_have_no_events(job_store: JobStore, settings: 
     job_store.sweep()
     with pytest.raises(Expired):
         all_events(settings, job_id)
+
+
+def test_more_watchers_than_a_pool_has_by_default_see_the_end(job_store: JobStore, settings: Settings) -> None:
+    job_id = submit(job_store)
+
+    async def watch(events: JobEvents) -> list[str]:
+        async def last(waiting: asyncio.Event) -> str:
+            kinds = []
+            async for event in events.follow(job_id):
+                kinds.append(event.type)
+                waiting.set()
+            return kinds[-1]
+
+        begun = [asyncio.Event() for _ in range(120)]
+        watchers = [asyncio.ensure_future(last(each)) for each in begun]
+        await asyncio.gather(*(each.wait() for each in begun))
+        job_store.cancel(job_id)
+        return await asyncio.gather(*watchers)
+
+    assert run(settings, watch) == ["end"] * 120
