@@ -1,5 +1,6 @@
 """Every error that users can meet: one tree, each with its HTTP status and stable code."""
 
+import errno
 from typing import ClassVar
 
 
@@ -178,3 +179,11 @@ class FencedOut(SoupsearchError):
     status = 409
     code = "fenced_out"
     title = "Attempt superseded"
+
+
+def is_of_machine(error: BaseException) -> bool:
+    """Whether ``error``, raised while a file was read, is of the machine's disk or memory and not of the contents.
+
+    Parsers raise OSError for damaged contents as well, without a number; EINVAL is a seek to where the contents say.
+    """
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno not in {None, errno.EINVAL})
