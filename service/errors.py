@@ -3,6 +3,8 @@
 import errno
 from typing import ClassVar
 
+_OF_CONTENTS = {None, errno.EINVAL}
+
 
 class SoupsearchError(Exception):
     """An error with a stable ``code``; the message says what is wrong and what to change."""
@@ -182,8 +184,13 @@ class FencedOut(SoupsearchError):
 
 
 def is_of_machine(error: BaseException) -> bool:
-    """Whether ``error``, raised while a file was read, is of the machine's disk or memory and not of the contents.
+    """Whether ``error``, raised while a file was read, comes from the machine's disk or memory, not from the contents.
 
-    Parsers raise OSError for damaged contents as well, without a number; EINVAL is a seek to where the contents say.
+    Parsers raise OSError for damaged contents too, but without a number; EINVAL is a seek to where the contents say.
+    What they raise while they handle an error of the disk counts as that.
     """
-    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno not in {None, errno.EINVAL})
+    while not (isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno not in _OF_CONTENTS)):
+        if (earlier := error.__cause__ or error.__context__) is None:
+            return False
+        error = earlier
+    return True

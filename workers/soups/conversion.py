@@ -12,8 +12,6 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from service.errors import is_of_machine
-
 EMA_KEYS = ("state_dict_ema", "model_ema", "ema")
 KEYS = ("state_dict", "model_state_dict", "model", "net")
 PREFIXES = ("module.", "_orig_mod.")
@@ -69,7 +67,7 @@ def _loaded(source: Path) -> Any:
         with torch.serialization.safe_globals([argparse.Namespace]):  # timm keeps its arguments beside the weights
             return torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:  # broken bytes make torch raise whatever they cause
-        if is_of_machine(error):
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno):
             raise
         raise ConversionError(
             f"{source} cannot be read as weights alone, and soupsearch runs no code from checkpoints: save its "

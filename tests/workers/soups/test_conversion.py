@@ -1,11 +1,9 @@
 """Files of a state_dict as timm folders."""
 
 import argparse
-import errno
 import json
 import os
 import pickle
-import resource
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from timm.models import load_state_dict
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+from tests.limits import no_more_files
 from workers.soups.conversion import ConversionError, Weights, convert_state_dict
 
 CONFIG = {"architecture": "resnet18", "num_classes": 3}
@@ -100,14 +99,8 @@ def test_an_averaged_model_of_torch_loses_its_counter(config: Path, model: nn.Mo
 def test_a_machine_out_of_file_handles_does_not_make_the_file_unreadable(config: Path) -> None:
     source = config.parent / "checkpoint.pt"
     torch.save(TRAINED, source)
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
-    try:
-        with pytest.raises(OSError, match="Too many open files") as raised:
-            convert_state_dict(source, config, config.parent / "out")
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    assert raised.value.errno == errno.EMFILE
+    with no_more_files(), pytest.raises(OSError, match="Too many open files"):
+        convert_state_dict(source, config, config.parent / "out")
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
