@@ -51,7 +51,7 @@ def convert_state_dict(source: Path, config: Path, target: Path, *, use_ema: boo
     """
     content = _loaded(source)
     weights = _choice(content, source, use_ema)
-    tensors = _tensors(content if weights.key is None else content[weights.key], source)
+    tensors = _tensors(content, weights, source)
     try:
         json.loads(config.read_text())
     except (ValueError, OSError) as error:
@@ -87,12 +87,16 @@ def _choice(content: Any, source: Path, use_ema: bool) -> Weights:
     return Weights(average, trained) if use_ema else Weights(trained, average)
 
 
-def _tensors(content: Any, source: Path) -> dict[str, Tensor]:
+def _tensors(content: Any, weights: Weights, source: Path) -> dict[str, Tensor]:
+    content = content if weights.key is None else content[weights.key]
     if not isinstance(content, Mapping) or not content:
         raise ConversionError(f"{source} holds no state_dict: save the one of your model with torch.save")
     strange = [str(name) for name, value in content.items() if not _is_dense(value)]
     if strange:
-        raise ConversionError(f"{source} holds {strange[0]!r}, which is no dense tensor: save the state_dict alone")
+        other = f", or take {weights.left} by --no-ema" if weights.left and weights.key in EMA_KEYS else ""
+        raise ConversionError(
+            f"{source} holds {strange[0]!r}, which is no dense tensor: save the state_dict alone{other}"
+        )
     tensors = {str(name): value.detach() for name, value in content.items()}
     if _AVERAGED in tensors and all(name.startswith("module.") for name in tensors if name != _AVERAGED):
         del tensors[_AVERAGED]

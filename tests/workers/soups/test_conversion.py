@@ -146,6 +146,7 @@ def test_a_pickle_with_code_in_it_is_refused_and_does_not_run(legacy: bool, conf
     ("content", "message"),
     [
         ({"weight": torch.ones(2), "epoch": 3}, "'epoch', which is no dense tensor"),
+        ({"model": {"weight": torch.ones(2)}, "ema": {"decay": 0.9}}, "'decay', .* or take model by --no-ema"),
         ({"weight": torch.ones(2).to_sparse()}, "'weight', which is no dense tensor"),
         ({}, "holds no state_dict"),
         ({"state_dict": {}}, "holds no state_dict"),
