@@ -180,16 +180,20 @@ def unpacked(text: str) -> Outcome:
     try:
         head, _, body = zlib.decompress(b64decode(text, validate=True)).partition(b"\n")
         header = json.loads(head)
+        if header["status"] not in _RANK:
+            raise ValueError(f"{header['status']!r} is no status")
         place = _Reader(body)
-        return Outcome(
+        outcome = Outcome(
             status=header["status"],
             sets=tuple(_set(place, *shape) for shape in header["sets"]),
             passes=Passes(*header["passes"]),
             floored_channels=header["floored_channels"],
             seconds=header["seconds"],
         )
-    except (zlib.error, KeyError, TypeError) as error:
+        place.end()
+    except (zlib.error, LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(f"this is no packed outcome: {error}") from error
+    return outcome
 
 
 class _Reader:
@@ -198,6 +202,10 @@ class _Reader:
         self._place = 0
 
     def array(self, kind: str, count: int) -> NDArray[Any]:
+        if count == 0:
+            return np.zeros(0, dtype=kind)
+        if count < 0:
+            raise ValueError(f"an array cannot have {count} values")
         values = np.frombuffer(self._body, kind, count, self._place)
         self._place += values.nbytes
         return values
@@ -206,6 +214,10 @@ class _Reader:
         count = math.prod(shape)
         bits = self.array("u1", -(-count // 8))
         return np.unpackbits(bits, count=count).astype(np.bool_).reshape(shape)
+
+    def end(self) -> None:
+        if self._place != len(self._body):
+            raise ValueError(f"{len(self._body) - self._place} bytes are left over")
 
 
 def _set(place: _Reader, total: int, seen: int, is_labelled: bool, threats: int | None) -> SetOutcome:

@@ -68,10 +68,17 @@ def add(
             "NAME=DIR names an ingredient otherwise than its folder.",
         ),
     ],
+    *,
     config: Annotated[
         Path | None,
         typer.Option(help="config.json for ingredients that are state_dict files (.pt, .pth), which are converted."),
     ] = None,
+    ema: Annotated[
+        bool,
+        typer.Option(
+            "--ema/--no-ema", help="Of a file that has them, take the weights' moving average, as timm does, or not."
+        ),
+    ] = True,
     reference: Annotated[
         str | None,
         typer.Option(
@@ -87,7 +94,7 @@ def add(
     """
     from soupsearch.cli.ingredients import gathered
 
-    with gathered(folders, config) as ingredients:
+    with gathered(folders, config, use_ema=ema) as ingredients:
         pantry = _added(name, ingredients, url, reference)
     names = ", ".join(each.name for each in pantry.ingredients)
     typer.echo(f"added pantry {pantry.name}: {names} ({pantry.digest[:12]}), to {url or _data_dir()}")

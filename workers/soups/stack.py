@@ -102,7 +102,7 @@ def _read_floats(folder: Path, layout: Layout, row: NDArray[np.float32]) -> None
             stored = frozenset(file.keys())
             for slot in layout.slots:
                 slot.write(row, _read_slot(file, slot, stored, path))
-    except (OSError, SafetensorError) as error:
+    except SafetensorError as error:
         raise IngredientError("weights_unreadable", f"{path} cannot be read as safetensors: {error}") from error
 
 

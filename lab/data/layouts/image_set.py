@@ -82,4 +82,6 @@ def _read(path: Path) -> Image.Image:
             picture.load()
             return picture
     except OSError as error:
+        if error.errno:  # of the disk, not of the decoder
+            raise
         raise OSError(f"the image {path} does not decode ({error}): copy it again, or leave it out") from error

@@ -80,8 +80,7 @@ async def crowd(settings: Settings, store: JobStore, questions: str, call: Call,
             async with anyio.create_task_group() as tasks:
                 for place in range(ROOM):
                     tasks.start_soon(wait, client, place)
-                while store.redis.llen(questions) < ROOM:
-                    await anyio.sleep(0.01)
+                await anyio.to_thread.run_sync(lambda: wait_until(lambda: store.redis.llen(questions) == ROOM, 25))
                 other, refused = await client.get("/jobs"), await call(client, ROOM)
                 for _ in range(ROOM):
                     await anyio.to_thread.run_sync(answer, limiter=anyio.CapacityLimiter(1))

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from service.artifacts.folder import FolderStore
 from service.errors import InvalidPantry, PantryExists
 from service.pantries.checkpoint import check_finite, read_checkpoint
+from service.pantries.config import read_config
 from service.pantries.registry import PantryRegistry
+from tests.limits import no_more_files
 from tests.service.adaptation_sets.pictures import files_below
 from tests.service.pantries.checkpoints import config, ingredient, pair, tensors
 
@@ -83,9 +85,13 @@ DIFFERENT_CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
     "mean": (config(pretrained_cfg__mean=[0.4]), "different_preprocessing"),
     "mean_nearly": (config(pretrained_cfg__mean=[0.4998]), "different_preprocessing"),
     "mean_channels": (config(pretrained_cfg__mean=[0.5, 0.5]), "different_preprocessing"),
-    "mean_huge": (config(pretrained_cfg__mean=[10**400]), "different_preprocessing"),
-    "mean_not_a_number": (config(pretrained_cfg__mean=[float("nan")]), "different_preprocessing"),
-    "mean_type": (config(pretrained_cfg__mean="half"), "different_preprocessing"),
+    "mean_huge": (config(pretrained_cfg__mean=[10**400]), "invalid_config"),
+    "mean_not_a_number": (config(pretrained_cfg__mean=[float("nan")]), "invalid_config"),
+    "mean_type": (config(pretrained_cfg__mean="half"), "invalid_config"),
+    "mean_empty": (config(pretrained_cfg__mean=[]), "invalid_config"),
+    "mean_of_text": (config(pretrained_cfg__mean=["0.5"]), "invalid_config"),
+    "std_zero": (config(pretrained_cfg__std=[0]), "invalid_config"),
+    "std_infinite": (config(pretrained_cfg__std=[float("inf")]), "invalid_config"),
     "std": (config(pretrained_cfg__std=[0.4]), "different_preprocessing"),
     "size": (config(pretrained_cfg__input_size=[1, 9, 8]), "different_preprocessing"),
     "resampling": (config(pretrained_cfg__interpolation="bicubic"), "different_preprocessing"),
@@ -97,6 +103,27 @@ DIFFERENT_CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
     "classes_type": (config(num_classes="3"), "invalid_config"),
     "no_head": (config(num_classes=0), "invalid_config"),
     "size_type": (config(pretrained_cfg__input_size=8), "invalid_config"),
+    "sides": (config(pretrained_cfg__input_size=[1, 100_000, 100_000]), "invalid_config"),
+    "wide": (config(pretrained_cfg__input_size=[1, 1, 2**26 + 1]), "invalid_config"),
+    "test_sides": (config(pretrained_cfg__test_input_size=[1, 100_000, 100_000]), "invalid_config"),
+    "channels": (config(pretrained_cfg__input_size=[2**20, 8, 8], model_args={}), "invalid_config"),
+    "channels_argument": (config(model_args={"in_chans": 2**20}), "invalid_config"),
+    "image_argument": (
+        config(model_args={"in_chans": 1, "img_size": 100_000}, pretrained_cfg__fixed_input_size=True),
+        "invalid_config",
+    ),
+    "argument": (config(model_args={"in_chans": 1, "stages": [{"depth": 10**12}]}), "invalid_config"),
+    "argument_infinite": (config(model_args={"in_chans": 1, "mlp_ratio": float("inf")}), "invalid_config"),
+    "arguments_many": (config(model_args={"in_chans": 1, "layers": [1] * 5000}), "invalid_config"),
+    "classes_many": (config(num_classes=10**9, label_names=None), "invalid_config"),
+    "crop_zero": (config(pretrained_cfg__crop_pct=0), "invalid_config"),
+    "crop_tiny": (config(pretrained_cfg__crop_pct=1e-4), "invalid_config"),
+    "crop_of_large": (
+        config(pretrained_cfg__input_size=[1, 1024, 1024], pretrained_cfg__test_crop_pct=0.1),
+        "invalid_config",
+    ),
+    "crop_type": (config(pretrained_cfg__crop_pct="whole"), "invalid_config"),
+    "crop_not_a_number": (config(pretrained_cfg__crop_pct=float("nan")), "invalid_config"),
     "section_type": (config(pretrained_cfg=[1]), "invalid_config"),
     "arguments_type": (config(model_args=3), "invalid_config"),
     "from_the_hub": (config(architecture="hf-hub:timm/resnet18"), "unsafe_config"),
@@ -121,6 +148,13 @@ def test_a_normalisation_that_was_rounded_otherwise_is_the_same(registry: Pantry
     rounded = config(pretrained_cfg__mean=[0.49995], pretrained_cfg__std=[0.25005])
     ingredients = pair(tmp_path) | {"other": ingredient(tmp_path / "other", tensors(5), rounded)}
     assert [each.name for each in registry.add("tiny", ingredients, accept).ingredients] == ["linf", "l2", "other"]
+
+
+@pytest.mark.parametrize("size", [[3, 4096, 4096], [3, 4096, 1], [1024, 128, 128], [1, 8, 8]])
+def test_large_images_are_taken_up_to_the_limit(tmp_path: Path, size: list[int]) -> None:
+    document = config(model_args={}, pretrained_cfg__input_size=size, pretrained_cfg__crop_pct=0.875)
+    path = ingredient(tmp_path / "linf", tensors(0), document) / "config.json"
+    assert read_config(path, "linf").input_size == tuple(size)
 
 
 BROKEN_FILES: dict[str, tuple[str, bytes | None, str]] = {
@@ -259,3 +293,9 @@ def test_mutated_weights_are_read_or_refused(tmp_path: Path, data: st.DataObject
     else:
         refusal = None
     assert refusal is None or refusal.detail
+
+
+def test_a_machine_without_file_handles_does_not_make_weights_damaged(tmp_path: Path) -> None:
+    path = ingredient(tmp_path / "linf", tensors(0)) / "model.safetensors"
+    with no_more_files(), pytest.raises(OSError):  # noqa: PT011 - safetensors takes it for a missing file
+        read_checkpoint(path, "linf")
