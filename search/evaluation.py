@@ -83,7 +83,7 @@ class SetOutcome:
         """Mean negative log-likelihood of the seen images, in nats; infinite when a logit was not finite."""
         if self.log_probability is None:
             raise ValueError("a set without labels has no likelihood: choose an objective that needs no labels")
-        return -math.fsum(self.log_probability) / self.seen if self.seen else math.inf
+        return (0.0 - math.fsum(self.log_probability)) / self.seen if self.seen else math.inf
 
     @property
     def nbytes(self) -> int:
