@@ -80,13 +80,15 @@ class Attempt:
         scoring = Scoring(material.request, material.echo.adaptation_sets)
         strategy, bound = self._plan(material, scoring)
         recorder = Recorder(self._store, self._claim, scoring, material.names)
+        # A job that was cancelled between two attempts goes on to the best soup of the earlier ones.
+        self._finalizing = job.status is JobStatus.CANCELLING
         self._watch.on_cancel(self._interrupt)
         connect(self._settings)
         pool = EvaluatorPool(self._settings, self._interrupted)
         self._watch.on_cancel(lambda: pool.stop(self._tokens(self._claim.attempt)))
         pool.stop([token for earlier in range(1, self._claim.attempt) for token in self._tokens(earlier)])
         preflight, is_partial = None, True
-        if job.status is JobStatus.CANCELLING:
+        if self._finalizing:
             recorder.load()
         else:
             recorder.start(bound, scope_of(material, pool.hardware, self._settings.batch_size))

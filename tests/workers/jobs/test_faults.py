@@ -60,6 +60,35 @@ def test_cancelling_keeps_the_best_within_seconds(bench: Bench) -> None:
     assert took < 5 * slowness(), took
 
 
+def test_a_job_cancelled_between_two_attempts_keeps_its_best(bench: Bench) -> None:
+    bench.add_pantry()
+    job_id = bench.submit(search=LARGE_GRID)
+    child = bench.start(job_id)
+    bench.await_points(job_id, 20)
+    child.kill()
+    child.wait()
+    assert bench.store.fail_attempt(job_id, 1, "killed")
+    assert bench.store.cancel(job_id).status is JobStatus.CANCELLING
+
+    job = bench.run(job_id)
+    assert job.status is JobStatus.CANCELLED
+    result = result_of(job)
+    assert result.partial
+    assert result.score == max(point.score or 0 for point in bench.store.iter_points(job_id))
+
+
+def test_a_job_cancelled_with_soups_that_are_not_finite_is_cancelled_and_did_not_fail(bench: Bench) -> None:
+    bench.add_pantry("wild", perturbation=1e25)
+    job_id = bench.submit("wild", search=LARGE_GRID)
+    child = bench.start(job_id)
+    bench.await_points(job_id, 8)
+    bench.store.cancel(job_id)
+
+    job = bench.end(child, job_id)
+    assert job.status is JobStatus.CANCELLED
+    assert (job.result, job.error) == (None, None)
+
+
 def test_a_job_cancelled_before_its_first_point_has_no_result(bench: Bench) -> None:
     bench.add_pantry()
     job_id = bench.submit()
