@@ -28,7 +28,9 @@ class Settings(BaseSettings):
     redis_prefix: str = Field(default="soupsearch", description="Prefix of all keys.")
 
     ray_address: str = Field(default="auto", description="Address of the Ray cluster's head.")
-    evaluators: int = Field(default=0, ge=0, le=1024, description="Evaluators; 0: one per GPU, or one if there is no GPU.")
+    evaluators: int = Field(
+        default=0, ge=0, le=1024, description="Evaluators; 0: one per GPU, or one if there is no GPU."
+    )
     evaluator_threads: int = Field(default=0, ge=0, description="CPU threads of one evaluator; 0: cores / evaluators.")
     evaluator_device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto, cpu or cuda.")
     batch_size: int = Field(
@@ -56,7 +58,9 @@ class Settings(BaseSettings):
     max_queued_jobs: int = Field(default=1000, ge=1, description="Jobs that may wait at one time.")
     min_free_bytes: int = Field(default=64 * MEBIBYTE, ge=0, description="Disk space that uploads must leave free.")
 
-    job_ttl: int = Field(default=7 * 86400, ge=1, description="Seconds that a job and its model are kept after the job has ended.")
+    job_ttl: int = Field(
+        default=7 * 86400, ge=1, description="Seconds that a job and its model are kept after the job has ended."
+    )
     journal_ttl: int = Field(default=7 * 86400, ge=1, description="Seconds that scores are kept for reuse.")
     idempotency_ttl: int = Field(default=86400, ge=1, description="Seconds that an Idempotency-Key is remembered.")
     staging_ttl: int = Field(default=3600, ge=1, description="Seconds after which an abandoned upload is removed.")
