@@ -116,7 +116,7 @@ def test_a_build_without_a_folder_goes_into_pantries_and_says_how_to_add_it(
         (["train", "RECIPE", "OUT", "--workers", "2", "--device", "gpu"], "--device auto, cpu or cuda instead of"),
         (["finetune", "RECIPE", "BASE", "OUT"], "--name l2 or nominal"),
         (["finetune", "RECIPE", "BASE", "OUT", "--name", "linf"], "--name l2 or nominal"),
-        (["finetune", "RECIPE", "BASE", "OUT", "--name", "l2"], "is no timm folder"),
+        (["finetune", "RECIPE", "BASE", "OUT", "--name", "l2"], "is not a timm folder"),
         (["pantry", "build", "RECIPE", "OUT", "--only", "l3"], "no ingredient l3: it has linf, l2, nominal"),
         (["pantry", "build", "RECIPE", "OUT", "--only", "l2", "--register"], "leave out --only"),
         (["pantry", "build", "RECIPE", "OUT", "--only", "l2", "--url", "http://127.0.0.1:9"], "leave out --only"),
