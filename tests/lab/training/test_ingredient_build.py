@@ -133,7 +133,7 @@ def test_a_base_that_does_not_fit_is_refused(tmp_path: Path, small_fashion: Path
         with pytest.raises(ValueError, match=message):
             build_ingredient(other, tmp_path / "l2", base=base)
     assert [path.name for path in tmp_path.iterdir()] == ["linf"]
-    with pytest.raises(FileNotFoundError, match="no timm folder"):
+    with pytest.raises(FileNotFoundError, match="not a timm folder"):
         build_ingredient(given, tmp_path / "l2", base=tmp_path / "none")
 
 
