@@ -11,7 +11,7 @@ SUFFIXES = frozenset({".jpeg", ".jpg", ".png"})
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The image files directly in ``folder``, by name, without hidden files. Raises FileNotFoundError if it is missing."""
+    """The image files directly in ``folder``, by name, without hidden files. Raises FileNotFoundError."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder: give the folder that holds the images")
     files = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())

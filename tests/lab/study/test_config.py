@@ -86,7 +86,7 @@ def test_some_pantries_may_be_studied_alone(make_study: MakeStudy) -> None:
         ({"data": {"sets": [{"name": "a", "layout": "imagenet_real", "folder": "x"}]}}, "labels is for the real.json"),
         ({"data": {"sets": [{"name": "a", "archive": "x.zip", "labels": "y"}]}}, "labels is for the real.json"),
         ({"data": TINY["data"] | {"sets": [{"name": "contrast-5", "archive": "x.zip"}]}}, "the name of a corruption"),
-        ({"attacks": {"pairs": [["linf", "l3"]]}}, "no ingredient of the study: l3"),
+        ({"attacks": {"pairs": [["linf", "l3"]]}}, "ingredients that the study does not have: l3"),
         ({"attacks": {"losses": ["cw"]}}, "losses"),
         ({"attacks": {"steps": 2}}, "too few for larger radii"),
         ({"pantries": [TINY["pantries"][0]] * 2}, "two pantries have one name"),

@@ -68,11 +68,11 @@ def test_a_folder_is_an_adaptation_set_too(preparation: Preparation, tmp_path: P
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"archive": "none.zip"}, r"none\.zip is not there: correct the set 'a', or leave it out"),
+        ({"archive": "none.zip"}, r"none\.zip does not exist: correct the set 'a', or leave it out"),
         ({"layout": "class_folders", "folder": "none"}, r"none is not a folder: correct the set 'a'"),
-        ({"layout": "imagenet_real", "folder": ".", "labels": "real.json"}, r"real\.json is not there"),
-        ({"layout": "cifar10", "folder": "."}, r"test_batch\.bin is not there"),
-        ({"layout": "cifar10_c", "folder": "c", "corruption": "fog", "severity": 3}, r"fog\.npy is not there"),
+        ({"layout": "imagenet_real", "folder": ".", "labels": "real.json"}, r"real\.json does not exist"),
+        ({"layout": "cifar10", "folder": "."}, r"test_batch\.bin does not exist"),
+        ({"layout": "cifar10_c", "folder": "c", "corruption": "fog", "severity": 3}, r"fog\.npy does not exist"),
         ({"layout": "imagenet_c", "folder": "c", "corruption": "fog", "severity": 3}, r"fog/3 is not a folder"),
     ],
 )

@@ -73,9 +73,9 @@ def test_label_names_may_be_those_of_a_data_set(tmp_path: Path) -> None:
         (["model.arguments.drop_rate=[{a: .nan}]"], r"model\.arguments: nan is not a finite number"),
         (
             ["model.arguments.num_classes=5"],
-            r"arguments\.num_classes is 5 and label_names has 10: leave num_classes out",
+            r"arguments\.num_classes is 5, but label_names has 10: leave out num_classes",
         ),
-        (["model.arguments.in_chans=3"], r"arguments\.in_chans is 3 and mean has 1: leave in_chans out"),
+        (["model.arguments.in_chans=3"], r"arguments\.in_chans is 3, but mean has 1: leave out in_chans"),
         (["training.precision=float8"], r"training\.precision"),
         (["data.format=folder", "data.image_size=32"], "training: crop_padding is for images in memory"),
     ],
@@ -97,7 +97,7 @@ def test_overrides_take_no_wildcards() -> None:
 
 
 def test_a_pantrys_recipe_is_not_one_ingredients(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="recipe of one ingredient"):
+    with pytest.raises(ValueError, match="recipe of a single ingredient"):
         read_pantry_recipe(written(tmp_path, SINGLE))
 
 
