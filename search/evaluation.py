@@ -1,18 +1,228 @@
-"""What a search knows of one soup."""
+"""What evaluators are asked for, and what they find, image by image."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import json
+import math
+import zlib
+from base64 import b64decode, b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Weights = tuple[float, ...]
+Average = Literal["logits", "softmax"]
+Status = Literal["complete", "not_finite", "pruned", "stopped"]
+Flags = NDArray[np.bool_]
+Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """One soup's score. ``score`` is None when its logits were not finite or it was dropped before its last image.
+class EvaluationRequest:
+    """One model on some images of a task.
 
-    ``violation`` says by how much it violates the constraints, ``objectives`` holds the values of several objectives.
+    ``model`` holds soup weights in the pantry's order (their sum is 1), or names the ensemble that averages all
+    ingredients' logits or softmax. ``blocks`` is a half-open range of the task's blocks of images, None all of them.
+    Without ``attacked`` the task's attacks are left out. ``keep_logits`` keeps each image's logits.
     """
 
-    weights: tuple[float, ...]
-    score: float | None
-    nll: float | None = None
-    violation: float = 0.0
-    objectives: Mapping[str, float] = field(default_factory=dict, hash=False)
+    model: Weights | Average
+    blocks: tuple[int, int] | None = None
+    attacked: bool = True
+    keep_logits: bool = False
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Passes of one image through a model: of evaluation and attacks together."""
+
+    forward: int = 0
+    backward: int = 0
+
+    def __add__(self, other: "Passes") -> "Passes":
+        return Passes(self.forward + other.forward, self.backward + other.backward)
+
+
+@dataclass(frozen=True)
+class SetOutcome:
+    """One model on the N images seen of the ``total`` images of a set, in the set's order.
+
+    ``prediction`` int32 (N,) is the column of the best score; -1 where a logit was not finite. ``correct`` bool (N,)
+    and ``log_probability`` float32 (N,), of the accepted labels together in nats, are None without labels.
+    ``robust`` bool (threats, N) says which images stay right under each attack; None without attacks.
+    ``logits`` float32 (N, classes) are there when they were asked for.
+    """
+
+    total: int
+    prediction: NDArray[np.int32]
+    correct: Flags | None = None
+    log_probability: Floats | None = None
+    robust: Flags | None = None
+    logits: Floats | None = None
+
+    @property
+    def seen(self) -> int:
+        """Number of images seen."""
+        return len(self.prediction)
+
+    @property
+    def right(self) -> Flags:
+        """``correct``. Raises ValueError when the set has no labels."""
+        if self.correct is None:
+            raise ValueError("a set without labels has no right predictions: choose an objective that needs no labels")
+        return self.correct
+
+    @property
+    def accuracy(self) -> float:
+        """Fraction of the seen images that are right."""
+        return int(self.right.sum()) / self.seen if self.seen else 0.0
+
+    @property
+    def nll(self) -> float:
+        """Mean negative log-likelihood of the seen images, in nats; infinite when a logit was not finite."""
+        if self.log_probability is None:
+            raise ValueError("a set without labels has no likelihood: choose an objective that needs no labels")
+        return (0.0 - math.fsum(self.log_probability)) / self.seen if self.seen else math.inf
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays."""
+        arrays = (self.prediction, self.correct, self.log_probability, self.robust, self.logits)
+        return sum(array.nbytes for array in arrays if array is not None)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one evaluation found on all sets of a task, in their order.
+
+    ``status``: ``complete``; ``not_finite``, seen whole but with a logit that is not finite, so that it must never be
+    best; ``pruned``, dropped because it could no longer matter; ``stopped`` by the user or an end of the attempt.
+    ``floored_channels`` counts BatchNorm channels whose variance was not positive. ``seconds`` is wall time.
+    """
+
+    status: Status
+    sets: tuple[SetOutcome, ...]
+    passes: Passes = Passes()
+    floored_channels: int = 0
+    seconds: float = 0.0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every image was seen, so that another evaluation would find the same."""
+        return self.status in {"complete", "not_finite"}
+
+    def without_logits(self) -> "Outcome":
+        """The same without logits."""
+        return replace(self, sets=tuple(replace(each, logits=None) for each in self.sets))
+
+
+_RANK: dict[Status, int] = {"complete": 0, "not_finite": 1, "pruned": 2, "stopped": 3}
+
+
+def joined(parts: Sequence[Outcome]) -> Outcome:
+    """One model's outcome from those on consecutive blocks of images. Raises ValueError without parts."""
+    if not parts:
+        raise ValueError("an outcome needs at least one part")
+    if len(parts) == 1:
+        return parts[0]
+    return Outcome(
+        status=max((part.status for part in parts), key=_RANK.__getitem__),
+        sets=tuple(_joined_sets(sets) for sets in zip(*(part.sets for part in parts), strict=True)),
+        passes=sum((part.passes for part in parts), Passes()),
+        floored_channels=parts[0].floored_channels,
+        seconds=sum(part.seconds for part in parts),
+    )
+
+
+def _joined_sets(parts: Sequence[SetOutcome]) -> SetOutcome:
+    seen = [part for part in parts if part.seen] or list(parts[:1])
+    return SetOutcome(
+        total=parts[0].total,
+        prediction=np.concatenate([part.prediction for part in seen]),
+        correct=_joined([part.correct for part in seen]),
+        log_probability=_joined([part.log_probability for part in seen]),
+        robust=_joined([part.robust for part in seen], axis=1),
+        logits=_joined([part.logits for part in seen]),
+    )
+
+
+def _joined(parts: Sequence[NDArray[Any] | None], axis: int = 0) -> Any:
+    """None when any part is None."""
+    arrays = [part for part in parts if part is not None]
+    return np.concatenate(arrays, axis=axis) if len(arrays) == len(parts) else None
+
+
+def packed(outcome: Outcome) -> str:
+    """A whole outcome without its logits as ASCII text, about 6 bytes per image, less after compression."""
+    header = {
+        "status": outcome.status,
+        "passes": [outcome.passes.forward, outcome.passes.backward],
+        "floored_channels": outcome.floored_channels,
+        "seconds": outcome.seconds,
+        "sets": [
+            [each.total, each.seen, each.correct is not None, None if each.robust is None else len(each.robust)]
+            for each in outcome.sets
+        ],
+    }
+    arrays = [part for each in outcome.sets for part in _bytes(each)]
+    return b64encode(zlib.compress(b"".join([json.dumps(header).encode(), b"\n", *arrays]), level=1)).decode()
+
+
+def _bytes(each: SetOutcome) -> list[bytes]:
+    likelihoods = [] if each.log_probability is None else [each.log_probability.astype("<f4")]
+    flags = [np.packbits(flag) for flag in (each.correct, each.robust) if flag is not None]
+    return [array.tobytes() for array in (each.prediction.astype("<i4"), *likelihoods, *flags)]
+
+
+def unpacked(text: str) -> Outcome:
+    """The inverse of ``packed``. Raises ValueError for anything else."""
+    try:
+        head, _, body = zlib.decompress(b64decode(text, validate=True)).partition(b"\n")
+        header = json.loads(head)
+        if header["status"] not in _RANK:
+            raise ValueError(f"{header['status']!r} is no status")
+        place = _Reader(body)
+        outcome = Outcome(
+            status=header["status"],
+            sets=tuple(_set(place, *shape) for shape in header["sets"]),
+            passes=Passes(*header["passes"]),
+            floored_channels=header["floored_channels"],
+            seconds=header["seconds"],
+        )
+        place.end()
+    except (zlib.error, LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise ValueError(f"this is no packed outcome: {error}") from error
+    return outcome
+
+
+class _Reader:
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self._place = 0
+
+    def array(self, kind: str, count: int) -> NDArray[Any]:
+        if count == 0:
+            return np.zeros(0, dtype=kind)
+        if count < 0:
+            raise ValueError(f"an array cannot have {count} values")
+        values = np.frombuffer(self._body, kind, count, self._place)
+        self._place += values.nbytes
+        return values
+
+    def flags(self, *shape: int) -> Flags:
+        count = math.prod(shape)
+        bits = self.array("u1", -(-count // 8))
+        return np.unpackbits(bits, count=count).astype(np.bool_).reshape(shape)
+
+    def end(self) -> None:
+        if self._place != len(self._body):
+            raise ValueError(f"{len(self._body) - self._place} bytes are left over")
+
+
+def _set(place: _Reader, total: int, seen: int, is_labelled: bool, threats: int | None) -> SetOutcome:
+    prediction = place.array("<i4", seen)
+    log_probability = place.array("<f4", seen) if is_labelled else None
+    correct = place.flags(seen) if is_labelled else None
+    robust = None if threats is None else place.flags(threats, seen)
+    return SetOutcome(total, prediction, correct, log_probability, robust)

@@ -1,27 +1,33 @@
 """Lattices: all affine soup weights on a grid, enumerated in integers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from itertools import accumulate
 from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
 
+from search.space import SearchError
 
-class LatticeError(ValueError):
+
+class LatticeError(SearchError):
     """No lattice point exists for these bounds; the message says what to change."""
+
+    code = "empty_lattice"
 
 
 @dataclass(frozen=True)
 class Lattice:
     """The affine weights ``w`` of ``size`` ingredients with ``sum w = 1``, ``lower <= w_i <= upper`` on a grid.
 
-    The grid starts at ``lower`` and has distance ``step``; with ``convex`` it is cut to [0, 1]. Bounds are read as the
-    decimals that a person would write (0.2 is one fifth), and the enumeration is in integers, so that no rounding ever
-    adds or drops a point. Croce et al. (CVPR 2023, section 4.3) use lower -0.4, upper 1.4, step 0.2 with four
-    ingredients: 480 points.
+    The grid starts at ``lower`` and has distance ``step``; with ``convex`` it is cut to [0, 1]. ``bounds``, the least
+    and the greatest weight of each ingredient, cut it further; an ingredient whose two bounds are alike has that
+    weight, whether or not it is on the grid. Bounds are read as the decimals that a person would write (0.2 is one
+    fifth), and the enumeration is in integers, so that no rounding ever adds or drops a point. Croce et al. (CVPR 2023,
+    section 4.3) use lower -0.4, upper 1.4, step 0.2 with four ingredients: 480 points.
 
     Raises LatticeError when the bounds admit no point.
     """
@@ -31,9 +37,9 @@ class Lattice:
     upper: float = 1.4
     step: float = 0.2
     convex: bool = False
+    bounds: tuple[tuple[float, float], ...] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a lattice without points."""
         if self.size < 1:
             raise LatticeError(f"a soup needs at least one ingredient, not {self.size}")
         if self.step <= 0 or self.lower >= self.upper:
@@ -42,24 +48,35 @@ class Lattice:
             raise LatticeError(self._why_empty())
 
     @cached_property
-    def _grid(self) -> tuple[Fraction, Fraction, int]:
-        """Smallest weight, step, and number of steps from the smallest weight to the greatest."""
+    def _axes(self) -> list[tuple[Fraction, int]]:
+        """Of each ingredient the least weight on the grid and the number of steps to the greatest."""
         lower, upper, step = (Fraction(str(value)) for value in (self.lower, self.upper, self.step))
         if self.convex:
             lower += step * max(0, -(lower // step))
             upper = min(upper, Fraction(1))
-        return lower, step, int((upper - lower) // step)
+        axes = []
+        for low, high in self.bounds or ((None, None),) * self.size:
+            least = lower if low is None else max(lower, lower + step * -((lower - Fraction(str(low))) // step))
+            most = upper if high is None else min(upper, Fraction(str(high)))
+            if low is not None and low == high:
+                least = most = Fraction(str(low))
+            axes.append((least, int((most - least) // step)))
+        return axes
 
     @cached_property
     def _total(self) -> int | None:
         """What the integer coordinates of a point sum to; None when no integer does."""
-        lower, step, _ = self._grid
-        total = (1 - self.size * lower) / step
+        total = (1 - sum(least for least, _ in self._axes)) / Fraction(str(self.step))
         return int(total) if total.denominator == 1 and total >= 0 else None
 
     def _why_empty(self) -> str:
-        lower, step, top = self._grid
-        bounds = f"[{float(lower):g}, {float(lower + max(top, 0) * step):g}] by {float(step):g}"
+        if self.bounds is not None:
+            return (
+                f"no weights within the bounds of each ingredient sum to 1 in steps of {self.step:g}: "
+                "widen the bounds, or choose a step that divides them"
+            )
+        least, top = self._axes[0]
+        bounds = f"[{float(least):g}, {float(least + max(top, 0) * Fraction(str(self.step))):g}] by {self.step:g}"
         return (
             f"no weights in {bounds} for {self.size} ingredients sum to 1: "
             "choose lower and step so that (1 - ingredients * lower) is a multiple of step, and an upper bound of at "
@@ -68,19 +85,26 @@ class Lattice:
 
     def count(self) -> int:
         """Number of points, without enumerating them."""
-        _, _, top = self._grid
-        if self._total is None or top < 0:
+        tops = [top for _, top in self._axes]
+        if self._total is None or min(tops) < 0:
             return 0
-        return _compositions(self.size, self._total, top)
+        if len(set(tops)) == 1:
+            return _compositions(self.size, self._total, tops[0])
+        return _bounded_compositions(tops, self._total)
 
     def weights(self) -> NDArray[np.float64]:
         """All points as an array of shape (count, size), dtype float64, in lexicographic order.
 
         Each weight is the double nearest to its exact decimal: 0 is exactly 0 and 1 exactly 1.
         """
-        lower, step, top = self._grid
-        values = np.array([float(lower + k * step) for k in range(top + 1)])
-        return values[np.array(list(_points(self.size, self._total or 0, top)), dtype=np.intp)]
+        step = Fraction(str(self.step))
+        tops = [top for _, top in self._axes]
+        points = np.array(list(_points(tops, self._total or 0)), dtype=np.intp)
+        columns = [
+            np.array([float(least + k * step) for k in range(top + 1)])[points[:, place]]
+            for place, (least, top) in enumerate(self._axes)
+        ]
+        return np.stack(columns, axis=1)
 
 
 def _compositions(parts: int, total: int, top: int) -> int:
@@ -94,10 +118,21 @@ def _compositions(parts: int, total: int, top: int) -> int:
     )
 
 
-def _points(parts: int, total: int, top: int) -> Iterator[tuple[int, ...]]:
-    if parts == 1:
-        yield (total,)
+def _bounded_compositions(tops: Sequence[int], total: int) -> int:
+    """The same with a greatest integer for each part, by a running sum over the parts."""
+    ways = [1] + [0] * total
+    for top in tops:
+        sums = [0, *accumulate(ways)]
+        ways = [sums[k + 1] - sums[max(0, k - top)] for k in range(total + 1)]
+    return ways[total]
+
+
+def _points(tops: Sequence[int], total: int) -> Iterator[tuple[int, ...]]:
+    if len(tops) == 1:
+        if total <= tops[0]:
+            yield (total,)
         return
-    for first in range(max(0, total - (parts - 1) * top), min(top, total) + 1):
-        for rest in _points(parts - 1, total - first, top):
-            yield (first, *rest)
+    rest = sum(tops[1:])
+    for first in range(max(0, total - rest), min(tops[0], total) + 1):
+        for others in _points(tops[1:], total - first):
+            yield (first, *others)

@@ -1,15 +1,15 @@
-"""One number from what is known of a model on several sets, image by image."""
+"""Numbers read from outcomes: accuracy, likelihood, robustness, constraints and their intervals."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-OverSets = Literal["mean", "worst"]
-OverThreats = Literal["union", "mean", "worst"]
-Flags = NDArray[np.bool_]
+from search.evaluation import Flags, Outcome, SetOutcome, Weights
+from search.ranking import Evaluation
+from search.statistics import OverSets, OverThreats, PairedComparison, bootstrap_interval, compare
+
 T = TypeVar("T")
 
 
@@ -39,17 +39,10 @@ class Measure:
         """
         return self._rows(robust) if self.threats else correct[None]
 
-    def counts(self, correct: int, robust: Flags | None) -> list[int]:
-        """The sums of the rows of ``outcomes``, for ``correct`` images that are right before any attack."""
-        return [int(count) for count in self._rows(robust).sum(axis=1)] if self.threats else [correct]
-
-    def value(self, counts: Sequence[Sequence[int]], images: Sequence[int]) -> float:
-        """The measure from the ``counts`` and number of images of each set that counts (``of_sets``).
-
-        Equal counts give equal values, bit for bit.
-        """
-        pairs = zip(counts, images, strict=True)
-        return combine([self._on_set(each, total) for each, total in pairs], self.over_sets)
+    def value(self, sets: Sequence[SetOutcome]) -> float:
+        """The measure of a model from its outcomes on all sets. Equal counts give equal values, bit for bit."""
+        rows = [self.outcomes(each.right, each.robust) for each in self.of_sets(sets)]
+        return combine([self._on_set(each.sum(axis=1).tolist(), each.shape[1]) for each in rows], self.over_sets)
 
     def _rows(self, robust: Flags | None) -> Flags:
         if robust is None:
@@ -79,3 +72,90 @@ def combine_losses(losses: Sequence[float], over_sets: OverSets = "mean") -> flo
 def violation(values: Sequence[float], least: Sequence[float]) -> float:
     """By how much ``values`` fall short of ``least``, summed and rounded to 1e-9; 0 when all constraints hold."""
     return round(sum(max(0.0, bound - value) for value, bound in zip(values, least, strict=True)), 9)
+
+
+@dataclass(frozen=True)
+class Objectives:
+    """What a job ranks soups by: measures in the order of their weight, the first with ties, and constraints.
+
+    ``names`` are those of several objectives, empty for a single one. ``constraints`` hold a measure and the least
+    value that is wanted of it. ``threats`` is the number of attacks in every outcome. ``seed`` is the bootstrap's.
+    """
+
+    measures: tuple[Measure, ...] = (Measure(),)
+    names: tuple[str, ...] = ()
+    constraints: tuple[tuple[Measure, float], ...] = ()
+    threats: int = 0
+    seed: int = field(default=0, kw_only=True)
+
+    @property
+    def first(self) -> Measure:
+        """The measure that is the score."""
+        return self.measures[0]
+
+    def evaluation(self, weights: Weights, outcome: Outcome) -> Evaluation:
+        """The soup as it is ranked; without a score unless its outcome is complete."""
+        if not self.is_valid(outcome):
+            return Evaluation(weights, None, self.nll(outcome))
+        values = [measure.value(outcome.sets) for measure in self.measures]
+        return Evaluation(
+            weights,
+            values[0],
+            self.nll(outcome),
+            violation(self.constraint_values(outcome), [least for _, least in self.constraints]),
+            dict(zip(self.names, values, strict=False)),
+        )
+
+    def value(self, outcome: Outcome) -> float | None:
+        """The first objective; None when logits were not finite, or images or attacks are missing."""
+        return self.first.value(outcome.sets) if self.is_valid(outcome) else None
+
+    def nll(self, outcome: Outcome) -> float | None:
+        """Negative log-likelihood over the first objective's sets without attacks, in nats an image."""
+        if outcome.status != "complete":
+            return None
+        return combine_losses([each.nll for each in self.first.of_sets(outcome.sets)], self.first.over_sets)
+
+    def metrics(self, outcome: Outcome) -> list[float]:
+        """Accuracy, robust accuracy under each threat, under their union: on the first objective's sets.
+
+        Empty without threats and where ``value`` is None.
+        """
+        if not (self.threats and self.is_valid(outcome)):
+            return []
+        every = tuple(range(self.threats))
+        chosen = [(), *((index,) for index in every), every]
+        return [replace(self.first, threats=each, over_threats="union").value(outcome.sets) for each in chosen]
+
+    def constraint_values(self, outcome: Outcome) -> list[float]:
+        """The value of each constraint's measure; empty where ``value`` is None."""
+        return [measure.value(outcome.sets) for measure, _ in self.constraints] if self.is_valid(outcome) else []
+
+    def interval(self, outcome: Outcome) -> tuple[float, float] | None:
+        """95 % bootstrap interval of the first objective; None where images or attacks are missing."""
+        flags = self.flags(outcome)
+        if not flags:
+            return None
+        return bootstrap_interval(flags, self.first.over_sets, self.seed, over_threats=self.first.over_threats)
+
+    def compare(self, ours: Outcome, theirs: Outcome) -> PairedComparison | None:
+        """Two models image by image in the first objective; None where images or attacks are missing."""
+        mine, yours = self.flags(ours), self.flags(theirs)
+        if not (mine and yours):
+            return None
+        return compare(mine, yours, self.first.over_sets, self.seed, over_threats=self.first.over_threats)
+
+    def flags(self, outcome: Outcome) -> list[Flags]:
+        """Of each of its sets what the first objective counts of each image (``Measure.outcomes``).
+
+        A model whose logits are not finite has nothing right. Empty where images or attacks are missing.
+        """
+        sets = self.first.of_sets(outcome.sets)
+        if outcome.status == "not_finite":
+            return [each.right[None] & False for each in sets]
+        return [self.first.outcomes(each.right, each.robust) for each in sets] if self.is_valid(outcome) else []
+
+    def is_valid(self, outcome: Outcome) -> bool:
+        """Whether the outcome has all that the objectives read."""
+        attacked = not self.threats or all(each.robust is not None for each in outcome.sets)
+        return outcome.status == "complete" and attacked

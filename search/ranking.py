@@ -1,6 +1,7 @@
 """Which of several soups is best, without ambiguity."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 NLL_DIGITS = 6
@@ -29,6 +30,17 @@ class Scored(Protocol):
     @property
     def objectives(self) -> Mapping[str, float]:
         """With several objectives: the value of each in their order, ``score`` being the first; else empty."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A soup as it is ranked. ``score`` is None when it is not to be best: not finite, or not seen whole."""
+
+    weights: tuple[float, ...]
+    score: float | None
+    nll: float | None = None
+    violation: float = 0.0
+    objectives: Mapping[str, float] = field(default_factory=dict, hash=False)
 
 
 S = TypeVar("S", bound=Scored)

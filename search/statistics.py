@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
-from search.objectives import OverSets, OverThreats
-
+OverSets = Literal["mean", "worst"]
+OverThreats = Literal["union", "mean", "worst"]
 RESAMPLES = 2000
 DRAWS_AT_ONCE = 1_000_000
 Outcomes = Sequence[NDArray[Any]]
@@ -60,6 +59,8 @@ def compare(
 
 
 def _mcnemar(ours: Outcomes, theirs: Outcomes) -> float | None:
+    from scipy.stats import binomtest
+
     if any(len(rows) > 1 for rows in (*ours, *theirs)):
         return None
     mine, yours = (np.concatenate([rows[0] for rows in each]) > 0.5 for each in (ours, theirs))

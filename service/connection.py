@@ -34,12 +34,13 @@ def connect(settings: Settings) -> redis.Redis:
     )
 
 
-def connect_async(settings: Settings) -> redis.asyncio.Redis:
-    """The same for asyncio."""
+def connect_async(settings: Settings, connections: int) -> redis.asyncio.Redis:
+    """The same for asyncio, with so many connections at most; one more raises redis.MaxConnectionsError."""
     return redis.asyncio.Redis.from_url(
         settings.redis_url,
         decode_responses=True,
         protocol=2,
+        max_connections=connections,
         retry=AsyncRetry(_backoff(), RETRIES, (redis.ConnectionError,)),
         socket_timeout=SOCKET_TIMEOUT,
         socket_connect_timeout=5,

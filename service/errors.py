@@ -1,6 +1,9 @@
 """Every error that users can meet: one tree, each with its HTTP status and stable code."""
 
+import errno
 from typing import ClassVar
+
+_OF_CONTENTS = {None, errno.EINVAL}
 
 
 class SoupsearchError(Exception):
@@ -124,6 +127,12 @@ class InUse(Conflict):
     code = "in_use"
 
 
+class DeletedMeanwhile(Conflict):
+    """What a request names was deleted while the request was checked."""
+
+    code = "deleted_meanwhile"
+
+
 class Expired(SoupsearchError):
     """It was there and has been removed after its time."""
 
@@ -178,3 +187,16 @@ class FencedOut(SoupsearchError):
     status = 409
     code = "fenced_out"
     title = "Attempt superseded"
+
+
+def is_of_machine(error: BaseException) -> bool:
+    """Whether ``error``, raised while a file was read, comes from the machine's disk or memory, not from the contents.
+
+    Parsers raise OSError for damaged contents too, but without a number; EINVAL is a seek to where the contents say.
+    What they raise while they handle an error of the disk counts as that.
+    """
+    while not (isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno not in _OF_CONTENTS)):
+        if (earlier := error.__cause__ or error.__context__) is None:
+            return False
+        error = earlier
+    return True

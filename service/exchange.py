@@ -8,6 +8,8 @@ from typing import Any, cast
 
 from redis import Redis
 
+from service.errors import Unavailable
+
 _SLICE = 1.0
 _ANSWER_TTL = 60
 
@@ -25,13 +27,18 @@ class Exchange:
         self._questions = questions
         self._answers = answers
 
-    def ask(self, question: Document, timeout: float) -> Document | None:
-        """Have a worker answer; None when none has within ``timeout`` seconds, and the question is withdrawn."""
+    def ask(
+        self, question: Document, timeout: float, is_stopping: Callable[[], bool] = lambda: False
+    ) -> Document | None:
+        """Have a worker answer; None when none has within ``timeout`` seconds, and the question is withdrawn.
+
+        Raises Unavailable (``stopping``) within about a second once ``is_stopping()``, so that no process waits to end.
+        """
         question_id = uuid.uuid4().hex
         text = json.dumps(question | {"id": question_id})
         self._redis.lpush(self._questions, text)
         try:
-            return self._wait(self._answers(question_id), timeout)
+            return self._wait(self._answers(question_id), timeout, is_stopping)
         finally:
             self._redis.lrem(self._questions, 0, text)
 
@@ -49,9 +56,11 @@ class Exchange:
             pipeline.execute()
         return True
 
-    def _wait(self, key: str, timeout: float) -> Document | None:
+    def _wait(self, key: str, timeout: float, is_stopping: Callable[[], bool]) -> Document | None:
         deadline = time.monotonic() + timeout
         while (left := deadline - time.monotonic()) > 0:
+            if is_stopping():
+                raise Unavailable("The service is stopping. Ask again once it is back.", code="stopping")
             popped = cast("list[Any] | None", self._redis.blpop([key], timeout=min(_SLICE, left)))
             if popped is not None:
                 return cast("Document", json.loads(popped[1]))

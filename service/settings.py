@@ -1,14 +1,16 @@
 """Settings, from environment variables that begin with ``SOUPSEARCH_``."""
 
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 from platformdirs import user_data_path
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MEBIBYTE = 2**20
+_HOST = re.compile(r"[0-9a-z_.-]+|[0-9a-f:.]*:[0-9a-f:.]*")
 
 
 class Settings(BaseSettings):
@@ -22,6 +24,12 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="Address the API listens on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port the API listens on; 0 takes a free one.")
+    allowed_hosts: str = Field(
+        default="localhost",
+        description=(
+            "Host names and addresses that the API answers to, besides loopback ones, separated by commas; `*`: any."
+        ),
+    )
     public_url: str = Field(default="", description="Prefix of the URLs in answers; relative URLs when empty.")
 
     redis_url: str = Field(default="redis://127.0.0.1:6379/0", description="Redis or Valkey that holds the jobs.")
@@ -63,7 +71,11 @@ class Settings(BaseSettings):
     )
     journal_ttl: int = Field(default=7 * 86400, ge=1, description="Seconds that scores are kept for reuse.")
     idempotency_ttl: int = Field(default=86400, ge=1, description="Seconds that an Idempotency-Key is remembered.")
-    staging_ttl: int = Field(default=3600, ge=1, description="Seconds after which an abandoned upload is removed.")
+    staging_ttl: int = Field(
+        default=3600,
+        ge=1,
+        description="Seconds after which an abandoned upload, or an artifact that nothing refers to, is removed.",
+    )
     lease: float = Field(default=15.0, gt=0, description="Seconds that a silent supervisor keeps its job.")
     max_attempts: int = Field(default=3, ge=1, description="Attempts after which a job has failed.")
     verify_timeout: float = Field(
@@ -72,6 +84,19 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="debug, info, warning or error."
     )
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _check_hosts(cls, value: str) -> str:
+        names = [name.strip().lower() for name in value.split(",") if name.strip()]
+        for name in names:
+            if name != "*" and not _HOST.fullmatch(name):
+                msg = (
+                    f"{name!r} is not the name or address of a host: leave out scheme, port, path and brackets, as in "
+                    "soup.example.org,192.0.2.7"
+                )
+                raise ValueError(msg)
+        return ",".join(names)
 
     def environment(self) -> dict[str, str]:
         """The variables with which another process has the same settings."""

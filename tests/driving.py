@@ -5,13 +5,12 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save_file
 
 from search.lattice import Lattice
-from service.artifacts.store import ArtifactStore
+from service.artifacts import open_store
 from service.jobs.queue import Claim
 from service.jobs.store import JobStore
 from service.schemas.job import Best, Job, JobError, JobStatus, JobWarning, Point
@@ -64,7 +63,7 @@ class Driver:
 
     def __init__(self, store: JobStore, settings: Settings) -> None:
         self.store = store
-        self.artifacts = ArtifactStore(settings.data_dir, settings)
+        self.artifacts = open_store(settings)
         self.claim: Claim | None = None
         self.points: list[Point] = []
         self.recorded: list[Point] = []
@@ -173,15 +172,15 @@ class Driver:
     def store_model(self, seed: int = 0) -> MergedModel:
         """Put a small model into the artifact store."""
         with self.artifacts.staging() as folder:
-            model = folder / "model.safetensors"
+            model = folder / "model" / "model.safetensors"
+            model.parent.mkdir()
             save_file({"head.weight": np.arange(2000, dtype=np.float32) + seed}, model, {"job": self.job.id})
             digest = hashlib.sha256(model.read_bytes()).hexdigest()
-            config = folder / "config.json"
-            config.write_text(json.dumps({"architecture": "test_vit", "num_classes": 10}), "utf-8")
+            model.with_name("config.json").write_text(
+                json.dumps({"architecture": "test_vit", "num_classes": 10}), "utf-8"
+            )
             size = model.stat().st_size
-            self.artifacts.commit_file(config, "models", digest, ".config.json")
-            path: Path = self.artifacts.commit_file(model, "models", digest, ".safetensors")
-            assert path.is_file()
+            self.artifacts.put("models", digest, folder / "model")
         return MergedModel(sha256=digest, bytes=size, url=self.job.urls.model)
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from search.evaluation import SetOutcome
 from workers.evaluation.evaluator import Evaluator
 from workers.evaluation.preprocess import DataConfig, encode_images
-from workers.evaluation.scores import SetScore
 from workers.evaluation.sets import EncodedSet
 from workers.soups.stack import IngredientStack
 
@@ -52,9 +52,9 @@ def _compare_pantry(pantry: Path, device: str, limit: int) -> list[Agreement]:
     there, here = Evaluator(stack, sets, device=device), Evaluator(stack, sets)
     rows = []
     for weights in _soups(len(stack)):
-        one, other = there.evaluate(weights, logits=True), here.evaluate(weights, logits=True)
+        one, other = there.evaluate(weights, keep_logits=True), here.evaluate(weights, keep_logits=True)
         pairs = zip(archives, one.sets, other.sets, strict=True)
-        rows += [_compare(pantry.name, archive.parent.name, one.weights, a, b) for archive, a, b in pairs]
+        rows += [_compare(pantry.name, archive.parent.name, tuple(weights), a, b) for archive, a, b in pairs]
     return rows
 
 
@@ -62,17 +62,17 @@ def _soups(count: int) -> list[Sequence[float]]:
     return [*np.eye(count).tolist(), [1 / count] * count, *EXTRAPOLATED]
 
 
-def _compare(pantry: str, name: str, weights: tuple[float, ...], one: SetScore, other: SetScore) -> Agreement:
-    if one.detail is None or other.detail is None or one.detail.logits is None or other.detail.logits is None:
-        raise ValueError("both scores need their logits")
-    ours, theirs = one.detail.logits, other.detail.logits
+def _compare(pantry: str, name: str, weights: tuple[float, ...], one: SetOutcome, other: SetOutcome) -> Agreement:
+    if one.logits is None or other.logits is None:
+        raise ValueError("both outcomes need their logits")
+    ours, theirs = one.logits, other.logits
     return Agreement(
         pantry=pantry,
         set=name,
         weights=weights,
         images=one.seen,
-        correct=one.correct,
-        correct_on_cpu=other.correct,
+        correct=int(one.right.sum()),
+        correct_on_cpu=int(other.right.sum()),
         predictions_that_differ=int((ours.argmax(axis=1) != theirs.argmax(axis=1)).sum()),
         logit_difference=float(np.abs(ours - theirs).max()),
         nll_difference=abs(one.nll - other.nll),

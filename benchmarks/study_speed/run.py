@@ -65,7 +65,7 @@ def _evaluator(stack: IngredientStack, precision: Precision, size: int, options:
 
 def _seconds(evaluator: Evaluator) -> float:
     start = time.process_time()
-    evaluator.evaluate(WEIGHTS, logits=True)
+    evaluator.evaluate(WEIGHTS, keep_logits=True)
     return time.process_time() - start
 
 

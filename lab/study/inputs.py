@@ -89,7 +89,7 @@ def shuffled_rows(total: int, count: int, seed: int) -> list[int]:
 
 def set_arrays(images: EncodedSet) -> Arrays:
     """A set as nothing but arrays."""
-    labels = {"accepted": images.accepted, "columns": images.space.columns, "num_classes": images.space.num_classes}
+    labels = {"accepted": images.labels, "columns": images.space.columns, "num_classes": images.space.num_classes}
     return {"images": images.images, "labels": np.array(json.dumps(labels))}
 
 

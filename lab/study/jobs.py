@@ -22,7 +22,6 @@ from workers.attacks.robustness import attacks_on, robust_accuracy
 from workers.attacks.threat import Threat
 from workers.evaluation.evaluator import STREAM_BATCH_SIZE, Evaluator
 from workers.evaluation.preprocess import DataConfig, encode_images
-from workers.evaluation.scores import ImageDetail
 from workers.evaluation.sets import EncodedSet
 from workers.soups.resident import Precision, ResidentSoup
 from workers.soups.stack import IngredientStack
@@ -119,13 +118,13 @@ class ScoreJob(Job):
         soup = _resident(self.stack.digest, stack, device, self.precision)
         cut = SCORE_BATCH_SIZES[self.precision] if torch.get_num_threads() == 1 else STREAM_BATCH_SIZE
         evaluator = Evaluator(stack, [images], soup=soup, stream_batch_size=cut)
-        details = [_detail(evaluator, weights) for weights in self.weights]
-        rows = range(len(details)) if self.keep is None else self.keep
-        kept = [shifted(details[row].logits) for row in rows]
+        found = [evaluator.evaluate(weights, keep_logits=True).sets[0] for weights in self.weights]
+        rows = range(len(found)) if self.keep is None else self.keep
+        kept = [shifted(found[row].logits) for row in rows]
         empty = np.zeros((0, len(images), images.space.num_classes), np.float16)
         return {
-            "correct": np.packbits(np.stack([detail.correct for detail in details]), axis=1),
-            "nll": np.stack([detail.nll for detail in details]).astype(np.float32),
+            "correct": np.packbits(np.stack([each.right for each in found]), axis=1),
+            "nll": -np.stack([np.asarray(each.log_probability) for each in found]),
             "logits": np.stack(kept) if kept else empty,
             "rows": np.array(list(rows), dtype=np.int64),
         }
@@ -160,7 +159,7 @@ class AttackJob(Job):
         The columns of the set compete, as in scoring. Raises ValueError if an image accepts several.
         """
         stack, images = inputs
-        accepted = images.accepted[: self.count]
+        accepted = images.labels[: self.count]
         if any(len(labels) != 1 for labels in accepted):
             raise ValueError("an attack leads an image away from one label, and this set has images with several")
         soup = _resident(self.stack.digest, stack, device, "float32")
@@ -184,17 +183,10 @@ def shifted(logits: NDArray[np.float32] | None) -> NDArray[np.float16]:
     ensembles, are off by less than 0.001 relative.
     """
     if logits is None:
-        raise ValueError("logits are kept by evaluating with logits=True")
+        raise ValueError("logits are kept by evaluating with keep_logits=True")
     with np.errstate(invalid="ignore", over="ignore"):
         least = np.finfo(np.float16).min
         return np.asarray(np.maximum(logits - logits.max(axis=1, keepdims=True), least), dtype=np.float16)
-
-
-def _detail(evaluator: Evaluator, weights: Sequence[float]) -> ImageDetail:
-    detail = evaluator.evaluate(weights, logits=True).sets[0].detail
-    if detail is None:
-        raise ValueError("a soup was scored without each image's result")
-    return detail
 
 
 _RESIDENT: dict[tuple[str, str, str], ResidentSoup] = {}

@@ -100,7 +100,7 @@ def logit_ensemble(images: EncodedSet, logits: NDArray[np.floating]) -> Flags:
 
 
 def _correct_of(images: EncodedSet, logits: Tensor) -> Flags:
-    correct: Flags = images.space.score(logits, images.space.mask(images.accepted)).correct.numpy()
+    correct: Flags = np.asarray(images.space.outcomes(logits, images.space.mask(images.labels)).correct)
     return correct
 
 

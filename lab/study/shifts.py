@@ -98,7 +98,7 @@ class Preparation:
         if section.archive is not None:
             whole = self._read_archive(self._folder, section.archive)
             rows = shuffled_rows(len(whole), self.count, self._seed)
-            return EncodedSet(whole.images[rows], tuple(whole.accepted[row] for row in rows), whole.space)
+            return EncodedSet(whole.images[rows], tuple(whole.labels[row] for row in rows), whole.space)
         images = load_layout(section, self._labels)
         images = images.subset(shuffled_rows(len(images), self.count, self._seed))
         encoded = encode_images((picture for picture, _ in images), self._config, precropped=images.precropped)

@@ -56,17 +56,24 @@ def recipe_text(recipe: IngredientRecipe | PantryRecipe) -> str:
 
 def _override(content: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
-    *sections, field = key.split(".")
-    if not equals or not field:
+    if not equals or not key.rpartition(".")[2]:
         raise ValueError(f"{override!r} does not set anything: write KEY=VALUE, such as training.epochs=1")
     section: Any = content
-    for name in sections:
-        section = section.setdefault(name, {}) if isinstance(section, dict) else None
+    field = key
+    while "." in field and isinstance(section, dict):
+        name = _first_name(section, field)
+        section, field = section.setdefault(name, {}), field[len(name) + 1 :]
     if not isinstance(section, dict):
-        raise ValueError(f"{key!r} leads through {'.'.join(sections)}, which is not a section of the recipe")
+        raise ValueError(f"{key!r} leads through {key.rpartition('.')[0]}, which is not a section of the recipe")
     try:
         section[field] = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise ValueError(
             f"{override!r}: {value!r} is not YAML: quote it if it is text, and close every bracket and quote"
         ) from error
+
+
+def _first_name(section: dict[str, Any], key: str) -> str:
+    """The longest name in ``section`` with which ``key`` begins; names of ingredients may contain dots."""
+    known = [name for name in map(str, section) if key.startswith(f"{name}.")]
+    return max(known, key=len, default=key.partition(".")[0])

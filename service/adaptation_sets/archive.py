@@ -144,7 +144,13 @@ def _labels(data: bytes | None) -> dict[str, list[str]]:
         raise InvalidSet(
             f"{LABELS_FILE} gives {bare[0]!r} no class: give it one or leave the image out", code="invalid_labels"
         )
-    return {path: [str(name) for name in classes] for path, classes in labels.items()}
+    named = {path: [str(name) for name in classes] for path, classes in labels.items()}
+    if repeated := [path for path, names in named.items() if len(set(names)) < len(names)]:
+        raise InvalidSet(
+            f"{LABELS_FILE} gives {repeated[0]!r} a class twice: name each accepted class once, not in one-hot form",
+            code="invalid_labels",
+        )
+    return named
 
 
 def _label_map(data: bytes | None) -> LabelMap | None:

@@ -1,6 +1,7 @@
 """Reading of npz files: arrays of images and labels, without pickle."""
 
 import hashlib
+import io
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,15 +12,18 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from service.adaptation_sets.contents import Contents
+from service.adaptation_sets.images import LONGEST
+from service.archives.guarded import GuardedFile
 from service.archives.members import Kind, Limits, Member
 from service.archives.reader import Format, read_members, sniff
-from service.errors import InvalidSet, TooLarge
+from service.errors import InvalidSet, TooLarge, is_of_machine
 from service.settings import Settings
 
 ARRAY_FILE = "images.npy"
 _MEMBERS = frozenset({"images.npy", "labels.npy"})
 _OPTIONAL = frozenset({"precropped.npy"})
 _BLOCK_BYTES = 2**24
+_HEADER_BYTES = 2**16
 _MOST_LABELS = 256
 _LARGEST_LABEL = 10**9 - 1
 
@@ -35,9 +39,10 @@ def is_npz(staged: Path, limits: Limits) -> bool:
 def read_npz(staged: Path, settings: Settings, limits: Limits, folder: Path) -> Contents:
     """The arrays of the npz at ``staged``; its images go to ``folder / ARRAY_FILE``.
 
-    ``images`` is uint8 of shape (N, H, W) or (N, H, W, C); ``labels`` are integers of shape (N,), or (N, K) with -1
-    where an image has fewer than K accepted classes; ``precropped``, which may be left out, is one boolean.
-    Raises InvalidSet or TooLarge with a stable code.
+    ``images`` is uint8 of shape (N, H, W) or (N, H, W, C). ``labels`` are integers of shape (N,), or (N, K) with -1
+    where an image has fewer than K accepted classes, or one-hot rows (N, K) of 0 and 1, of any numeric type.
+    ``precropped``, which may be left out, is one boolean.
+    Raises InvalidSet or TooLarge with a stable code; MemoryError, and OSError when the disk fails.
     """
     unpacked = folder / "unpacked"
     unpacked.mkdir()
@@ -69,8 +74,8 @@ def _extract(staged: Path, limits: Limits, folder: Path) -> Iterator[Member]:
 
 def _mapped(path: Path) -> NDArray[Any]:
     name = path.stem
+    shape, dtype = _header(path)
     try:
-        shape, dtype = _header(path)
         if dtype.hasobject:
             raise InvalidSet(f"the array {name!r} holds Python objects: save it as integers", code="npz_object")
         if math.prod(shape) == 0:
@@ -79,18 +84,29 @@ def _mapped(path: Path) -> NDArray[Any]:
     except InvalidSet:
         raise
     except Exception as error:
-        raise InvalidSet(
-            f"the array {name!r} is damaged ({error}): write the npz again", code="damaged_archive"
-        ) from error
+        if is_of_machine(error):
+            raise
+        raise _damaged(path, error) from error
     return array
 
 
 def _header(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    with path.open("rb") as file:
-        version = npy.read_magic(file)
-        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, _, dtype = read(file)
+    """Shape and type. Python's parser raises MemoryError for what is nested too deep: that is the file's fault."""
+    try:
+        with GuardedFile(io.FileIO(path), _HEADER_BYTES) as file:
+            version = npy.read_magic(file)
+            read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+            shape, _, dtype = read(file)
+    except Exception as error:
+        if isinstance(error, OSError) and is_of_machine(error):
+            raise
+        raise _damaged(path, error) from error
     return shape, dtype
+
+
+def _damaged(path: Path, error: Exception) -> InvalidSet:
+    reason = str(error) or type(error).__name__
+    return InvalidSet(f"the array {path.stem!r} is damaged ({reason}): write the npz again", code="damaged_archive")
 
 
 def _blocks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
@@ -123,27 +139,70 @@ def _check_images(images: NDArray[Any], settings: Settings) -> NDArray[np.uint8]
         raise TooLarge(
             f"the images have more than {settings.max_image_pixels} pixels: scale them down", code="image_too_large"
         )
+    if max(images.shape[1:3]) > LONGEST * min(images.shape[1:3]):
+        raise TooLarge(
+            f"the images have one side more than {LONGEST} times as long as the other: crop them",
+            code="image_too_large",
+        )
     return images
 
 
 def _check_labels(labels: NDArray[Any], images: int) -> tuple[tuple[int, ...], ...]:
+    fits = labels.ndim in {1, 2} and len(labels) == images
+    if fits and _is_zeros_and_ones(labels):
+        return _one_hot(labels)
     if labels.dtype.kind not in "iu":
-        _check_type(labels, "labels", "integers")
-    columns = labels.reshape(len(labels), -1) if labels.ndim in {1, 2} else labels
-    if columns.ndim != 2 or len(columns) != images or columns.shape[1] > _MOST_LABELS:
+        wanted = "integers or one-hot rows of 0 and 1; of soft labels or scores take labels.argmax(axis=1)"
+        _check_type(labels, "labels", wanted)
+    columns = labels.reshape(len(labels), -1) if fits else labels
+    if not fits or columns.shape[1] > _MOST_LABELS:
         raise InvalidSet(
             f"the array 'labels' has shape {labels.shape}: make it ({images},), "
-            f"or ({images}, K) with K up to {_MOST_LABELS}",
+            f"or ({images}, K) with K up to {_MOST_LABELS}, or one-hot rows",
             code="npz_shape",
         )
-    accepted = tuple(tuple(sorted({int(label) for label in row if label != -1})) for row in columns)
-    for index, row in enumerate(accepted):
-        if not row or row[0] < 0 or row[-1] > _LARGEST_LABEL:
+    if columns.shape[1] > 1 and bool((np.abs(columns) == 1).all()):
+        raise InvalidSet(
+            "the labels are -1 and 1 alone: where they are one-hot rows, write 0 for -1", code="npz_labels"
+        )
+    return tuple(_accepted(index, [int(label) for label in row]) for index, row in enumerate(columns))
+
+
+def _is_zeros_and_ones(labels: NDArray[Any]) -> bool:
+    """Whether ``labels`` are rows that mark classes: as lists of class indices such rows would say nothing."""
+    if labels.ndim != 2 or labels.shape[1] == 1 or labels.dtype.kind not in "biuf":
+        return False
+    return all(bool(((block == 0) | (block == 1)).all()) for block in _blocks(labels))
+
+
+def _one_hot(labels: NDArray[Any]) -> tuple[tuple[int, ...], ...]:
+    accepted: list[tuple[int, ...]] = []
+    for block in _blocks(labels):
+        marked = np.count_nonzero(block, axis=1)
+        if (wrong := np.flatnonzero(marked != 1)).size:
             raise InvalidSet(
-                f"the labels of image {index} are {list(row)}: give it one class index or more, padded with -1",
+                f"the one-hot labels of image {len(accepted) + wrong[0]} have {marked[wrong[0]]} ones: mark one class, "
+                "or, where an image has several accepted classes, give their indices, padded with -1",
                 code="npz_labels",
             )
-    return accepted
+        accepted.extend((int(index),) for index in block.argmax(axis=1))
+    return tuple(accepted)
+
+
+def _accepted(index: int, row: list[int]) -> tuple[int, ...]:
+    classes = sorted(label for label in row if label != -1)
+    if not classes or classes[0] < 0 or classes[-1] > _LARGEST_LABEL:
+        raise InvalidSet(
+            f"the labels of image {index} are {row}: give it one class index or more, padded with -1",
+            code="npz_labels",
+        )
+    if len(set(classes)) < len(classes):
+        raise InvalidSet(
+            f"the labels of image {index} are {row}, which names a class twice: give each accepted class once, "
+            "padded with -1, or one-hot rows of 0 and 1",
+            code="npz_labels",
+        )
+    return tuple(classes)
 
 
 def _check_flag(flag: NDArray[Any]) -> bool:

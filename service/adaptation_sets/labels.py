@@ -36,16 +36,17 @@ def resolve(stored: StoredSet, label_names: Sequence[str] | None, num_classes: i
     npz are always class indices. With a label map the columns are its classes alone, integers by value and then
     names; classes mapped to the same classes of the model share a column.
 
-    Raises InvalidSet: ``unknown_class`` when a class is none of the model's, ``one_class`` when all images are of
-    one column, so that every model would be right.
+    Raises InvalidSet: ``unknown_class`` when a class is none of the model's, ``one_class`` when all images accept
+    one column, so that a model that always answers it would be right.
     """
     if stored.label_map is None:
         labels = _own_classes(stored, label_names, num_classes)
     else:
         labels = _mapped_classes(stored, stored.label_map, label_names, num_classes)
-    if len({column for columns in labels.accepted for column in columns}) < 2:
+    if common := set.intersection(*map(set, labels.accepted)):
         raise InvalidSet(
-            "all images of the set have one class of this pantry: send images of at least two classes",
+            f"all images of the set accept the class {labels.column_names[min(common)]!r} of this pantry, so that it "
+            "is always right: send images of other classes too",
             param="adaptation_set",
             code="one_class",
         )

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from service.adaptation_sets.archive import read_class_folders, set_limits
@@ -11,8 +11,8 @@ from service.adaptation_sets.arrays import is_npz, read_npz
 from service.adaptation_sets.contents import Contents
 from service.adaptation_sets.label_maps import check_label_map, joined_label_map
 from service.adaptation_sets.stored import CONTENTS_FILE, DOCUMENT_FILE, StoredSet
-from service.artifacts.store import ArtifactStore
-from service.errors import InUse, InvalidSet, NotFound, SetNotFound
+from service.artifacts.store import Artifact, ArtifactStore, Entry, Kind, Name
+from service.errors import DeletedMeanwhile, InvalidSet, NotFound, SetNotFound
 from service.schemas.adaptation_set import AdaptationSet, LabelMap
 from service.schemas.base import utc_now
 from service.settings import Settings
@@ -26,20 +26,25 @@ class SetRegistry:
         self._settings = settings
 
     def add(self, staged: Path, label_map: LabelMap | None = None) -> AdaptationSet:
-        """Check the uploaded file at ``staged`` whole and store it; what is stored already is returned.
+        """Check the uploaded file at ``staged`` whole and store it until ``delete``; one stored already is returned.
 
-        The caller keeps ``staged``. Raises InvalidSet or TooLarge with a stable code, and StorageFull; then nothing
-        is kept.
+        The caller keeps ``staged``. Raises InvalidSet or TooLarge with a stable code, StorageFull, and
+        DeletedMeanwhile; then nothing is kept.
         """
         document, _ = self.admit(staged, label_map, lambda _: None)
+        name = Name("sets", document.id, document.id, "")
+        self._store.bind(name)
+        if not self._store.renew("sets", document.id):
+            self._store.unbind(name)
+            raise DeletedMeanwhile(f"the set {document.id} was deleted while it was stored: send it again")
         return document
 
     def admit(
         self, staged: Path, label_map: LabelMap | None, check: Callable[[StoredSet], None]
-    ) -> tuple[AdaptationSet, bool]:
-        """Like ``add``, but ``check`` looks at the set before it is stored: what it raises keeps the set out.
+    ) -> tuple[AdaptationSet, Entry | None]:
+        """Like ``add``, but for as long as a job refers to the set, and only if ``check`` of it raises nothing.
 
-        Returns the set and whether it is new.
+        Returns the set and, when it is new, what ``discard`` takes.
         """
         with self._store.staging() as staging:
             folder = staging / "set"
@@ -48,15 +53,19 @@ class SetRegistry:
             contents = dataclasses.replace(contents, label_map=joined_label_map(label_map, contents.label_map))
             self._check(contents)
             document = self._write(contents, folder)
-            check(StoredSet(document, folder, self._settings.max_image_pixels))
-            is_new = self._store.commit_folder(folder, self._store.adaptation_set(document.id))
-        return self.get(document.id), is_new
+            check(StoredSet(document, Artifact(folder), self._settings.max_image_pixels))
+            entry, is_new = self._store.put("sets", document.id, folder)
+        return self.get(document.id), entry if is_new else None
+
+    def discard(self, entry: Entry) -> None:
+        """Remove a set that led to no job, unless another request has named or sent it since."""
+        self._store.delete(entry)
 
     def get(self, set_id: str) -> AdaptationSet:
         """The set with this id. Raises SetNotFound."""
         try:
-            text = (self._folder(set_id) / DOCUMENT_FILE).read_text("utf-8")
-        except FileNotFoundError as error:
+            text = self._store.read("sets", set_id, DOCUMENT_FILE)
+        except NotFound as error:
             raise self._not_found(set_id) from error
         document = AdaptationSet.model_validate_json(text)
         return document.model_copy(update={"url": f"{self._settings.public_url}/adaptation-sets/{document.id}"})
@@ -64,22 +73,37 @@ class SetRegistry:
     def list(self) -> Sequence[AdaptationSet]:
         """All sets, newest first."""
         documents = []
-        for folder in self._store.adaptation_sets():
-            with suppress(SetNotFound):  # removed since the folder was listed
-                documents.append(self.get(folder.name))
+        for entry in self._store.entries("sets"):
+            with suppress(SetNotFound):  # removed since it was listed
+                documents.append(self.get(entry.digest))
         return sorted(documents, key=lambda document: (document.created_at, document.id), reverse=True)
 
     def open(self, set_id: str) -> StoredSet:
         """The set with this id, for its images and labels. Raises SetNotFound."""
-        return StoredSet(self.get(set_id), self._folder(set_id), self._settings.max_image_pixels)
+        document = self.get(set_id)
+        try:
+            artifact = self._store.open("sets", set_id)
+        except NotFound as error:
+            raise self._not_found(set_id) from error
+        return StoredSet(document, artifact, self._settings.max_image_pixels)
 
-    def delete(self, set_id: str, in_use: Callable[[str], bool]) -> None:
-        """Remove the set with this id. Raises SetNotFound, or InUse when ``in_use(set_id)``."""
-        self.get(set_id)
-        if in_use(set_id):
-            raise InUse(f"a job that has not ended needs the set {set_id}: cancel the job or wait for its end")
-        if not self._store.remove(self._folder(set_id)):
+    def renew(self, set_id: str) -> None:
+        """Keep the set for as long as it takes to make a job that refers to it. Raises SetNotFound."""
+        if not self._store.renew("sets", set_id):
             raise self._not_found(set_id)
+
+    def delete(self, set_id: str, deletion: Callable[[Kind, str], AbstractContextManager[None]]) -> None:
+        """Remove the set with this id, within ``deletion("sets", set_id)``, which may raise InUse.
+
+        Raises SetNotFound.
+        """
+        entry = self._store.find("sets", set_id)
+        if entry is None:
+            raise self._not_found(set_id)
+        with deletion("sets", set_id):
+            if name := self._store.resolve("sets", set_id):
+                self._store.unbind(name)
+            self._store.delete(entry)
 
     def _read(self, staged: Path, folder: Path) -> Contents:
         limits = set_limits(self._settings)
@@ -112,12 +136,6 @@ class SetRegistry:
         )
         (folder / DOCUMENT_FILE).write_text(document.model_dump_json(), "utf-8")
         return document
-
-    def _folder(self, set_id: str) -> Path:
-        try:
-            return self._store.adaptation_set(set_id)
-        except NotFound as error:
-            raise self._not_found(set_id) from error
 
     def _not_found(self, set_id: str) -> SetNotFound:
         return SetNotFound(f"there is no adaptation set {set_id!r}: it was never stored, or has been deleted")

@@ -4,7 +4,6 @@ import json
 import zipfile
 from collections.abc import Iterator
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from service.adaptation_sets.archive import IMAGES_FILE
 from service.adaptation_sets.arrays import ARRAY_FILE
 from service.adaptation_sets.contents import Contents
 from service.adaptation_sets.images import decode
+from service.artifacts.store import Artifact
 from service.errors import InvalidSet
 from service.schemas.adaptation_set import AdaptationSet, LabelMap, ModelClass
 
@@ -26,9 +26,9 @@ _CONVERTED = frozenset({1, 3, 4})
 class StoredSet:
     """The images and classes of one stored set, in an order that follows from its contents alone."""
 
-    def __init__(self, document: AdaptationSet, folder: Path, max_pixels: int) -> None:
+    def __init__(self, document: AdaptationSet, artifact: Artifact, max_pixels: int) -> None:
         self.document = document
-        self._folder = folder
+        self._artifact = artifact
         self._max_pixels = max_pixels
 
     def __len__(self) -> int:
@@ -57,7 +57,7 @@ class StoredSet:
     @cached_property
     def contents(self) -> Contents:
         """Classes, paths and digests of the images."""
-        return Contents.from_document(json.loads((self._folder / CONTENTS_FILE).read_text("utf-8")))
+        return Contents.from_document(json.loads((self._artifact.path / CONTENTS_FILE).read_text("utf-8")))
 
     @property
     def accepted(self) -> tuple[tuple[ModelClass, ...], ...]:
@@ -83,11 +83,11 @@ class StoredSet:
     def images(self) -> Iterator[Image.Image | NDArray[np.uint8]]:
         """The images in order: PIL images turned upright in the mode of their file, or arrays (H, W) or (H, W, C)."""
         if self.contents.shape:
-            return iter(np.load(self._folder / ARRAY_FILE, mmap_mode="r", allow_pickle=False))
+            return iter(np.load(self._artifact.path / ARRAY_FILE, mmap_mode="r", allow_pickle=False))
         return self._decoded()
 
     def _decoded(self) -> Iterator[Image.Image]:
-        with zipfile.ZipFile(self._folder / IMAGES_FILE) as archive:
+        with zipfile.ZipFile(self._artifact.path / IMAGES_FILE) as archive:
             for path, digest in zip(self.contents.paths, self.contents.digests, strict=True):
                 with archive.open(digest) as stream:
                     yield decode(stream, path, self._max_pixels)

@@ -3,18 +3,19 @@
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-from search.lattice import Lattice, LatticeError
+from search.space import SearchError, Space
+from search.strategy import kind_of
 from service.adaptation_sets.labels import check_attackable, resolve
 from service.adaptation_sets.stored import StoredSet
 from service.api.services import Services
-from service.errors import InUse, InvalidRequest, SetNotFound
+from service.errors import InvalidRequest, SetNotFound, SoupsearchError
 from service.jobs.store import NewJob
 from service.schemas.job import Job, JobStatus, Progress, RequestEcho
 from service.schemas.pantry import Pantry
-from service.schemas.request import AdaptRequest, Grid
+from service.schemas.request import AdaptRequest
 
 
 def admit(use: Services, request: AdaptRequest, upload: Path | None, idempotency_key: str | None) -> Job:
@@ -27,13 +28,14 @@ def admit(use: Services, request: AdaptRequest, upload: Path | None, idempotency
             points or too many, or it costs too much.
         PantryNotFound, SetNotFound: it names what is not there.
         InvalidSet, TooLarge: the archive is refused, or its classes are none of the pantry's.
-        IdempotencyConflict, QuotaExceeded: by the job store.
+        IdempotencyConflict, QuotaExceeded, DeletedMeanwhile: by the job store.
         StorageFull: the disk is full.
     """
     _check_sources(request, upload)
     if repeated := _repeated(use, request, idempotency_key):
         return repeated
     check_radii(request)
+    looked_up = use.jobs.now()
     pantry = use.pantries.get(request.pantry)
     check_search(request, pantry, use.settings.max_points)
     with _sets(use, request, pantry, upload) as sets:
@@ -46,7 +48,7 @@ def admit(use: Services, request: AdaptRequest, upload: Path | None, idempotency
             ingredients=[ingredient.name for ingredient in pantry.ingredients],
         )
         digest = request_digest(request, sets)
-        submission = use.jobs.submit(NewJob(echo), idempotency_key=idempotency_key, body_digest=digest)
+        submission = use.jobs.submit(NewJob(echo, looked_up), idempotency_key=idempotency_key, body_digest=digest)
     job = use.jobs.get(submission.job_id)
     if not submission.created:
         return job
@@ -107,7 +109,7 @@ def check_radii(request: AdaptRequest) -> None:
 
 
 def check_search(request: AdaptRequest, pantry: Pantry, limit: int) -> None:
-    """Count the lattice's points, without enumerating them.
+    """Count the points that the search may take, without enumerating them.
 
     Raises:
         InvalidRequest: it has none (``empty_lattice``), or more than ``limit`` (``too_many_points``).
@@ -123,13 +125,10 @@ def check_search(request: AdaptRequest, pantry: Pantry, limit: int) -> None:
 
 
 def _count_points(request: AdaptRequest, pantry: Pantry) -> int:
-    grid = request.search
-    if not isinstance(grid, Grid):
-        return 1
     try:
-        return Lattice(len(pantry.ingredients), grid.lower, grid.upper, grid.step, grid.convex).count()
-    except LatticeError as error:
-        raise InvalidRequest(f"The search has no points: {error}.", param="search", code="empty_lattice") from error
+        return kind_of(request.search).bound(request.search, Space(len(pantry.ingredients)))
+    except SearchError as error:
+        raise InvalidRequest(f"The search has no points: {error}.", param="search", code=error.code) from error
 
 
 def check_cost(use: Services, request: AdaptRequest, pantry: Pantry, sets: Sequence[str]) -> None:
@@ -195,20 +194,23 @@ def check_set(stored: StoredSet, request: AdaptRequest, pantry: Pantry) -> None:
 
 @contextmanager
 def _sets(use: Services, request: AdaptRequest, pantry: Pantry, upload: Path | None) -> Iterator[list[str]]:
-    """Ids of the request's sets, checked; one that came with it is removed again when the block raises."""
+    """Ids of the request's sets, checked and kept until the job can refer to them.
+
+    One that came with the request is removed again when the block raises, unless another request wants it too.
+    """
     if upload is None:
         ids = list(request.adaptation_sets or ())
         for set_id in ids:
             check_set(_open(use, set_id), request, pantry)
+            use.sets.renew(set_id)
         yield ids
         return
-    document, is_new = use.sets.admit(upload, request.label_map, lambda stored: check_set(stored, request, pantry))
+    document, new = use.sets.admit(upload, request.label_map, lambda stored: check_set(stored, request, pantry))
     try:
         yield [document.id]
-    except BaseException:
-        if is_new:
-            with suppress(InUse, SetNotFound):
-                use.sets.delete(document.id, use.jobs.set_in_use)
+    except SoupsearchError:  # any other error may hide that the job was made
+        if new:
+            use.sets.discard(new)
         raise
 
 

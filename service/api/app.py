@@ -6,13 +6,14 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 import anyio
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from service.api.known_hosts import KnownHosts
 from service.api.metrics import Measured
 from service.api.middleware import Lingering, ProblemsOnly, SafeHeaders, SameOrigin
 from service.api.openapi import install_openapi
+from service.api.parameters import check_declared
 from service.api.problems import install_problems
 from service.api.routes import adapt, adaptation_sets, events, health, jobs, models, pantries, points
 from service.api.services import Services
@@ -46,6 +47,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_tags=TAGS,
         docs_url=None,
         redoc_url=None,
+        openapi_url=None,
+        dependencies=[Depends(check_declared)],
         lifespan=_lifespan,
         redirect_slashes=False,
     )
@@ -56,7 +59,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     install_problems(app)
     install_openapi(app)
     app.add_middleware(SameOrigin, public_url=services.settings.public_url)
-    app.add_middleware(KnownHosts, host=services.settings.host, public_url=services.settings.public_url)
+    app.add_middleware(KnownHosts, settings=services.settings)
     for middleware in (ProblemsOnly, Lingering, SafeHeaders):
         app.add_middleware(middleware)
     app.add_middleware(Measured, metrics=services.metrics)
@@ -80,7 +83,7 @@ async def _sweep(services: Services) -> None:
         try:
             removed = await run_in_threadpool(services.artifacts.sweep)
             if removed:
-                logger.info("removed %d abandoned uploads", len(removed))
+                logger.info("removed %d abandoned uploads", removed)
         except OSError as error:
             logger.warning("cannot sweep the artifact store: %s", error)
         await anyio.sleep(SWEEP_SECONDS)

@@ -57,12 +57,12 @@ async def receive_upload(request: Request, use: Services, part: str, limit: int)
     Raises:
         UnsupportedMediaType: the body is no form.
         TooLarge, MalformedBody: by the form.
-        StorageFull: the disk is full, or would be by the length announced.
+        StorageFull: the disk is full, would be by the length announced, or fills up meanwhile.
     """
     if media_type(request) != "multipart/form-data":
         raise refuse_media_type(request, "multipart/form-data")
     with use.artifacts.staging() as folder:
-        form = await read_form(request, folder, {REQUEST_PART: FIELD_LIMIT}, {part: limit})
+        form = await read_form(request, folder, {REQUEST_PART: FIELD_LIMIT}, {part: limit}, use.artifacts.reserve)
         upload = Upload(form.fields.get(REQUEST_PART), form.files.get(part))
         if upload.file is not None:
             use.metrics.uploaded.inc(upload.file.size)

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from search.strategies.grid import Grid
 from service.schemas.adaptation_set import AdaptationSet, AdaptationSetPage, AdaptationSetRequest
 from service.schemas.job import (
     Best,
@@ -18,7 +19,7 @@ from service.schemas.job import (
 )
 from service.schemas.objective import Constraint, Objective, ThreatModel
 from service.schemas.pantry import Ingredient, Pantry, PantryList, PantryRequest
-from service.schemas.request import AdaptRequest, Grid
+from service.schemas.request import AdaptRequest
 from service.schemas.result import Baselines, Cost, MergedModel, PairedTest, Result, Score, ScoredSoup
 
 NAMES = ("linf", "l2", "l1", "nominal")

@@ -1,4 +1,4 @@
-"""Which names the service answers to while it listens on this machine alone."""
+"""Which names the service answers to."""
 
 import re
 from ipaddress import ip_address
@@ -8,48 +8,60 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.problems import ProblemResponse, make_problem
+from service.settings import Settings
 
 HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\[\]:@/?#\s]+))(?::\d*)?")
+PROBES = {"/healthz", "/readyz", "/metrics"}
+"""What machines ask by any address of this one, which an orchestrator chooses."""
 
 
 def is_loopback(host: str) -> bool:
     """Whether ``host`` is ``localhost`` or an address that only this machine reaches."""
+    return host == "localhost" or (is_address(host) and ip_address(host).is_loopback)
+
+
+def is_address(host: str) -> bool:
+    """Whether ``host`` is an IP address."""
     try:
-        return host.lower() == "localhost" or ip_address(host).is_loopback
+        ip_address(host)
     except ValueError:
         return False
+    return True
 
 
 def name_of(host: str) -> str:
-    """The name or address in a Host header, without its port; empty when it is neither."""
+    """The name or address in a Host header in lower case, without its port; empty when it is neither."""
     found = HOST.fullmatch(host.lower())
     return (found[1] or found[2]) if found else ""
 
 
 class KnownHosts:
-    """Refuses requests to another name than the service's own, while it listens on the loopback interface.
+    """Refuses requests to another name than this machine's loopback names, ``allowed_hosts`` and ``public_url``.
 
-    Another site can lead its own name to 127.0.0.1 (DNS rebinding): its pages then share the origin of what they read
-    and write here, and only the name in Host tells. Elsewhere the service cannot know the names it is reached by.
+    Another site can lead its own name to the address of the service (DNS rebinding): its pages then share the origin
+    of what they read and write here, and only the name in Host tells. An address in Host cannot come about in this
+    way, so probes may use any.
     """
 
-    def __init__(self, app: ASGIApp, host: str, public_url: str = "") -> None:
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
-        self.is_guarded = is_loopback(host)
-        self.public_name = urlsplit(public_url).hostname
+        self.names = {name for name in settings.allowed_hosts.split(",") if name}
+        if public_name := urlsplit(settings.public_url).hostname:
+            self.names.add(public_name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on unless its Host is unknown."""
-        if scope["type"] != "http" or not self.is_guarded or self._is_known(Headers(scope=scope).get("host", "")):
+        if scope["type"] != "http" or self._is_known(name_of(Headers(scope=scope).get("host", "")), scope["path"]):
             await self.app(scope, receive, send)
             return
         detail = (
-            "The service listens on this machine alone and does not go by the name in Host. Call it as localhost, or "
-            "set SOUPSEARCH_PUBLIC_URL to the address that a proxy before it has."
+            "The service does not go by the name in Host. Call it as localhost, or add the name to "
+            "SOUPSEARCH_ALLOWED_HOSTS where the API runs, which also answers to the host of SOUPSEARCH_PUBLIC_URL."
         )
         problem = make_problem(421, "unknown_host", detail, param="Host", instance=scope["path"])
         await ProblemResponse(problem)(scope, receive, send)
 
-    def _is_known(self, host: str) -> bool:
-        name = name_of(host)
-        return is_loopback(name) or (name != "" and name == self.public_name)
+    def _is_known(self, name: str, path: str) -> bool:
+        if "*" in self.names or is_loopback(name) or name in self.names:
+            return True
+        return path in PROBES and is_address(name)

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.schemas.job import JobStatus
 
+METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
 SECONDS = (0.005, 0.025, 0.1, 0.5, 2.5, 10, 60)
 
 logger = logging.getLogger(__name__)
@@ -63,7 +64,11 @@ class Metrics:
 
 
 class Measured:
-    """Counts and times the requests that pass, by the template of their route."""
+    """Counts and times the requests that pass.
+
+    Every label has few values, whatever is asked: the template of the route, and one method for all that HTTP does
+    not know.
+    """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app
@@ -87,5 +92,6 @@ class Measured:
             await self.app(scope, receive, note)
         finally:
             route = getattr(scope.get("route"), "path", "unknown")
-            self.metrics.requests.labels(scope["method"], route, status).inc()
-            self.metrics.seconds.labels(scope["method"], route).observe(time.perf_counter() - begin)
+            method = scope["method"] if scope["method"] in METHODS else "other"
+            self.metrics.requests.labels(method, route, status).inc()
+            self.metrics.seconds.labels(method, route).observe(time.perf_counter() - begin)

@@ -1,7 +1,6 @@
-"""Multipart bodies, streamed part by part: small fields to memory, files to disk while they are hashed."""
+"""Multipart bodies, streamed part by part: small fields to memory, files to disk."""
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -19,14 +18,16 @@ OVERHEAD = 2**16
 """Bytes that boundaries and headers of the few parts may take."""
 
 
+Reserve = Callable[[int], None]
+"""Raises StorageFull when so many bytes more would leave the disk too full."""
+
+
 @dataclass(frozen=True)
 class ReceivedFile:
     """A file part on disk."""
 
     path: Path
-    filename: str
     size: int
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,13 @@ class _Part:
     """One part as it arrives; ``target`` is None for a field."""
 
     name: str
-    filename: str
     limit: int
     target: IO[bytes] | None
     path: Path | None
+    reserve: Reserve
     chunks: list[bytes] = field(default_factory=list)
     waiting: int = 0
     size: int = 0
-    digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
 
     def take(self, data: bytes) -> None:
         self.size += len(data)
@@ -65,7 +65,7 @@ class _Part:
         data = b"".join(self.chunks)
         self.chunks.clear()
         self.waiting = 0
-        self.digest.update(data)
+        self.reserve(len(data))
         self.target.write(data)
 
     def close(self) -> None:
@@ -76,8 +76,9 @@ class _Part:
 class _Receiver:
     """The parser's callbacks: opens a part for each set of headers and gives it its data."""
 
-    def __init__(self, folder: Path, fields: Mapping[str, int], files: Mapping[str, int]) -> None:
+    def __init__(self, folder: Path, fields: Mapping[str, int], files: Mapping[str, int], reserve: Reserve) -> None:
         self.folder = folder
+        self.reserve = reserve
         self.fields = fields
         self.files = files
         self.parts: dict[str, _Part] = {}
@@ -104,14 +105,14 @@ class _Receiver:
         name = options.get(b"name", b"").decode("utf-8", "replace")
         if name in self.parts:
             raise MalformedBody(f"Part {name!r} is there twice. Send it once.", param=name)
-        self.current = self.parts[name] = self._open(name, options.get(b"filename", b"").decode("utf-8", "replace"))
+        self.current = self.parts[name] = self._open(name)
 
-    def _open(self, name: str, filename: str) -> _Part:
+    def _open(self, name: str) -> _Part:
         if name in self.fields:
-            return _Part(name, filename, self.fields[name], None, None)
+            return _Part(name, self.fields[name], None, None, self.reserve)
         if name in self.files:
             path = self.folder / f"{name}.part"
-            return _Part(name, filename, self.files[name], path.open("xb"), path)
+            return _Part(name, self.files[name], path.open("xb"), path, self.reserve)
         known = ", ".join(repr(known) for known in [*self.fields, *self.files])
         raise MalformedBody(f"Part {name!r} is not taken here. The parts are {known}.", param=name or None)
 
@@ -133,16 +134,12 @@ class _Receiver:
 
     def form(self) -> Form:
         fields = {part.name: b"".join(part.chunks) for part in self.parts.values() if part.path is None}
-        files = {
-            part.name: ReceivedFile(part.path, part.filename, part.size, part.digest.hexdigest())
-            for part in self.parts.values()
-            if part.path is not None
-        }
+        files = {part.name: ReceivedFile(part.path, part.size) for part in self.parts.values() if part.path is not None}
         return Form(fields, files)
 
 
-def check_length(request: Request, limit: int, param: str | None = None) -> None:
-    """Refuse by the Content-Length header, before a byte is read.
+def check_length(request: Request, limit: int, param: str | None = None) -> int:
+    """The length that the Content-Length header announces, 0 without one; refused before a byte is read.
 
     Raises:
         MalformedBody: the header is not a number.
@@ -153,6 +150,7 @@ def check_length(request: Request, limit: int, param: str | None = None) -> None
         raise MalformedBody("Content-Length is not a number.", param="Content-Length")
     if int(length) > limit:
         raise TooLarge(f"The body has {length} bytes; the limit is {limit}. Send less.", param=param)
+    return int(length)
 
 
 async def read_limited(request: Request, limit: int = FIELD_LIMIT) -> bytes:
@@ -170,7 +168,9 @@ async def read_limited(request: Request, limit: int = FIELD_LIMIT) -> bytes:
     return bytes(body)
 
 
-async def read_form(request: Request, folder: Path, fields: Mapping[str, int], files: Mapping[str, int]) -> Form:
+async def read_form(
+    request: Request, folder: Path, fields: Mapping[str, int], files: Mapping[str, int], reserve: Reserve
+) -> Form:
     """Receive a multipart body whose parts may come in any order.
 
     Args:
@@ -178,15 +178,18 @@ async def read_form(request: Request, folder: Path, fields: Mapping[str, int], f
         folder: where files go; the caller removes it when this raises.
         fields: the parts kept in memory and their limits in bytes.
         files: the parts written to ``folder`` and their limits in bytes.
+        reserve: asked for the whole length announced, and again before each write.
 
     Raises:
         TooLarge: a part or the whole exceeds its limit.
         MalformedBody: the body is not multipart, ends early, or has an unknown or doubled part.
+        StorageFull: by ``reserve``.
     """
     limit = sum(fields.values()) + sum(files.values()) + OVERHEAD
-    check_length(request, limit, next(iter(files), None))
+    length = check_length(request, limit, next(iter(files), None))
+    await anyio.to_thread.run_sync(reserve, length)
     _, options = parse_options_header(request.headers.get("content-type"))
-    receiver = _Receiver(folder, fields, files)
+    receiver = _Receiver(folder, fields, files, reserve)
     try:
         parser = _make_parser(options.get(b"boundary", b""), receiver)
         await _receive(request, parser, receiver, limit)

@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
+from starlette.responses import JSONResponse
 
 from service.api.problems import PROBLEM_MEDIA_TYPE, UNAVAILABLE, make_problem
 from service.errors import SoupsearchError, Unavailable
@@ -103,14 +104,18 @@ def request_body(**contents: dict[str, Any]) -> dict[str, Any]:
 
 
 def install_openapi(app: FastAPI) -> None:
-    """Make ``app`` describe itself whole; the document is built once, when it is first asked for."""
+    """Make ``app`` describe itself whole at ``/openapi.json``, from a document built when it is first asked for."""
 
     def describe() -> dict[str, Any]:
         if app.openapi_schema is None:
             app.openapi_schema = _describe(app)
         return app.openapi_schema
 
+    def send() -> JSONResponse:
+        return JSONResponse(describe())
+
     app.openapi = describe  # type: ignore[method-assign]
+    app.get("/openapi.json", include_in_schema=False)(send)
 
 
 def _describe(app: FastAPI) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from service.api.app import create_app
 from service.settings import Settings
 
 GRACE_SECONDS = 10
+ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - to know it, not to bind to it
 
 
 def print_address(url: str) -> None:
@@ -36,10 +37,12 @@ class Server(uvicorn.Server):
 
     @property
     def url(self) -> str:
-        """Where the server listens."""
+        """Where the server listens; the loopback address when it listens on all, as the API answers to that."""
         bound = self.servers[0].sockets[0]
         host, port = bound.getsockname()[:2]
-        return f"http://[{host}]:{port}" if bound.family == AF_INET6 else f"http://{host}:{port}"
+        if bound.family == AF_INET6:
+            return f"http://[{'::1' if host == '::' else host}]:{port}"
+        return f"http://{'127.0.0.1' if host == ANY_ADDRESS else host}:{port}"
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         """End the event streams, then shut down as uvicorn does."""

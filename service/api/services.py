@@ -1,7 +1,5 @@
 """What the routes work with, made when it is first needed so that the API starts without Redis."""
 
-import shutil
-import threading
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -15,10 +13,11 @@ from redis.retry import Retry
 
 from service.adaptation_sets.registry import SetRegistry
 from service.api.metrics import Metrics
+from service.api.waiting import WaitingRoom
+from service.artifacts import open_store
 from service.artifacts.store import ArtifactStore
 from service.connection import connect
-from service.errors import Unavailable
-from service.jobs.events import JobEvents
+from service.jobs.events import MAX_WATCHERS, JobEvents
 from service.jobs.keys import Keys
 from service.jobs.merging import request_merge
 from service.jobs.store import JobStore
@@ -29,8 +28,10 @@ from service.schemas.job import JobStatus
 from service.settings import Settings
 
 PROBE_SECONDS = 2.0
+MAX_CHECKS = 8
+"""Uploaded pantries that may be unpacked, and wait for a worker's check, at a time."""
 MAX_MERGES = 8
-"""Downloads that may wait for a worker at a time: each holds one of the threads that all calls share."""
+"""Downloads that may wait for a worker at a time."""
 
 
 class Services:
@@ -39,7 +40,15 @@ class Services:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.stopping = anyio.Event()
-        self._merges = threading.BoundedSemaphore(MAX_MERGES)
+        self.checks = WaitingRoom(
+            MAX_CHECKS, f"{MAX_CHECKS} uploaded pantries wait for their check already: send yours again in a minute"
+        )
+        self.merges = WaitingRoom(
+            MAX_MERGES, f"{MAX_MERGES} downloads wait for their soups to be merged already: ask again"
+        )
+        self.watchers = WaitingRoom(
+            MAX_WATCHERS, f"{MAX_WATCHERS} streams of events are open already: close one, or poll GET /jobs/{{job_id}}"
+        )
         self.metrics = Metrics(self._count_jobs, self._free_bytes)
 
     @cached_property
@@ -76,7 +85,7 @@ class Services:
     @cached_property
     def artifacts(self) -> ArtifactStore:
         """The files."""
-        return ArtifactStore(self.settings.data_dir, self.settings)
+        return open_store(self.settings)
 
     @cached_property
     def sets(self) -> SetRegistry:
@@ -90,17 +99,11 @@ class Services:
 
     def verify(self, folder: Path) -> None:
         """Ask a worker whether timm can build the pantry staged in ``folder``."""
-        request_verification(self.redis, self.settings, folder)
+        request_verification(self.redis, self.settings, folder, self.stopping.is_set)
 
     def merge(self, job_id: str, point: int) -> None:
-        """Have a worker merge the soup of a point. Raises Unavailable (``busy``) when as many wait as may."""
-        if not self._merges.acquire(blocking=False):
-            msg = f"{MAX_MERGES} downloads wait for their soups to be merged already: ask again"
-            raise Unavailable(msg, code="busy")
-        try:
-            request_merge(self.redis, self.settings, job_id, point)
-        finally:
-            self._merges.release()
+        """Have a worker merge the soup of a point."""
+        request_merge(self.redis, self.settings, job_id, point, self.stopping.is_set)
 
     async def close(self) -> None:
         """Close the connections that were opened."""
@@ -114,7 +117,7 @@ class Services:
         return JobStore(self.probe, self.settings).counts()
 
     def _free_bytes(self) -> int:
-        return shutil.disk_usage(self.artifacts.root).free
+        return self.artifacts.free_bytes()
 
 
 def get_services(request: Request) -> Services:

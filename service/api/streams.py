@@ -8,7 +8,9 @@ from typing import Any
 
 import anyio
 from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.types import Receive, Scope, Send
 
+from service.api.waiting import WaitingRoom
 from service.schemas.job import Event
 
 HEARTBEAT_SECONDS = 15
@@ -49,6 +51,18 @@ async def _encode(events: AsyncGenerator[Event, None]) -> AsyncIterator[ServerSe
             yield ServerSentEvent(data=data, event=event.type, id=event.id, retry=RECONNECT_MILLISECONDS)
 
 
-def event_stream(events: AsyncGenerator[Event, None], stopping: anyio.Event) -> EventSourceResponse:
-    """The answer that streams ``events``, with a heartbeat in quiet times."""
-    return EventSourceResponse(_encode(until(events, stopping)), ping=HEARTBEAT_SECONDS, sep="\n")
+class EventStream(EventSourceResponse):
+    """The answer that streams ``events``, with a heartbeat in quiet times.
+
+    It holds a place in ``room`` from its first byte to its last. Raises Unavailable, instead of beginning, when none
+    is free.
+    """
+
+    def __init__(self, events: AsyncGenerator[Event, None], stopping: anyio.Event, room: WaitingRoom) -> None:
+        super().__init__(_encode(until(events, stopping)), ping=HEARTBEAT_SECONDS, sep="\n")
+        self._room = room
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Stream to the end, or until the caller goes away."""
+        with self._room.place():
+            await super().__call__(scope, receive, send)

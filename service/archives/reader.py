@@ -10,7 +10,7 @@ from service.archives.members import Limits, Member, Refusal
 from service.archives.paths import is_junk
 from service.archives.tar_members import tar_members
 from service.archives.zip_members import zip_members
-from service.errors import SoupsearchError, TooLarge
+from service.errors import SoupsearchError, TooLarge, is_of_machine
 
 _FOREIGN = {
     b"7z\xbc\xaf\x27\x1c": "7z",
@@ -54,7 +54,8 @@ def read_members(path: Path, limits: Limits, refusal: Refusal) -> Iterator[Membe
 
     Raises TooLarge (``packed_too_large``, ``unpacked_too_large``, ``too_many_members``), or ``refusal`` with one of
     the codes ``unknown_format``, ``unsafe_path``, ``link_member``, ``special_member``, ``encrypted_member``,
-    ``unsupported_compression``, ``duplicate_member`` and ``damaged_archive``.
+    ``unsupported_compression``, ``duplicate_member`` and ``damaged_archive``; MemoryError, and OSError when the disk
+    fails.
     """
     if path.stat().st_size > limits.packed_bytes:
         raise TooLarge(
@@ -83,6 +84,8 @@ def _next(members: Iterator[Member], refusal: Refusal) -> Member | None:
     except SoupsearchError:
         raise
     except Exception as error:
+        if is_of_machine(error):
+            raise
         raise _damaged(error, refusal) from error
 
 
@@ -98,6 +101,8 @@ def _next_chunk(chunks: Iterator[bytes], member: Member, refusal: Refusal) -> by
     except SoupsearchError:
         raise
     except Exception as error:
+        if is_of_machine(error):
+            raise
         raise _damaged(error, refusal, member.path) from error
 
 

@@ -1,162 +1,179 @@
-"""The artifact store: files that API and workers share, each whole or absent."""
+"""The artifact store: what keeps pantries, adaptation sets and merged models."""
 
-import re
-import shutil
-import tempfile
 import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from service.artifacts.storage import full_disk_as_error, newest_change, sync, sync_tree
 from service.errors import NotFound, StorageFull
 from service.settings import Settings
 
-Kind = Literal["pantries", "sets", "models"]
-KINDS: tuple[Kind, ...] = ("pantries", "sets", "models")
+Kind = Literal["sets", "pantries", "models"]
+KINDS: tuple[Kind, ...] = ("sets", "pantries", "models")
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+InUse = Mapping[Kind, Collection[str]]
+"""Digests, by kind, that something outside the store refers to."""
 
 
-class ArtifactStore:
-    """Pantries, adaptation sets and models under one root folder.
+@dataclass(frozen=True)
+class Entry:
+    """An artifact as it was seen: ``put_at`` (ns since the epoch) grows with every ``put`` and ``renew``."""
 
-    Everything is written in a staging folder of the same file system, flushed, and renamed into place: readers see
-    an artifact whole or not at all, also after a crash. Artifacts are immutable; removing one is a rename too.
-    All writing methods raise StorageFull on a full disk, and then leave what was there before as it was.
+    kind: Kind
+    digest: str
+    put_at: int
 
-    ==============================  ==========================================
-    ``pantries/<name>/``            ``pantry.json`` and a folder an ingredient
-    ``sets/<sha256>/``              ``set.json`` and the images
-    ``models/<sha256>.safetensors`` and ``models/<sha256>.config.json``
-    ``staging/``                    uploads in flight
-    ==============================  ==========================================
+
+@dataclass(frozen=True)
+class Name:
+    """A name of an artifact, and what goes with the name rather than with the contents."""
+
+    kind: Kind
+    name: str
+    digest: str
+    document: str
+
+
+class Artifact:
+    """Local files of an artifact, for reading only, until ``close`` or until nothing refers to this object.
+
+    The files may be mapped into memory; what is open or mapped stays readable after ``close`` and after a deletion.
     """
 
-    def __init__(self, root: Path, settings: Settings) -> None:
-        self.root = root.resolve()
-        self._settings = settings
-        for name in (*KINDS, "staging"):
-            (self.root / name).mkdir(parents=True, exist_ok=True)
+    def __init__(self, path: Path, release: Callable[[], None] | None = None) -> None:
+        self.path = path
+        self._finalizer = weakref.finalize(self, release or _nothing)
 
-    def pantry(self, name: str) -> Path:
-        """Folder of a pantry, whether it exists or not. NotFound when ``name`` cannot be a name."""
-        return self._path("pantries", name)
+    def close(self) -> None:
+        """Let the store's cache drop the files. A second call does nothing."""
+        self._finalizer()
 
-    def adaptation_set(self, set_id: str) -> Path:
-        """Folder of a set, whether it exists or not."""
-        return self._path("sets", set_id)
+    def __enter__(self) -> Self:
+        return self
 
-    def model(self, digest: str) -> Path:
-        """File of a merged model, whether it exists or not."""
-        return self._path("models", f"{digest}.safetensors")
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
-    def model_config(self, digest: str) -> Path:
-        """The ``config.json`` that timm reads, of a merged model."""
-        return self._path("models", f"{digest}.config.json")
 
-    def pantries(self) -> list[Path]:
-        """Folders of all pantries, by name."""
-        return sorted(path for path in (self.root / "pantries").iterdir() if path.is_dir())
+class ArtifactStore(ABC):
+    """Artifacts by kind and digest, and names for them; any number of processes and threads share one store.
 
-    def adaptation_sets(self) -> list[Path]:
-        """Folders of all sets, by digest."""
-        return sorted(path for path in (self.root / "sets").iterdir() if path.is_dir())
+    An artifact is a small tree of files that never change. Its digest, 64 hexadecimal digits, is the caller's: the
+    sha256 of what makes the artifact what it is. Two trees under one digest are interchangeable, and the first stays.
+
+    Readers find an artifact whole or not at all, whatever process is killed or stalled. Methods that write raise
+    StorageFull when there is no room, and then have changed nothing. A text that cannot be a digest or a name is
+    treated as one that is not there.
+
+    Whoever uses an artifact refers to it, by a name in the store or outside of it. ``sweep`` removes what nothing
+    refers to, once its last ``put`` or ``renew`` is ``settings.staging_ttl`` seconds old: that is the time to take a
+    reference in.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @abstractmethod
+    def staging(self) -> AbstractContextManager[Path]:
+        """A new private local folder for an upload or an output, removed at the end with all that was not put.
+
+        Raises StorageFull as ``reserve`` does, and for a full disk inside the block, whoever wrote.
+        """
+
+    @abstractmethod
+    def put(self, kind: Kind, digest: str, folder: Path) -> tuple[Entry, bool]:
+        """Store the tree ``folder``, which lies in a staging folder and is gone afterwards; durable on return.
+
+        Returns the entry, and whether the artifact is new. One that is there already is renewed.
+        """
+
+    @abstractmethod
+    def open(self, kind: Kind, digest: str) -> Artifact:
+        """The artifact's files in a local cache. Raises NotFound."""
+
+    @abstractmethod
+    def find(self, kind: Kind, digest: str) -> Entry | None:
+        """The artifact's entry; None when it is not there."""
+
+    @abstractmethod
+    def entries(self, kind: Kind) -> Sequence[Entry]:
+        """All artifacts of a kind, by digest."""
+
+    @abstractmethod
+    def renew(self, kind: Kind, digest: str) -> bool:
+        """Have the artifact count as just put; False when it is not there."""
+
+    @abstractmethod
+    def delete(self, seen: Entry) -> bool:
+        """Remove the artifact at once, unless it was put or renewed since it was ``seen``; whether it was removed."""
+
+    @abstractmethod
+    def bind(self, name: Name) -> bool:
+        """Give an artifact a name, for good; False when its kind has that name already. Durable on return."""
+
+    @abstractmethod
+    def unbind(self, name: Name) -> bool:
+        """Take a name away; False when it is not there, or names another artifact."""
+
+    @abstractmethod
+    def resolve(self, kind: Kind, name: str) -> Name | None:
+        """What a name stands for."""
+
+    @abstractmethod
+    def names(self, kind: Kind) -> Sequence[Name]:
+        """All names of a kind, sorted."""
+
+    @abstractmethod
+    def sweep_staging(self, before: float) -> int:
+        """Remove staging folders that nobody has changed since ``before`` (s since the epoch); returns how many."""
+
+    @abstractmethod
+    def free_bytes(self) -> int:
+        """How much can still be written."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise Unavailable or OSError unless the store can be written to."""
+
+    def exists(self, kind: Kind, digest: str) -> bool:
+        """Whether the artifact is there."""
+        return self.find(kind, digest) is not None
+
+    def read(self, kind: Kind, digest: str, file: str) -> bytes:
+        """One small file of an artifact. Raises NotFound."""
+        with self.open(kind, digest) as artifact:
+            try:
+                return (artifact.path / file).read_bytes()
+            except FileNotFoundError as error:
+                raise NotFound(f"{kind}: {digest} is not there, or has no {file}") from error
 
     def reserve(self, size: int = 0) -> None:
         """Raise StorageFull when writing ``size`` bytes would leave less than ``settings.min_free_bytes``."""
-        free = shutil.disk_usage(self.root).free
-        if free - size < self._settings.min_free_bytes:
-            msg = (
-                f"{free} bytes are free in {self.root}, and {size} more would leave less than "
-                f"{self._settings.min_free_bytes}: delete old jobs, sets or pantries, or add disk space"
+        free = self.free_bytes()
+        if free - size < self.settings.min_free_bytes:
+            raise StorageFull(
+                f"{free} bytes are free, and {size} more would leave less than {self.settings.min_free_bytes}: delete "
+                "old jobs, sets or pantries, or add disk space"
             )
-            raise StorageFull(msg)
 
-    @contextmanager
-    def staging(self) -> Iterator[Path]:
-        """A new private folder for an upload or an output, removed at the end with all that was not committed.
+    def sweep(self, in_use: InUse | None = None) -> int:
+        """Remove abandoned staging folders, and artifacts that neither a name nor ``in_use`` refers to, once old.
 
-        A full disk inside the block becomes StorageFull, whoever wrote.
+        Without ``in_use`` only staging folders go. Returns how many were removed.
         """
-        with full_disk_as_error(self.root):
-            self.reserve()
-            folder = Path(tempfile.mkdtemp(dir=self.root / "staging"))
-            try:
-                yield folder
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
-
-    def commit_file(self, staged: Path, kind: Kind, digest: str, suffix: str) -> Path:
-        """Put a staged file into place as ``<kind>/<digest><suffix>`` and return its path.
-
-        An artifact of the same digest has the same contents, so that it stays and the staged file is dropped.
-        """
-        target = self._path(kind, digest + suffix)
-        with full_disk_as_error(self.root):
-            if target.exists():
-                target.touch()
-                staged.unlink()
-                return target
-            sync(staged)
-            staged.rename(target)
-            sync(target.parent)
-        return target
-
-    def commit_folder(self, staged: Path, target: Path) -> bool:
-        """Put a staged folder into place at ``target``, a path that this store named.
-
-        Returns False, and changes nothing, when ``target`` exists already: one of several writers wins.
-        """
-        if target.parent.parent != self.root:
-            msg = f"{target} is not a place for an artifact of {self.root}"
-            raise ValueError(msg)
-        with full_disk_as_error(self.root):
-            sync_tree(staged)
-            try:
-                staged.rename(target)
-            except OSError:
-                if target.exists():
-                    return False
-                raise
-            sync(target.parent)
-        return True
-
-    def remove(self, path: Path) -> bool:
-        """Remove an artifact at once; False when it is not there."""
-        graveyard = Path(tempfile.mkdtemp(dir=self.root / "staging"))
-        try:
-            path.rename(graveyard / path.name)
-        except FileNotFoundError:
-            return False
-        finally:
-            shutil.rmtree(graveyard, ignore_errors=True)
-        return True
-
-    def sweep(self, models_in_use: Collection[str] | None = None) -> list[Path]:
-        """Remove what nobody will finish or ask for, and return the paths removed.
-
-        That is: staging folders without a change for ``settings.staging_ttl`` seconds and, when ``models_in_use``
-        (digests) is given, models not in it that are as old; a younger model may be about to be named by its job.
-        """
-        before = time.time() - self._settings.staging_ttl
-        stale = [path for path in (self.root / "staging").iterdir() if newest_change(path) < before]
-        for path in stale:
-            shutil.rmtree(path, ignore_errors=True)
-        if models_in_use is None:
-            return stale
-        return stale + self._sweep_models(set(models_in_use), before)
-
-    def _sweep_models(self, in_use: set[str], before: float) -> list[Path]:
-        removed = []
-        for path in sorted((self.root / "models").iterdir()):
-            if path.name.partition(".")[0] not in in_use and newest_change(path) < before and self.remove(path):
-                removed.append(path)
+        before = time.time() - self.settings.staging_ttl
+        removed = self.sweep_staging(before)
+        for kind in KINDS if in_use is not None else ():
+            unused = {entry.digest: entry for entry in self.entries(kind) if entry.put_at < before * 1e9}
+            for digest in {*(in_use or {}).get(kind, ()), *(name.digest for name in self.names(kind))}:
+                unused.pop(digest, None)
+            removed += sum(self.delete(entry) for entry in unused.values())
         return removed
 
-    def _path(self, kind: Kind, name: str) -> Path:
-        if _NAME.fullmatch(name) is None:
-            msg = f"{name!r} is not the name of anything in {kind}: use letters, digits, dots, dashes and underscores"
-            raise NotFound(msg)
-        return self.root / kind / name
+
+def _nothing() -> None:
+    pass

@@ -1,13 +1,18 @@
 """What there is: counts, who needs what, places in the queue and pages of jobs."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
-from service.errors import InvalidRequest
+from service.artifacts.store import KINDS, Kind
+from service.errors import InUse, InvalidRequest
 from service.jobs.records import Records
 from service.schemas.job import JobStatus
 
 ACTIVE = tuple(status for status in JobStatus if not status.is_terminal)
+DELETION_MS = 60_000
+"""Longest deletion of an artifact; one that died before its end blocks new jobs on the artifact for as long."""
 
 
 def cursor(created_ms: int, job_id: str) -> str:
@@ -18,17 +23,28 @@ def cursor(created_ms: int, job_id: str) -> str:
 class JobCatalogue(Records):
     """Reads over many jobs."""
 
-    def models_in_use(self) -> set[str]:
-        """Digests of the merged models that a job names: what the artifact store's sweep must keep."""
-        return {str(digest) for digest in self.redis.hkeys(self.keys.models)}
+    def in_use(self) -> dict[Kind, set[str]]:
+        """Digests of the artifacts that a job refers to: what the artifact store's sweep must keep."""
+        return {kind: {str(digest) for digest in self.redis.hkeys(self.keys.references(kind))} for kind in KINDS}
 
-    def pantry_in_use(self, name: str) -> bool:
-        """Whether a job that has not ended needs the pantry."""
-        return any(fields["pantry"] == name for fields in self._active())
+    @contextmanager
+    def deletion(self, kind: Kind, digest: str) -> Iterator[None]:
+        """Remove a set or a pantry within the block: no job can refer to it meanwhile, nor one that looked before.
 
-    def set_in_use(self, set_id: str) -> bool:
-        """Whether a job that has not ended needs the adaptation set."""
-        return any(set_id in fields["sets"].split(",") for fields in self._active())
+        Raises InUse when a job that has not ended refers to it.
+        """
+        if self._scripts.run("deletion", kind, digest, DELETION_MS, *ACTIVE)[0] == "in_use":
+            noun = "adaptation set" if kind == "sets" else "pantry"
+            raise InUse(f"a job that has not ended needs this {noun}: cancel the job or wait for its end")
+        try:
+            yield
+        finally:
+            self._scripts.run("deletion", kind, digest, 0)
+
+    def now(self) -> int:
+        """The time of Redis in ms since the epoch."""
+        seconds, microseconds = self.redis.time()
+        return int(1000 * seconds + microseconds // 1000)
 
     def counts(self) -> dict[JobStatus, int]:
         """How many jobs there are in each status."""
@@ -46,13 +62,6 @@ class JobCatalogue(Records):
             for job_id in job_ids:
                 pipeline.hgetall(self.keys.job(job_id))
             return pipeline.execute()
-
-    def _active(self) -> list[dict[str, str]]:
-        with self.redis.pipeline() as pipeline:
-            for status in ACTIVE:
-                pipeline.zrange(self.keys.status(status), 0, -1)
-            ids = [job_id for batch in pipeline.execute() for job_id in batch]
-        return [fields for fields in self._fields(ids) if fields]
 
     def _positions(self) -> dict[str, int]:
         """Place in the queue of each waiting job, 0 first."""

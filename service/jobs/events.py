@@ -5,8 +5,6 @@ import re
 from collections.abc import AsyncGenerator
 from typing import Any
 
-import redis.asyncio
-
 from service.connection import connect_async
 from service.errors import Expired, InvalidRequest, JobNotFound
 from service.jobs.documents import progress_of
@@ -16,12 +14,14 @@ from service.settings import Settings
 
 BATCH = 200
 BLOCK_MS = 10_000
+MAX_WATCHERS = 400
+"""Each takes two descriptors of its process, of which it may often open 1024: its caller's and that to Redis."""
 
 _EVENT_ID = re.compile(r"\d{1,19}(-\d{1,19})?")
 
 
 class JobEvents:
-    """Events of jobs for any number of watchers in one event loop; every watcher has a connection of its own.
+    """Events of jobs for ``MAX_WATCHERS`` in one event loop, which callers count; each has a connection of its own.
 
     The scripts append events in the same step as the change they tell of, so that none is missed. About 20,000 of a
     job are kept; a watcher that comes back later finds the points in ``JobStore.points``.
@@ -38,8 +38,9 @@ class JobEvents:
     ===========  =====================================================
     """
 
-    def __init__(self, settings: Settings, client: redis.asyncio.Redis | None = None) -> None:
-        self._redis = connect_async(settings) if client is None else client
+    def __init__(self, settings: Settings) -> None:
+        # Twice as many: a connection is given back a little later than its watcher has gone.
+        self._redis = connect_async(settings, 2 * MAX_WATCHERS)
         self._keys = Keys(settings.redis_prefix)
 
     async def aclose(self) -> None:

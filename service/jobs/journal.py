@@ -1,6 +1,6 @@
-"""Points: of one job, and in the journal that jobs and attempts of the same scope share."""
+"""Points of a job, and the journal of outcomes that jobs and attempts of the same scope share."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from service.errors import NotFound
 from service.jobs.keys import weights_key
@@ -9,42 +9,64 @@ from service.schemas.job import Best, JobWarning, Point, PointPage
 from service.schemas.result import MergedModel
 
 PAGE = 1000
+POINTS_AT_ONCE = 500
+"""Points that one script records, or outcomes that one command reads: other clients wait meanwhile."""
 
 
 class JobJournal(Records):
     """What a job's child process writes while it searches, and how its points are read.
 
-    The journal outlives jobs (``settings.journal_ttl``): its scope is a digest over all that a score depends on
-    besides the weights, so that the same soup is never evaluated twice. Pruned points are not in it.
+    The journal keeps outcomes, packed as text, and outlives jobs (``settings.journal_ttl``). Its scope is a digest over
+    all that can change an outcome besides the weights, so that the same soup is never evaluated twice. Outcomes that
+    are not whole are not in it.
     """
 
     def start(self, job_id: str, attempt: int, total_points: int, scope: str) -> None:
-        """State the size of the search and the journal's scope before the first point. Raises FencedOut."""
+        """State the size of the search and the journal's scope before the first point. Raises FencedOut.
+
+        Points that an earlier attempt recorded in another scope (on other hardware, say) are dropped: a job ranks
+        soups that were evaluated alike.
+        """
         self._write("start", job_id, attempt, total_points, scope)
 
-    def record_points(self, job_id: str, attempt: int, points: Sequence[Point], best: Best | None = None) -> int:
-        """Add points to the job and the journal, with counters, events and the best so far, in one step.
+    def record_points(
+        self,
+        job_id: str,
+        attempt: int,
+        points: Sequence[Point],
+        best: Best | None = None,
+        *,
+        outcomes: Mapping[int, str] | None = None,
+    ) -> int:
+        """Add points to the job with counters, events and the best so far, and ``outcomes`` by index to the journal.
 
-        Returns how many the job did not have yet (0 when the call was made again after a lost answer); a point
-        recorded before, by any attempt, changes nothing. Points that the journal already held count as done, but
-        in no count of passes nor in the rate; pruned ones count as done and as pruned. Raises FencedOut, and
-        ValueError before ``start``.
+        A point with an outcome was evaluated now, one without came from the journal: it counts as done, but in no
+        count of passes nor in the rate. Pruned ones count as done, as pruned and in the passes. At most
+        ``POINTS_AT_ONCE`` points are recorded in one step. Returns how many points the job did not have yet (0 when the
+        call was made again after a lost answer); a point recorded before, by any attempt, changes nothing.
+        Raises FencedOut, and ValueError before ``start``.
         """
-        arguments: list[str | int] = []
-        for point in points:
-            arguments += [weights_key(point.weights), point.index, point.images, point.backward, int(point.pruned)]
-            arguments.append(point.model_dump_json())
         document = "" if best is None else best.model_dump_json()
-        return int(self._write("record", job_id, attempt, self.settings.journal_ttl, document, *arguments)[0])
+        recorded = 0
+        for first in range(0, len(points), POINTS_AT_ONCE):
+            arguments: list[str | int] = []
+            for point in points[first : first + POINTS_AT_ONCE]:
+                arguments += [weights_key(point.weights), point.index, point.images, point.backward, int(point.pruned)]
+                arguments += [point.model_dump_json(), (outcomes or {}).get(point.index, "")]
+            ttl = self.settings.journal_ttl
+            recorded += int(self._write("record", job_id, attempt, ttl, document, *arguments)[0])
+        return recorded
 
     def warn(self, job_id: str, attempt: int, warning: JobWarning) -> None:
         """Add a warning to the job; one that it has already is not added again. Raises FencedOut."""
         self._write("warn", job_id, attempt, warning.model_dump_json())
 
-    def journalled(self, scope: str) -> dict[str, Point]:
-        """All points of a scope by weights key; their ``index`` is that of the search which evaluated them."""
-        documents = self.redis.hgetall(self.keys.journal(scope))
-        return {str(key): Point.model_validate_json(document) for key, document in documents.items()}
+    def journalled(self, scope: str, keys: Sequence[str]) -> list[str | None]:
+        """The packed outcome of each weights key in a scope; None where there is none."""
+        journal = self.keys.journal(scope)
+        chunks = (keys[first : first + POINTS_AT_ONCE] for first in range(0, len(keys), POINTS_AT_ONCE))
+        texts = [text for chunk in chunks for text in self.redis.hmget(journal, list(chunk))]
+        return [None if text is None else str(text) for text in texts]
 
     def points(self, job_id: str, *, after: int | None = None, limit: int = 100) -> PointPage:
         """At most ``limit`` points with an index greater than ``after``, by index. Raises JobNotFound, Expired."""

@@ -45,9 +45,9 @@ class Keys:
         return f"{self.prefix}:expiries"
 
     @property
-    def models(self) -> str:
-        """Hash of merged models: digest to the number of jobs that name it."""
-        return f"{self.prefix}:models"
+    def deletions(self) -> str:
+        """Sorted set of deleted artifacts, ``kind:digest``, by the latest time at which they may have gone, in ms."""
+        return f"{self.prefix}:deletions"
 
     @property
     def supervisors(self) -> str:
@@ -63,6 +63,10 @@ class Keys:
     def merges(self) -> str:
         """List of soups that a worker should merge."""
         return f"{self.prefix}:merges"
+
+    def references(self, kind: str) -> str:
+        """Hash of the artifacts of one kind that jobs refer to: digest to the number of jobs."""
+        return f"{self.prefix}:references:{kind}"
 
     def status(self, status: str) -> str:
         """Sorted set of the jobs in one status, by creation."""

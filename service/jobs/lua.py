@@ -22,6 +22,7 @@ NAMES = (
     "fail",
     "release",
     "delete",
+    "deletion",
     "sweep",
 )
 

@@ -20,13 +20,16 @@ _KINDS = {kind.status: kind for kind in (NotFound, Expired, StorageFull)}
 _GONE = ("pantry_not_found", "pantry_changed")
 
 
-def request_merge(redis: Redis, settings: Settings, job_id: str, point: int) -> None:
+def request_merge(
+    redis: Redis, settings: Settings, job_id: str, point: int, is_stopping: Callable[[], bool] = lambda: False
+) -> None:
     """Have a worker merge the soup of a point; once this returns the job names its model.
 
     Raises Expired when the pantry is gone, NotFound and StorageFull as the worker does, or Unavailable:
-    ``merge_timeout`` after ``settings.verify_timeout`` seconds without an answer, ``merge_failed``.
+    ``merge_timeout`` after ``settings.verify_timeout`` seconds without an answer, ``stopping`` once ``is_stopping()``,
+    ``merge_failed``.
     """
-    answer = _exchange(redis, settings).ask({"job": job_id, "point": point}, settings.verify_timeout)
+    answer = _exchange(redis, settings).ask({"job": job_id, "point": point}, settings.verify_timeout, is_stopping)
     if answer is None:
         raise Unavailable(
             f"no worker has merged the soup within {settings.verify_timeout:g} s: all are busy, or gone; ask again, or "

@@ -74,9 +74,14 @@ class JobQueue(Records):
         limit = self.settings.max_attempts
         return bool(self._write("fail", job_id, attempt, reason, limit, self._job_ttl_ms)[0])
 
-    def set_phase(self, job_id: str, attempt: int, status: Literal["running", "finalizing"]) -> None:
-        """Move between running and finalizing; a job being cancelled stays ``cancelling``. Raises FencedOut."""
-        self._write("phase", job_id, attempt, status)
+    def set_phase(
+        self, job_id: str, attempt: int, status: Literal["running", "finalizing"], total_points: int | None = None
+    ) -> None:
+        """Move between running and finalizing; a job being cancelled stays ``cancelling``. Raises FencedOut.
+
+        ``total_points`` corrects the size of a search that ended by itself before its bound.
+        """
+        self._write("phase", job_id, attempt, status, "" if total_points is None else total_points)
 
     def should_cancel(self, job_id: str, attempt: int) -> bool:
         """Whether the user asked to cancel. Raises FencedOut when the attempt is superseded, JobNotFound."""

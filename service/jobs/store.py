@@ -3,7 +3,7 @@
 import secrets
 from dataclasses import dataclass, field
 
-from service.errors import IdempotencyConflict, JobNotFinished, QuotaExceeded
+from service.errors import DeletedMeanwhile, IdempotencyConflict, JobNotFinished, QuotaExceeded
 from service.jobs.catalogue import JobCatalogue, cursor
 from service.jobs.documents import job_of
 from service.jobs.journal import JobJournal
@@ -21,9 +21,14 @@ def new_job_id() -> str:
 
 @dataclass(frozen=True)
 class NewJob:
-    """A checked request, about to become a job."""
+    """A checked request, about to become a job.
+
+    ``looked_up`` is the time of ``JobStore.now`` before the pantry and the sets were looked up: a job is refused when
+    one of them was deleted after it.
+    """
 
     request: RequestEcho
+    looked_up: int = 0
     id: str = field(default_factory=new_job_id)
 
 
@@ -55,7 +60,8 @@ class JobStore(JobQueue, JobJournal, JobCatalogue):
     def submit(self, job: NewJob, *, idempotency_key: str | None, body_digest: str) -> Submission:
         """Accept a job. The same key with the same digest of the body gives the job of the first call.
 
-        Raises IdempotencyConflict for the same key with another body, QuotaExceeded when too many jobs wait.
+        The job refers to its pantry and sets from then on until it is removed. Raises IdempotencyConflict for the same
+        key with another body, QuotaExceeded when too many jobs wait, DeletedMeanwhile.
         """
         request = job.request
         outcome, rest = self._scripts.run(
@@ -66,8 +72,9 @@ class JobStore(JobQueue, JobJournal, JobCatalogue):
             self.settings.idempotency_ttl,
             self.settings.max_queued_jobs,
             request.model_dump_json(),
-            request.request.pantry,
+            request.pantry_digest,
             ",".join(request.adaptation_sets),
+            job.looked_up,
         )
         if outcome == "conflict":
             msg = f"this Idempotency-Key belongs to job {rest[0]} with another body: take a new key for a new request"
@@ -75,6 +82,9 @@ class JobStore(JobQueue, JobJournal, JobCatalogue):
         if outcome == "full":
             msg = f"{rest[0]} jobs wait already, of at most {self.settings.max_queued_jobs}: try again later"
             raise QuotaExceeded(msg)
+        if outcome == "deleted":
+            what = "pantry" if rest[0] == "pantries" else f"adaptation set {rest[1]}"
+            raise DeletedMeanwhile(f"the {what} was deleted while the request was checked: send it again")
         return Submission(str(rest[0]), bool(rest[1]))
 
     def by_key(self, idempotency_key: str) -> Accepted | None:
@@ -91,7 +101,8 @@ class JobStore(JobQueue, JobJournal, JobCatalogue):
         return self._job(job_id, fields, self._positions() if fields["status"] == JobStatus.QUEUED else {})
 
     def cancel(self, job_id: str) -> Job:
-        """Ask to end a job: one that waits is cancelled at once, one that runs is ``cancelling``, others stay.
+        """Ask to end a job: one that waits without points is cancelled at once, others that have not ended are
+        ``cancelling`` until a worker has merged the best soup so far.
 
         Raises JobNotFound, Expired.
         """

@@ -14,6 +14,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from service.api.openapi import problems, raw_answer
+from service.api.parameters import Parameters
 from service.api.routes.jobs import NO_JOB
 from service.api.services import Use
 from service.errors import NotFound
@@ -116,6 +117,6 @@ async def _send_library(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def mount_files(app: FastAPI) -> None:
-    """Serve the scripts and styles under ``/static``, compressed."""
-    app.mount("/static/lib", GZipMiddleware(_send_library), name="libraries")
-    app.mount("/static", GZipMiddleware(StaticFiles(directory=STATIC)), name="static")
+    """Serve the scripts and styles under ``/static``, compressed; ``v`` renews what a browser has kept."""
+    app.mount("/static/lib", Parameters(GZipMiddleware(_send_library), "v"), name="libraries")
+    app.mount("/static", Parameters(GZipMiddleware(StaticFiles(directory=STATIC)), "v"), name="static")

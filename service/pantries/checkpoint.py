@@ -70,12 +70,13 @@ def read_checkpoint(path: Path, name: str) -> Checkpoint:
     """The header of the safetensors file at ``path``.
 
     Raises InvalidPantry naming the ingredient ``name``: ``invalid_safetensors``, ``unsupported_dtype``,
-    ``mixed_dtypes``, ``no_parameters``.
+    ``mixed_dtypes``, ``no_parameters``. OSError and MemoryError are the machine's: safetensors raises neither for
+    what is in a file.
     """
     try:
         with safe_open(path, framework="np"):
             tensors = _read_header(path)
-    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+    except (SafetensorError, ValueError, RecursionError) as error:
         raise InvalidPantry(
             f"model.safetensors of ingredient {name!r} is damaged ({error}): save and send it again",
             code="invalid_safetensors",

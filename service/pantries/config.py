@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,15 @@ from service.errors import InvalidPantry
 CONFIG_BYTES = 16 * 2**20
 NORMALISATION_TOLERANCE = 1e-4
 """How far means and deviations may lie apart, in units of the pixel range: as far as a fine-tune's from its base's."""
+MOST_CHANNELS = 1024
+MOST_CLASSES = 2**20
+MOST_PIXELS = 2**26
+"""In all channels of an image that is resized for a model, before it is cropped: 3 x 4096 x 4096 have fewer."""
+_LARGEST_ARGUMENT = 2**20
+_MOST_ARGUMENTS = 4096
+_CROPS = (0.1, 2.0)
+_MEANS = (-1e3, 1e3)
+_DEVIATIONS = (1e-6, 1e3)
 _ARCHITECTURE = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?")
 _LOADING_ARGUMENTS = frozenset(
     {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
@@ -43,13 +53,13 @@ class ModelConfig:
 def read_config(path: Path, name: str) -> ModelConfig:
     """The configuration at ``path``, in timm's present or older layout.
 
-    Raises InvalidPantry naming the ingredient ``name``: ``invalid_config``, or ``unsafe_config`` when it would make
-    timm load weights from elsewhere.
+    Raises InvalidPantry naming the ingredient ``name``: ``invalid_config``, also for sizes beyond the limits of this
+    module, or ``unsafe_config`` when it would make timm load weights from elsewhere.
     """
     document = read_object(path, name)
     try:
         return _parse(document, name)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
         raise InvalidPantry(
             f"config.json of ingredient {name!r} is not as timm writes it ({reason}): "
@@ -80,7 +90,9 @@ def _parse(document: dict[str, Any], name: str) -> ModelConfig:
     model_args = dict(document.get("model_args") or {})
     architecture = str(document["architecture"])
     _check_safe(architecture, model_args, pretrained, name)
-    num_classes = _count(document.get("num_classes", pretrained.get("num_classes")), "num_classes")
+    _check_arguments(model_args)
+    _check_normalisation(pretrained)
+    num_classes = _count(document.get("num_classes", pretrained.get("num_classes")), "num_classes", MOST_CLASSES)
     names = document.get("label_names", pretrained.get("label_names"))
     return ModelConfig(
         architecture=architecture,
@@ -104,9 +116,47 @@ def _check_safe(architecture: str, model_args: dict[str, Any], pretrained: dict[
     )
 
 
-def _count(value: object, key: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        msg = f"{key} must be a positive integer, not {value!r}"
+def _check_arguments(model_args: dict[str, Any]) -> None:
+    """No model needs such numbers, and a machine could spend its memory or time on them."""
+    for number, argument in enumerate(_leaves(model_args)):
+        if number == _MOST_ARGUMENTS:
+            msg = f"model_args holds more than {_MOST_ARGUMENTS} values"
+            raise ValueError(msg)
+        if isinstance(argument, int | float) and not -_LARGEST_ARGUMENT <= argument <= _LARGEST_ARGUMENT:
+            msg = f"a number in model_args is not between {-_LARGEST_ARGUMENT} and {_LARGEST_ARGUMENT}"
+            raise ValueError(msg)
+
+
+def _leaves(value: object) -> Iterator[object]:
+    if isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _leaves(each)
+    else:
+        yield value
+
+
+def _check_normalisation(pretrained: dict[str, Any]) -> None:
+    for key, bounds in (("mean", _MEANS), ("std", _DEVIATIONS)):
+        values = pretrained.get(key)
+        if values is None:
+            continue
+        if not isinstance(values, list) or not 1 <= len(values) <= MOST_CHANNELS:
+            msg = f"{key} must be a list of one number for each channel"
+            raise TypeError(msg)
+        for value in values:
+            _number(value, key, bounds)
+
+
+def _number(value: object, key: str, bounds: tuple[float, float]) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not bounds[0] <= value <= bounds[1]:
+        msg = f"{key} must be between {bounds[0]:g} and {bounds[1]:g}"
+        raise ValueError(msg)
+    return value
+
+
+def _count(value: object, key: str, most: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+        msg = f"{key} must be a whole number from 1 to {most}"
         raise ValueError(msg)
     return value
 
@@ -118,7 +168,25 @@ def _input_size(pretrained: dict[str, Any], model_args: dict[str, Any]) -> tuple
     size = model_args.get("img_size")
     if size is not None and pretrained.get("fixed_input_size"):
         height, width = (size, size) if isinstance(size, int) else size
-    return _count(channels, "in_chans"), _count(height, "height"), _count(width, "width")
+    crops = [pretrained[key] for key in ("crop_pct", "test_crop_pct") if pretrained.get(key) is not None]
+    crop = min([1.0, *(_number(each, "crop_pct", _CROPS) for each in crops)])
+    input_size = _sized(channels, height, width, crop)
+    if pretrained.get("test_input_size"):
+        test_channels, test_height, test_width = pretrained["test_input_size"]
+        _sized(test_channels, test_height, test_width, crop)
+    return input_size
+
+
+def _sized(channels: object, height: object, width: object, crop: float) -> tuple[int, int, int]:
+    size = (
+        _count(channels, "in_chans", MOST_CHANNELS),
+        _count(height, "height", MOST_PIXELS),
+        _count(width, "width", MOST_PIXELS),
+    )
+    if math.prod(size) / crop**2 > MOST_PIXELS:
+        msg = f"images of {size[0]} x {size[1]} x {size[2]} with crop_pct {crop:g} have more than {MOST_PIXELS} pixels"
+        raise ValueError(msg)
+    return size
 
 
 def _label_names(names: object, num_classes: int) -> tuple[str, ...] | None:
@@ -163,17 +231,11 @@ def _alike(first: dict[str, Any], other: dict[str, Any]) -> bool:
     )
 
 
-def _close(first: object, other: object) -> bool:
-    numbers = [list(each) if isinstance(each, list) else [each] for each in (first, other)]
-    if not all(isinstance(value, int | float) for each in numbers for value in each):
-        return first == other
-    try:
-        return len(numbers[0]) == len(numbers[1]) and all(
-            math.isclose(mine, theirs, rel_tol=0, abs_tol=NORMALISATION_TOLERANCE)
-            for mine, theirs in zip(*numbers, strict=True)
-        )
-    except OverflowError:  # an integer beyond floats
-        return first == other
+def _close(first: list[float], other: list[float]) -> bool:
+    return len(first) == len(other) and all(
+        math.isclose(mine, theirs, rel_tol=0, abs_tol=NORMALISATION_TOLERANCE)
+        for mine, theirs in zip(first, other, strict=True)
+    )
 
 
 def _differ(pair: str, key: str, first: ModelConfig, other: ModelConfig, code: str) -> InvalidPantry:

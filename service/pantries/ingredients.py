@@ -19,7 +19,6 @@ WEIGHTS_FILE = "model.safetensors"
 TRAINING_FILE = "training.json"
 RECIPE_FILE = "recipe.yaml"
 FILES = (CONFIG_FILE, WEIGHTS_FILE, TRAINING_FILE, RECIPE_FILE)
-PANTRY_FILE = "pantry.json"
 FEWEST, MOST = 2, 16
 
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
@@ -47,8 +46,6 @@ def check_name(name: str, what: str) -> None:
             "a letter or digit first",
             code="invalid_name",
         ) from error
-    if name == PANTRY_FILE:
-        raise InvalidPantry(f"{name!r} is reserved: rename {what}", code="invalid_name")
 
 
 def check_names(names: Sequence[str]) -> None:

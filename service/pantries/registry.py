@@ -4,15 +4,15 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 
-from service.artifacts.store import ArtifactStore
-from service.errors import InUse, InvalidPantry, NotFound, PantryExists, PantryNotFound
+from service.artifacts.store import Artifact, ArtifactStore, Kind, Name
+from service.errors import DeletedMeanwhile, InvalidPantry, NotFound, PantryExists, PantryNotFound
 from service.pantries.archive import extract
 from service.pantries.ingredients import (
     FILES,
-    PANTRY_FILE,
     WEIGHTS_FILE,
     CheckedIngredient,
     check_ingredients,
@@ -25,8 +25,30 @@ from service.schemas.pantry import Ingredient, Pantry, PantryRequest
 from service.settings import Settings
 
 
+@dataclass(frozen=True)
+class StoredPantry:
+    """A pantry and its files, which are there as long as this object."""
+
+    document: Pantry
+    artifact: Artifact
+
+    @property
+    def folders(self) -> Sequence[Path]:
+        """The timm folders of the ingredients, in their order."""
+        return [self.artifact.path / ingredient.name for ingredient in self.document.ingredients]
+
+    @property
+    def reference_folder(self) -> Path | None:
+        """The timm folder of the reference, if there is one."""
+        reference = self.document.reference
+        return None if reference is None else self.artifact.path / reference.name
+
+
 class PantryRegistry:
-    """Pantries by name. A pantry never changes: to change one, remove it, or add it under another name."""
+    """Pantries by name. A pantry never changes: to change one, remove it, or add it under another name.
+
+    Names stand for contents: pantries of one digest are stored once, with the recipes of the first.
+    """
 
     def __init__(self, store: ArtifactStore, settings: Settings) -> None:
         self._store = store
@@ -37,8 +59,8 @@ class PantryRegistry:
 
         The one that ``reference`` names is kept as an independent model to compare with, and is no ingredient.
 
-        Raises InvalidPantry with a stable code, PantryExists, StorageFull and what ``verify`` raises; then nothing
-        is kept.
+        Raises InvalidPantry with a stable code, PantryExists, DeletedMeanwhile, StorageFull and what ``verify``
+        raises; then nothing is kept.
         """
         self._check_free(name)
         _check_present([reference] if reference else [], list(ingredients), "reference")
@@ -69,48 +91,46 @@ class PantryRegistry:
 
     def get(self, name: str) -> Pantry:
         """The pantry of this name. Raises PantryNotFound."""
-        try:
-            text = (self.folder(name) / PANTRY_FILE).read_text("utf-8")
-        except FileNotFoundError as error:
-            raise self._not_found(name) from error
-        url = f"{self._settings.public_url}/pantries/{name}"
-        return Pantry.model_validate_json(text).model_copy(update={"url": url})
+        return self._document(self._resolve(name))
 
     def list(self) -> Sequence[Pantry]:
         """All pantries, by name."""
-        pantries = []
-        for folder in self._store.pantries():
-            with suppress(PantryNotFound):  # removed since the folder was listed
-                pantries.append(self.get(folder.name))
-        return pantries
+        return [self._document(name) for name in self._store.names("pantries")]
 
-    def folder(self, name: str) -> Path:
-        """Where the pantry of this name is or would be. Raises PantryNotFound when it cannot be a name."""
+    def open(self, name: str) -> StoredPantry:
+        """The pantry of this name, for its ingredients. Raises PantryNotFound."""
+        known = self._resolve(name)
         try:
-            return self._store.pantry(name)
+            return StoredPantry(self._document(known), self._store.open("pantries", known.digest))
         except NotFound as error:
             raise self._not_found(name) from error
 
-    def ingredient_folders(self, name: str) -> Sequence[Path]:
-        """The timm folders of the pantry's ingredients in their order. Raises PantryNotFound."""
-        return [self.folder(name) / ingredient.name for ingredient in self.get(name).ingredients]
+    def delete(self, name: str, deletion: Callable[[Kind, str], AbstractContextManager[None]]) -> None:
+        """Remove the pantry of this name, within ``deletion("pantries", digest)``, which may raise InUse.
 
-    def reference_folder(self, name: str) -> Path | None:
-        """The timm folder of the pantry's reference, if it has one. Raises PantryNotFound."""
-        reference = self.get(name).reference
-        return None if reference is None else self.folder(name) / reference.name
+        Its files stay when it has another name. Raises PantryNotFound.
+        """
+        known = self._resolve(name)
+        entry = self._store.find("pantries", known.digest)
+        with deletion("pantries", known.digest):
+            if not self._store.unbind(known):
+                raise self._not_found(name)
+            if entry and all(other.digest != known.digest for other in self._store.names("pantries")):
+                self._store.delete(entry)
 
-    def delete(self, name: str, in_use: Callable[[str], bool]) -> None:
-        """Remove the pantry of this name. Raises PantryNotFound, or InUse when ``in_use(name)``."""
-        self.get(name)
-        if in_use(name):
-            raise InUse(f"a job that has not ended needs the pantry {name!r}: cancel the job or wait for its end")
-        if not self._store.remove(self.folder(name)):
+    def _resolve(self, name: str) -> Name:
+        known = self._store.resolve("pantries", name)
+        if known is None:
             raise self._not_found(name)
+        return known
+
+    def _document(self, name: Name) -> Pantry:
+        url = f"{self._settings.public_url}/pantries/{name.name}"
+        return Pantry.model_validate_json(name.document).model_copy(update={"url": url})
 
     def _check_free(self, name: str) -> None:
         check_name(name, "a pantry")
-        if self.folder(name).exists():
+        if self._store.resolve("pantries", name):
             raise self._exists(name)
 
     def _copy(self, source: Path, target: Path) -> None:
@@ -124,10 +144,16 @@ class PantryRegistry:
         checked = check_ingredients(folder, [*names, *([reference] if reference else [])])
         run_check(verify, folder / names[0])
         pantry = _describe(name, checked[: len(names)], checked[len(names) :])
-        (folder / PANTRY_FILE).write_text(pantry.model_dump_json(), "utf-8")
-        if not self._store.commit_folder(folder, self.folder(name)):
+        entry, is_new = self._store.put("pantries", pantry.digest, folder)
+        known = Name("pantries", name, pantry.digest, pantry.model_dump_json())
+        if not self._store.bind(known):
+            if is_new:
+                self._store.delete(entry)
             raise self._exists(name)
-        return self.get(name)
+        if not self._store.renew("pantries", pantry.digest):
+            self._store.unbind(known)
+            raise DeletedMeanwhile(f"the files of the pantry {name!r} were deleted while it was added: add it again")
+        return self._document(known)
 
     def _exists(self, name: str) -> PantryExists:
         return PantryExists(f"a pantry named {name!r} exists: take another name, or remove it first", param="name")

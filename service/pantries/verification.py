@@ -1,12 +1,14 @@
 """Checks of uploaded pantries by a worker: the service has neither torch nor timm.
 
-The API pushes a request to the list of checks; a supervisor takes it, looks at the staged folder in the data folder
-that both share, and pushes its answer to a list of the request's own.
+The API pushes a request, with the configuration of an ingredient and the header of its weights, to the list of checks.
+A supervisor takes it and pushes its answer to a list of the request's own.
 """
 
+import base64
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from redis import Redis
@@ -14,6 +16,7 @@ from redis import Redis
 from service.errors import InvalidPantry, SoupsearchError, Unavailable
 from service.exchange import Exchange
 from service.jobs.keys import Keys
+from service.pantries.ingredients import CONFIG_FILE, WEIGHTS_FILE
 from service.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -35,14 +38,22 @@ def run_check(check: Check, folder: Path) -> None:
         raise InvalidPantry(detail, code=getattr(error, "code", None)) from error
 
 
-def request_verification(redis: Redis, settings: Settings, folder: Path) -> None:
-    """Have a worker check the ingredient staged in ``folder``, which lies in ``settings.data_dir``.
+def request_verification(
+    redis: Redis, settings: Settings, folder: Path, is_stopping: Callable[[], bool] = lambda: False
+) -> None:
+    """Have a worker check the ingredient in the timm folder ``folder``.
 
     Raises InvalidPantry as the worker does, or Unavailable: ``no_worker`` after ``settings.verify_timeout`` seconds
-    without an answer, ``check_failed`` when the worker could not check.
+    without an answer, ``stopping`` once ``is_stopping()``, ``check_failed`` when the worker could not check.
     """
-    relative = folder.resolve().relative_to(settings.data_dir.resolve())
-    answer = _exchange(redis, settings).ask({"folder": relative.as_posix()}, settings.verify_timeout)
+    weights = folder / WEIGHTS_FILE
+    with weights.open("rb") as file:
+        length = file.read(8)
+        header = length + file.read(int.from_bytes(length, "little"))
+    files = {"config": (folder / CONFIG_FILE).read_bytes(), "header": header}
+    question: dict[str, Any] = {name: base64.b64encode(content).decode() for name, content in files.items()}
+    question |= {"ingredient": folder.name, "bytes": weights.stat().st_size}
+    answer = _exchange(redis, settings).ask(question, settings.verify_timeout, is_stopping)
     _raise_refusal(answer, settings)
 
 
@@ -60,14 +71,13 @@ def _raise_refusal(answer: dict[str, Any] | None, settings: Settings) -> None:
 
 
 def answer_next(redis: Redis, settings: Settings, check: Check, timeout: float) -> bool:
-    """Take the oldest request within ``timeout`` seconds, run ``check`` on its folder and answer.
+    """Take the oldest request within ``timeout`` seconds, run ``check`` on its ingredient and answer.
 
-    Returns whether there was one. An error of ``check`` that is no refusal is logged and answered as
-    ``check_failed``; it does not reach the caller.
+    ``check`` sees a folder whose weights have the ingredient's header and length, and are all zero. Returns whether
+    there was a request. An error of ``check`` that is no refusal is logged and answered as ``check_failed``; it does
+    not reach the caller.
     """
-    return _exchange(redis, settings).answer_next(
-        lambda question: _answer(check, settings.data_dir / question["folder"]), timeout
-    )
+    return _exchange(redis, settings).answer_next(lambda question: _answer(check, question), timeout)
 
 
 def _exchange(redis: Redis, settings: Settings) -> Exchange:
@@ -75,13 +85,16 @@ def _exchange(redis: Redis, settings: Settings) -> Exchange:
     return Exchange(redis, keys.checks, keys.check)
 
 
-def _answer(check: Check, folder: Path) -> dict[str, Any]:
-    if not folder.is_dir():
-        return _refusal(
-            "check_failed", "the worker does not see the upload: API and workers must share SOUPSEARCH_DATA_DIR"
-        )
+def _answer(check: Check, question: dict[str, Any]) -> dict[str, Any]:
     try:
-        run_check(check, folder)
+        with TemporaryDirectory(prefix="soupsearch-") as scratch:
+            folder = Path(scratch, question["ingredient"])
+            folder.mkdir()
+            (folder / CONFIG_FILE).write_bytes(base64.b64decode(question["config"]))
+            with (folder / WEIGHTS_FILE).open("xb") as file:
+                file.write(base64.b64decode(question["header"]))
+                file.truncate(question["bytes"])
+            run_check(check, folder)
     except SoupsearchError as error:
         return _refusal(error.code, error.detail, refused=isinstance(error, InvalidPantry), param=error.param)
     except Exception:  # noqa: BLE001 -- whoever waits must hear of any failure

@@ -1,35 +1,14 @@
 """The request to adapt."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from search.strategies.grid import Grid
+from search.strategy import StrategyRequest, kinds
 from service.schemas.adaptation_set import LabelMap
 from service.schemas.base import Document, Name, Sha256
 from service.schemas.objective import MAX_THREATS, Constraint, Measured, NamedObjective, Objective, ThreatModel
-
-
-class Grid(Document):
-    """Every soup on a lattice of affine weights."""
-
-    strategy: Literal["grid"] = "grid"
-    lower: float = Field(default=-0.4, ge=-10, le=1, description="Least weight of an ingredient.")
-    upper: float = Field(default=1.4, ge=0, le=10, description="Greatest weight of an ingredient.")
-    step: float = Field(default=0.2, gt=0, le=1, description="Distance of neighbouring weights.")
-    convex: bool = Field(default=False, description="Only weights in [0, 1]: interpolation alone.")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.lower >= self.upper:
-            msg = f"lower ({self.lower}) must be less than upper ({self.upper})"
-            raise ValueError(msg)
-        return self
-
-
-class Uniform(Document):
-    """The uniform soup alone, scored beside its ingredients: no search."""
-
-    strategy: Literal["uniform"] = "uniform"
 
 
 def _with_strategy(value: object) -> object:
@@ -37,7 +16,14 @@ def _with_strategy(value: object) -> object:
     return {"strategy": "grid", **value} if isinstance(value, dict) else value
 
 
-Search = Annotated[Grid | Uniform, Field(discriminator="strategy"), BeforeValidator(_with_strategy)]
+if TYPE_CHECKING:
+    Search = StrategyRequest
+else:
+    Search = Annotated[
+        Union[tuple(kind.request for kind in kinds().values())],  # noqa: UP007 - the strategies are known at run time
+        Field(discriminator="strategy"),
+        BeforeValidator(_with_strategy),
+    ]
 
 
 class AdaptRequest(Document):
@@ -65,7 +51,7 @@ class AdaptRequest(Document):
     constraints: list[Constraint] = Field(
         default_factory=list, max_length=8, description="Soups that violate one go after all soups that violate none."
     )
-    search: Search = Grid()
+    search: Search = Field(default=Grid(), description="How soup weights are proposed.")
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32",
         description="Arithmetic of the forward passes in the search; the merge is float32 always.",

@@ -136,13 +136,13 @@ def _problem(
 
 
 def _labels(content: "EncodedSet") -> list[int]:
-    several = sum(len(accepted) > 1 for accepted in content.accepted)
+    several = sum(len(accepted) > 1 for accepted in content.labels)
     if several:
         raise CommandError(
             f"{several} of {len(content)} images have several accepted labels, and an attack leads away from one: "
             "keep one label per image, for instance with a label_map that merges the classes that are both right"
         )
-    return [accepted[0] for accepted in content.accepted]
+    return [accepted[0] for accepted in content.labels]
 
 
 def _attacked(

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import typer
+
 from service.pantries.ingredients import FILES
 from soupsearch.cli.exits import CommandError
 
@@ -13,9 +15,12 @@ STATE_DICT_SUFFIXES = {".pt", ".pth", ".bin", ".tar"}
 
 
 @contextmanager
-def gathered(arguments: Sequence[Path], config: Path | None) -> Iterator[dict[str, Path]]:
+def gathered(
+    arguments: Sequence[Path], config: Path | None = None, *, use_ema: bool = True
+) -> Iterator[dict[str, Path]]:
     """The timm folder of each ingredient by name, in order; state_dict files are converted into a temporary folder.
 
+    Prints for each file which weights it took. With ``use_ema`` it takes their moving average if the file has one.
     Raises CommandError for a path that is neither, and for a name given twice.
     """
     with TemporaryDirectory(prefix="soupsearch-") as scratch:
@@ -25,7 +30,7 @@ def gathered(arguments: Sequence[Path], config: Path | None) -> Iterator[dict[st
                 raise CommandError(f"{name!r} cannot name an ingredient: use letters, digits, dot, dash, underscore")
             if name in named:
                 raise CommandError(f"two ingredients are called {name!r}: rename one with NAME=DIR")
-            named[name] = path if path.is_dir() else _converted(path, config, Path(scratch) / name)
+            named[name] = path if path.is_dir() else _converted(path, config, Path(scratch) / name, use_ema)
         yield named
 
 
@@ -48,7 +53,15 @@ def _named(arguments: Sequence[Path]) -> Iterator[tuple[str, Path]]:
         source = Path(rest) if given else path
         if not source.exists():
             raise CommandError(f"{source} does not exist: give a timm folder or a state_dict file")
-        yield (name if given else source.resolve().name.split(".")[0], source)
+        yield (name if given else _name(source.resolve()), source)
+
+
+def _name(source: Path) -> str:
+    """The folder's name, or the file's without the suffixes of state_dicts: ``best`` for ``best.pth.tar``."""
+    bare = source
+    while source.is_file() and bare.suffix in STATE_DICT_SUFFIXES:
+        bare = bare.with_suffix("")
+    return bare.name
 
 
 def _expanded(arguments: Sequence[Path]) -> list[Path]:
@@ -60,7 +73,7 @@ def _expanded(arguments: Sequence[Path]) -> list[Path]:
     return list(arguments)
 
 
-def _converted(source: Path, config: Path | None, target: Path) -> Path:
+def _converted(source: Path, config: Path | None, target: Path, use_ema: bool) -> Path:
     from workers.soups.conversion import ConversionError, convert_state_dict
 
     if source.suffix not in STATE_DICT_SUFFIXES:
@@ -68,7 +81,9 @@ def _converted(source: Path, config: Path | None, target: Path) -> Path:
     if config is None:
         raise CommandError(f"{source} only holds weights: pass --config with the timm config.json of its architecture")
     try:
-        convert_state_dict(source, config, target)
+        weights = convert_state_dict(source, config, target, use_ema=use_ema)
     except ConversionError as error:
         raise CommandError(str(error)) from error
+    other = f"; {'--no-ema' if use_ema else '--ema'} takes {weights.left}" if weights.left else ""
+    typer.echo(f"{target.name}: took {weights} from {source}{other}")
     return target

@@ -1,6 +1,8 @@
 """Commands about models: ``evaluate``, ``reproduce``, ``demo``."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -60,7 +62,8 @@ def reproduce(
     """
     from workers.jobs.reproduce import reproduce as make_again
 
-    reproduction = make_again(model, _pantry_folders(model, pantry))
+    with _pantry_folders(model, pantry) as folders:
+        reproduction = make_again(model, folders)
     if out is not None:
         out.write_bytes(reproduction.content)
     if not reproduction.same:
@@ -70,8 +73,9 @@ def reproduce(
     typer.echo(f"the same soup, byte for byte: sha256 {reproduction.made}")
 
 
-def _pantry_folders(model: Path, pantry: Path | None) -> dict[str, Path]:
-    from service.artifacts.store import ArtifactStore
+@contextmanager
+def _pantry_folders(model: Path, pantry: Path | None) -> Iterator[dict[str, Path]]:
+    from service.artifacts import open_store
     from service.errors import PantryNotFound
     from service.pantries.registry import PantryRegistry
     from service.settings import get_settings
@@ -79,14 +83,16 @@ def _pantry_folders(model: Path, pantry: Path | None) -> dict[str, Path]:
 
     manifest = read_manifest(model)
     if pantry is not None:
-        return {name: pantry / name for name in manifest.weights}
+        yield {name: pantry / name for name in manifest.weights}
+        return
     settings = get_settings()
-    registry = PantryRegistry(ArtifactStore(settings.data_dir, settings), settings)
+    registry = PantryRegistry(open_store(settings), settings)
     try:
-        folders = registry.ingredient_folders(manifest.pantry)
+        stored = registry.open(manifest.pantry)
     except PantryNotFound as error:
         raise CommandError(
             f"the data folder {settings.data_dir} has no pantry {manifest.pantry!r}: give the folder of its "
             "ingredients with --pantry"
         ) from error
-    return dict(zip(manifest.weights, folders, strict=True))
+    with stored.artifact:
+        yield dict(zip(manifest.weights, stored.folders, strict=True))

@@ -13,6 +13,7 @@ from workers.attacks.threat import Threat
 MOST_ON_A_FRONT = 3
 MOST_SETS_ON_A_FRONT = 4
 Fields = dict[str, Any]
+_ARCHIVE_SUFFIX = re.compile(r"(\.tar)?\.(zip|npz|tar|tgz|gz)$")
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,8 @@ def _front_of_sets(sets: Sequence[str]) -> list[Fields]:
 def _names(sets: Sequence[str]) -> list[str]:
     """Different names: those of the files, with the folder's name if files share one, otherwise numbers."""
     paths = [Path(each).resolve() for each in sets]
-    for texts in ([path.stem for path in paths], [f"{path.parent.name}-{path.stem}" for path in paths]):
+    bare = [_ARCHIVE_SUFFIX.sub("", path.name) for path in paths]
+    for texts in (bare, [f"{path.parent.name}-{name}" for path, name in zip(paths, bare, strict=True)]):
         names = [re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("._-")[:40] for text in texts]
         if all(names) and len(set(names)) == len(names):
             return names

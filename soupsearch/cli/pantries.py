@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,12 +40,12 @@ def _data_dir() -> Path:
 
 
 def _registry() -> Any:
-    from service.artifacts.store import ArtifactStore
+    from service.artifacts import open_store
     from service.pantries.registry import PantryRegistry
     from service.settings import get_settings
 
     settings = get_settings()
-    return PantryRegistry(ArtifactStore(settings.data_dir, settings), settings)
+    return PantryRegistry(open_store(settings), settings)
 
 
 def _refuse_beside_a_service() -> None:
@@ -67,10 +68,18 @@ def add(
             "NAME=DIR gives an ingredient another name than its folder's.",
         ),
     ],
+    *,
     config: Annotated[
         Path | None,
         typer.Option(help="config.json for ingredients given as state_dict files (.pt, .pth), which are converted."),
     ] = None,
+    ema: Annotated[
+        bool,
+        typer.Option(
+            "--ema/--no-ema",
+            help="Whether to take the moving average of the weights from a file that has one, as timm does.",
+        ),
+    ] = True,
     reference: Annotated[
         str | None,
         typer.Option(
@@ -86,7 +95,7 @@ def add(
     """
     from soupsearch.cli.ingredients import gathered
 
-    with gathered(folders, config) as ingredients:
+    with gathered(folders, config, use_ema=ema) as ingredients:
         pantry = _added(name, ingredients, url, reference)
     names = ", ".join(each.name for each in pantry.ingredients)
     typer.echo(f"added pantry {pantry.name}: {names} ({pantry.digest[:12]}), to {url or _data_dir()}")
@@ -155,7 +164,7 @@ def remove(name: PantryName, url: Url = None) -> None:
     """
     if url is None:
         _refuse_beside_a_service()
-        _registry().delete(name, in_use=lambda _: False)
+        _registry().delete(name, lambda *_: nullcontext())
     else:
         from soupsearch.client import Client
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from service.adaptation_sets.labels import resolve
 from service.adaptation_sets.registry import SetRegistry
 from service.adaptation_sets.stored import StoredSet
-from service.artifacts.store import ArtifactStore
+from service.artifacts import open_store
 from service.schemas.adaptation_set import LabelMap
 from service.settings import Settings
 from soupsearch.cli.exits import CommandError
@@ -65,7 +65,7 @@ def local_set(archive: Path, label_map: LabelMap | None = None) -> Iterator[Stor
     """Check an archive as the service would, and open it. Leaves nothing behind."""
     with TemporaryDirectory(prefix="soupsearch-") as scratch:
         settings = Settings(data_dir=Path(scratch), min_free_bytes=0)
-        registry = SetRegistry(ArtifactStore(settings.data_dir, settings), settings)
+        registry = SetRegistry(open_store(settings), settings)
         yield registry.open(registry.add(archive, label_map).id)
 
 
@@ -101,12 +101,11 @@ def score_folder(
 
     Raises CommandError when timm cannot load the folder, InvalidSet or TooLarge when the archive is refused.
     """
-    import numpy as np
     import torch
 
     from search.statistics import bootstrap_interval
     from soupsearch.cli.bars import Bars
-    from workers.evaluation.folder import score_model
+    from workers.evaluation.folder import evaluate_model
 
     if threads:
         torch.set_num_threads(threads)
@@ -114,7 +113,7 @@ def score_folder(
     images = encoded_set(folder, archive, label_map)
     with Bars(quiet=quiet) as progress:
         bar = progress.add_task("scoring", total=len(images))
-        detail = score_model(model, images, on_batch=lambda done: progress.update(bar, completed=done))
-    interval = bootstrap_interval([detail.correct.astype(float)])
-    not_finite = int((~np.isfinite(detail.nll)).sum())
-    return FolderScore(len(images), int(detail.correct.sum()), float(detail.nll.mean()), interval, not_finite)
+        found = evaluate_model(model, images, on_batch=lambda done: progress.update(bar, completed=done))
+    interval = bootstrap_interval([found.right])
+    not_finite = int((found.prediction < 0).sum())
+    return FolderScore(len(images), int(found.right.sum()), found.nll, interval, not_finite)

@@ -10,7 +10,7 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Request, sync_playwright
 
-from service.artifacts.store import ArtifactStore
+from service.artifacts import open_store
 from service.jobs.store import JobStore
 from service.pantries.registry import PantryRegistry
 from service.settings import Settings
@@ -62,7 +62,7 @@ def settings(settings: Settings) -> Settings:
 @pytest.fixture
 def site(settings: Settings, tmp_path: Path) -> Iterator[str]:
     """Address of an API with one pantry."""
-    registry = PantryRegistry(ArtifactStore(settings.data_dir, settings), settings)
+    registry = PantryRegistry(open_store(settings), settings)
     folders = {name: write_ingredient(tmp_path / name, seed) for seed, name in enumerate(NAMES)}
     registry.add("fashion", folders, verify=lambda _: None)
     with running_api(settings) as url:

@@ -121,11 +121,14 @@ def test_compose_takes_the_file_as_it_is_meant() -> None:
 
 def test_a_file_of_settings_reaches_api_and_worker_but_does_not_move_them(tmp_path: Path) -> None:
     file = Path(shutil.copy(FILES[0], tmp_path))
-    (tmp_path / ".env").write_text("SOUPSEARCH_MAX_POINTS=7\nSOUPSEARCH_DATA_DIR=/elsewhere\n")
+    (tmp_path / ".env").write_text(
+        "SOUPSEARCH_MAX_POINTS=7\nSOUPSEARCH_DATA_DIR=/elsewhere\nSOUPSEARCH_ALLOWED_HOSTS=soup.example.org\n"
+    )
     containers = resolved(file)["services"]
     for name in ("api", "worker"):
         assert containers[name]["environment"]["SOUPSEARCH_MAX_POINTS"] == "7"
         assert containers[name]["environment"]["SOUPSEARCH_DATA_DIR"] == "/data"
+    assert containers["api"]["environment"]["SOUPSEARCH_ALLOWED_HOSTS"] == "soup.example.org"
     assert "SOUPSEARCH_MAX_POINTS" not in containers["ray-worker"]["environment"]
 
 

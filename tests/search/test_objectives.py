@@ -3,14 +3,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.objectives import Flags, Measure, combine, combine_losses, violation
+from search.evaluation import Flags, Outcome, SetOutcome
+from search.objectives import Measure, Objectives, combine, combine_losses, violation
 
 CORRECT = np.array([True, True, True, False])
 ROBUST = np.array([[True, True, False, False], [True, False, True, False], [False, False, False, False]])
 
 
+def found(correct: Flags, robust: Flags | None = None) -> SetOutcome:
+    likelihood = np.where(correct, -0.1, -2.0).astype(np.float32)
+    return SetOutcome(len(correct), np.zeros(len(correct), dtype=np.int32), correct, likelihood, robust)
+
+
 def value(measure: Measure, correct: Flags = CORRECT, robust: Flags | None = ROBUST) -> float:
-    return measure.value([measure.counts(int(correct.sum()), robust)], [len(correct)])
+    return measure.value([found(correct, robust)])
 
 
 def test_mean_counts_each_set_alike() -> None:
@@ -45,19 +51,20 @@ def test_threats_are_combined_image_by_image_or_by_their_accuracies(measure: Mea
 def test_sets_are_combined_after_threats() -> None:
     measure = Measure((0, 1), "worst", "worst")
     other = np.array([[True, True], [True, False]])
-    assert measure.value([measure.counts(3, ROBUST), measure.counts(2, other)], [4, 2]) == 0.5
+    assert measure.value([found(CORRECT, ROBUST), found(np.ones(2, dtype=bool), other)]) == 0.5
 
 
 def test_only_the_sets_that_count_are_combined() -> None:
     measure = Measure(sets=(0, 2))
     assert measure.of_sets(["a", "b", "c"]) == ["a", "c"]
     assert Measure().of_sets(["a", "b", "c"]) == ["a", "b", "c"]
-    assert measure.value(measure.of_sets([[3], [0], [1]]), measure.of_sets([4, 9, 4])) == 0.5
+    sets = [np.arange(4) < 3, np.zeros(9, dtype=bool), np.arange(4) < 1]
+    assert measure.value([found(correct) for correct in sets]) == 0.5
 
 
 def test_robust_accuracy_needs_attacks() -> None:
     with pytest.raises(ValueError, match="outcome of the attacks"):
-        Measure((0,)).counts(3, None)
+        Measure((0,)).value([found(CORRECT)])
 
 
 flags = st.integers(1, 5).flatmap(
@@ -76,14 +83,29 @@ def test_the_union_is_at_most_the_worst_and_that_at_most_the_mean(robust: Flags)
     assert mean <= value(Measure(), correct, robust) + 1e-12
 
 
-@given(flags)
-def test_outcomes_add_up_to_counts(robust: Flags) -> None:
-    for over in ("union", "worst", "mean"):
-        measure = Measure(tuple(range(len(robust))), over)
-        rows = measure.outcomes(robust[0], robust)
-        assert rows.sum(axis=1).tolist() == measure.counts(int(robust[0].sum()), robust)
-
-
 def test_violations_add_up() -> None:
     assert violation([0.9, 0.5], [0.85, 0.5]) == 0
     assert violation([0.8, 0.3], [0.85, 0.5]) == pytest.approx(0.25)
+
+
+def test_only_complete_outcomes_have_a_score() -> None:
+    objectives = Objectives(constraints=((Measure(), 0.9),))
+    sets = (found(CORRECT),)
+    evaluation = objectives.evaluation((1.0,), Outcome("complete", sets))
+    assert (evaluation.score, evaluation.violation) == (0.75, pytest.approx(0.15))
+    assert evaluation.nll == pytest.approx(0.575)
+    for status in ("not_finite", "pruned", "stopped"):
+        broken = objectives.evaluation((1.0,), Outcome(status, sets))
+        assert (broken.score, broken.violation) == (None, 0.0)
+
+
+def test_without_the_attacks_that_are_measured_there_is_no_score() -> None:
+    objectives = Objectives((Measure((0,)),), threats=1)
+    assert objectives.value(Outcome("complete", (found(CORRECT),))) is None
+    assert objectives.value(Outcome("complete", (found(CORRECT, ROBUST[:1]),))) == 0.5
+
+
+def test_a_set_without_labels_says_what_it_lacks() -> None:
+    unlabelled = SetOutcome(2, np.zeros(2, dtype=np.int32))
+    with pytest.raises(ValueError, match="needs no labels"):
+        Objectives().value(Outcome("complete", (unlabelled,)))

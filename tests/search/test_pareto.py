@@ -5,9 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from search.evaluation import Evaluation
 from search.pareto import non_dominated, pareto_front
-from search.ranking import rank
+from search.ranking import Evaluation, rank
 
 levels = st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0])
 tables = st.integers(1, 4).flatmap(

@@ -3,8 +3,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.evaluation import Evaluation
-from search.ranking import distance_to_uniform, rank
+from search.ranking import Evaluation, distance_to_uniform, rank
 
 evaluations = st.lists(
     st.builds(

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from search.evaluation import Passes
 from workers.attacks.apgd import Settings, apgd
 from workers.attacks.arithmetic import exact_arithmetic
 from workers.attacks.threat import Threat
@@ -14,7 +15,6 @@ from workers.evaluation.batches import Batch, ResidentImages
 from workers.evaluation.errors import EvaluationMemoryError, EvaluationStopped
 from workers.evaluation.forward import is_out_of_memory
 from workers.evaluation.labels import LabelSpace
-from workers.evaluation.scores import Passes
 
 Stop = Callable[[], bool]
 Attack = tuple[Threat, Settings]
@@ -33,37 +33,33 @@ class Adversary:
     def __init__(
         self, model: nn.Module, images: ResidentImages, attacks: Sequence[Attack], *, seed: int, part_size: int
     ) -> None:
-        if not all(bool((batch.accepted.sum(1) == 1).all()) for batch in images):
-            raise ValueError("attacks need exactly one right class an image: this set has images with several")
+        if not all(batch.accepted is not None and bool((batch.accepted.sum(1) == 1).all()) for batch in images):
+            raise ValueError("attacks need exactly one right class per image: this set has images with several or none")
         self.attacks = tuple(attacks)
         self.part_size = part_size
         self._model = model
         self._images = images
         self._seed = seed
 
-    def robust(self, stop: Stop | None = None) -> tuple[list[Flags], Passes]:
-        """Of each set whether its images stay right, (attacks, images), and the passes that this took.
+    def robust(self, batches: Sequence[Batch], stop: Stop | None = None) -> tuple[list[Flags], Passes]:
+        """Of each set whether its images in ``batches`` stay right, (attacks, images), and the passes that this took.
 
         ``stop`` is asked before each pass. Raises EvaluationStopped, EvaluationMemoryError, and the ValueError of
         ``apgd`` when a loss needs more classes than a set has.
         """
-        flags = [np.zeros((len(self.attacks), size), dtype=np.bool_) for size in self._images.sizes]
-        seen = [0] * len(flags)
-        forward = backward = 0
-        for batch in self._images:
-            rows = slice(seen[batch.set_index], seen[batch.set_index] + len(batch.images))
-            seen[batch.set_index] = rows.stop
+        flags = [[np.zeros((len(self.attacks), 0), dtype=np.bool_)] for _ in self._images.sizes]
+        passes = Passes()
+        for batch in batches:
             model = _Probe(self._model, self._images, batch.space, stop)
-            for index, attack in enumerate(self.attacks):
-                flags[batch.set_index][index, rows] = self._attack(model, batch, attack, rows.start)
-            forward, backward = forward + model.forward_passes, backward + model.backward_passes
-        return flags, Passes(forward, backward)
+            flags[batch.set_index].append(np.stack([self._attack(model, batch, attack) for attack in self.attacks]))
+            passes += Passes(model.forward_passes, model.backward_passes)
+        return [np.concatenate(each, axis=1) for each in flags], passes
 
-    def _attack(self, model: nn.Module, batch: Batch, attack: Attack, first: int) -> Flags:
+    def _attack(self, model: nn.Module, batch: Batch, attack: Attack) -> Flags:
         threat, settings = attack
         images = batch.images.to(torch.float32).div_(255)
-        labels = batch.accepted.to(torch.int64).argmax(dim=1)
-        indices = torch.arange(first, first + len(images))
+        labels = torch.as_tensor(batch.accepted).to(torch.int64).argmax(dim=1)
+        indices = torch.arange(batch.first, batch.first + len(images))
         while True:
             try:
                 with exact_arithmetic():

@@ -1,37 +1,42 @@
 """Labelled images on a device, batch by batch."""
 
 from collections.abc import Iterator, Sequence
-from copy import copy
 from dataclasses import dataclass, replace
-from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from workers.evaluation.labels import ImageScores, LabelSpace
+from workers.evaluation.labels import ImageOutcomes, LabelSpace
 from workers.evaluation.preprocess import DataConfig, Normaliser
 from workers.evaluation.sets import EncodedSet
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Images of the set ``set_index``: ``images`` uint8 (N, C, H, W), ``accepted`` bool (N, columns)."""
+    """Images of the set ``set_index`` from its image ``first`` on.
+
+    ``images`` is uint8 (N, C, H, W), ``accepted`` bool (N, columns), None for a set without labels.
+    """
 
     set_index: int
+    first: int
     images: Tensor
-    accepted: Tensor
+    accepted: Tensor | None
     space: LabelSpace
 
-    def score(self, logits: Tensor) -> ImageScores:
-        """Score the logits, float32 (N, classes), of this batch."""
-        return self.space.score(logits, self.accepted)
+    def outcomes(self, logits: Tensor) -> ImageOutcomes:
+        """Read the logits, float32 (N, classes), of this batch."""
+        return self.space.outcomes(logits, self.accepted)
 
     def cut(self, size: int) -> "Iterator[Batch]":
         """Two, four, six ... equal parts of at most ``size`` images; the batch itself when it is not larger."""
         parts = 2 * -(-len(self.images) // (2 * size)) if len(self.images) > size else 1
-        for images, accepted in zip(self.images.tensor_split(parts), self.accepted.tensor_split(parts), strict=True):
-            yield replace(self, images=images, accepted=accepted)
+        first = self.first
+        for rows in torch.arange(len(self.images)).tensor_split(parts):
+            chosen = slice(int(rows[0]), int(rows[-1]) + 1)
+            accepted = None if self.accepted is None else self.accepted[chosen]
+            yield replace(self, first=first + chosen.start, images=self.images[chosen], accepted=accepted)
 
 
 class ResidentImages:
@@ -57,14 +62,12 @@ class ResidentImages:
     def __len__(self) -> int:
         return len(self.batches)
 
-    def cut(self, batch_size: int) -> Self:
-        """The same images, not copied, in smaller batches, an even number of each that was larger than this.
+    def cut(self, batch_size: int) -> list[list[Batch]]:
+        """Each batch in smaller ones, not copied, an even number of them when it was larger than this.
 
         Two streams that work on them end together.
         """
-        smaller = copy(self)
-        smaller.batches = [part for batch in self.batches for part in batch.cut(batch_size)]
-        return smaller
+        return [list(batch.cut(batch_size)) for batch in self.batches]
 
 
 def _check(source: EncodedSet, config: DataConfig, num_classes: int) -> None:
@@ -77,6 +80,7 @@ def _check(source: EncodedSet, config: DataConfig, num_classes: int) -> None:
 
 def _split(index: int, source: EncodedSet, device: torch.device, batch_size: int) -> Iterator[Batch]:
     images = torch.from_numpy(np.require(source.images, requirements=["C", "W"])).to(device)
-    accepted = source.space.mask(source.accepted).to(device)
-    for rows, mask in zip(torch.split(images, batch_size), torch.split(accepted, batch_size), strict=True):
-        yield Batch(index, rows, mask, source.space)
+    mask = None if source.accepted is None else source.space.mask(source.accepted).to(device)
+    for first in range(0, len(images), batch_size):
+        rows = slice(first, first + batch_size)
+        yield Batch(index, first, images[rows], None if mask is None else mask[rows], source.space)

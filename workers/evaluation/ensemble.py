@@ -1,12 +1,15 @@
-"""Ensembles of models, as one model."""
+"""Ensembles of models: as one model, and from what is known of the members."""
 
 from collections.abc import Sequence
-from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-Average = Literal["logits", "softmax"]
+from search.evaluation import Average, Outcome, Passes, SetOutcome
+from workers.evaluation.labels import LabelSpace
+from workers.evaluation.tally import Tally
 
 
 class EnsembleModel(nn.Module):
@@ -26,3 +29,38 @@ class EnsembleModel(nn.Module):
         if self.average == "logits":
             return logits.mean(dim=0)
         return logits.log_softmax(dim=2).logsumexp(dim=0) - torch.tensor(float(len(self.members))).log()
+
+
+def ensemble_outcome(
+    members: Sequence[Outcome],
+    average: Average,
+    spaces: Sequence[LabelSpace],
+    accepted: Sequence[Sequence[Sequence[int]] | None],
+) -> Outcome:
+    """The ensemble of models whose outcomes keep their logits; ``spaces`` and ``accepted`` are each set's labels.
+
+    It costs no pass. Raises ValueError when a member's logits were not kept.
+    """
+    sets = []
+    finite = True
+    for place, (space, labels) in enumerate(zip(spaces, accepted, strict=True)):
+        logits = average_logits([_logits(member.sets[place]) for member in members], average)
+        tally = Tally(members[0].sets[place].total, is_labelled=labels is not None)
+        tally.add(space.outcomes(logits, None if labels is None else space.mask(labels)), logits)
+        finite &= tally.finite
+        sets.append(tally.result())
+    return Outcome("complete" if finite else "not_finite", tuple(sets), Passes())
+
+
+def average_logits(members: Sequence[NDArray[np.floating]], average: Average) -> Tensor:
+    """Mean of the members' logits, or the logarithm of the sum of their softmax: float64 of shape (N, classes)."""
+    wide = [torch.from_numpy(np.asarray(logits)).double() for logits in members]
+    if average == "logits":
+        return torch.stack(wide).sum(dim=0) / len(wide)
+    return torch.stack([logits.log_softmax(dim=1) for logits in wide]).logsumexp(dim=0)
+
+
+def _logits(outcome: SetOutcome) -> NDArray[np.float32]:
+    if outcome.logits is None:
+        raise ValueError("a member of an ensemble is evaluated with its logits kept")
+    return outcome.logits

@@ -1,4 +1,4 @@
-"""Scores of soups on images that stay in memory.
+"""Soups on images that stay in memory.
 
 Measured on an AVX2 CPU with 28 x 28 images: a small ResNet ran 2.3 times faster with channels last, in both images and
 kernels, a small ViT alike. Where several threads share an operation the last bits of logits may differ from one
@@ -7,44 +7,44 @@ is the fastest depends on the CPU and the model: ``benchmarks/study_speed``.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import takewhile
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from search.evaluation import EvaluationRequest, Outcome, Passes, Status
 from workers.evaluation.adversary import Adversary, Attack
 from workers.evaluation.batches import Batch, ResidentImages
+from workers.evaluation.ensemble import EnsembleModel
 from workers.evaluation.errors import EvaluationStopped
 from workers.evaluation.forward import ForwardPass
-from workers.evaluation.labels import ImageScores
+from workers.evaluation.labels import ImageOutcomes
 from workers.evaluation.preprocess import DataConfig
-from workers.evaluation.scores import ModelScore, SoupScore
 from workers.evaluation.sets import EncodedSet
 from workers.evaluation.streams import Streams
-from workers.evaluation.tally import PointMonitor, Tally
+from workers.evaluation.tally import Tally
 from workers.soups.model import count_classes
 from workers.soups.resident import Precision, ResidentSoup
 from workers.soups.stack import IngredientStack
 
 SoupWeights = Sequence[float] | NDArray[np.floating[Any]]
 Stop = Callable[[], bool]
-EndEarly = Callable[[Sequence[Tally]], bool]
 STREAM_BATCH_SIZE = 64
 """Images that a stream scores at once: few, so that a hundred images are enough for two streams."""
-AnyScore = TypeVar("AnyScore", bound=ModelScore)
 
 
 class Evaluator:
-    """Scores soups of ``stack`` on ``sets``, which stay on ``device`` between soups.
+    """Evaluates soups of ``stack`` on ``sets``, which stay on ``device`` between soups.
 
-    Images go through the model in their order, in batches of ``batch_size`` that never span two sets, so a score
-    depends on neither the evaluator nor what it evaluated before. On a CPU these are cut into batches of at most
+    Images go through the model in their order, in blocks of ``batch_size`` that never span two sets. An outcome is put
+    together from those of its blocks, so it depends neither on the evaluator, nor on what it evaluated before, nor on
+    how the blocks were shared among evaluators. On a CPU these are cut into batches of at most
     ``stream_batch_size`` images, of which as many go at once as there are threads, together no more than ``batch_size``
     images. ``threads`` sets PyTorch's CPU threads, for the whole process.
 
@@ -83,116 +83,120 @@ class Evaluator:
             num_classes=count_classes(model),
             batch_size=batch_size,
         )
-        self.streams, self._scored = Streams(1, 1), self.images
+        self.streams, self._blocks = Streams(1, 1), [[batch] for batch in self.images]
         if self.soup.device.type == "cpu":
-            self._scored = self.images.cut(stream_batch_size)
-            self.streams = Streams(torch.get_num_threads(), min(len(self._scored), batch_size // stream_batch_size))
+            self._blocks = self.images.cut(stream_batch_size)
+            count = sum(map(len, self._blocks))
+            self.streams = Streams(torch.get_num_threads(), min(count, batch_size // stream_batch_size))
+        self.batch_size = batch_size
         self.forward = ForwardPass(model, self.soup.device, self.soup.precision, batch_size)
         if attacks and self.soup.precision != "float32":
             raise ValueError("attacks need gradients in float32: leave precision out")
         self.attacks, self.seed = tuple(attacks), seed
-        self._adversary = self.adversary(model)
+        self._adversary = self._adversary_of(model)
         self.nbytes = self.soup.stack.nbytes + sum(source.nbytes for source in self.sets)
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks of images, over all sets."""
+        return len(self._blocks)
 
     def evaluate(
         self,
         weights: SoupWeights,
         *,
         stop: Stop | None = None,
-        monitor: PointMonitor | None = None,
-        detail: bool = False,
-        logits: bool = False,
-        attack: bool = True,
-    ) -> SoupScore:
-        """Score the soup of ``weights``, shape (n,), on all images.
+        attacked: bool = True,
+        keep_logits: bool = False,
+    ) -> Outcome:
+        """Evaluate the soup of ``weights``, shape (n,), on all images; see ``answer``."""
+        model = tuple(np.asarray(weights, dtype=np.float64).tolist())
+        return self.answer(EvaluationRequest(model, attacked=attacked, keep_logits=keep_logits), stop)
 
-        ``stop`` is asked before each batch and ``monitor`` told after each, in the images' order; when either ends the
-        point, the score is of the images seen and ``complete`` is False. ``detail`` keeps each image's result,
-        ``logits`` its logits too.
+    def answer(self, request: EvaluationRequest, stop: Stop | None = None) -> Outcome:
+        """Evaluate the model of ``request`` on its blocks.
 
-        ``stop`` is also asked before each pass of an attack; attacks that did not end leave no outcome. With ``attack``
-        False there are none.
+        ``stop`` is asked before each batch and before each pass of an attack; when it ends the evaluation, the outcome
+        is ``stopped``. A model whose logits are not finite is not attacked.
 
         Raises ValueError for wrong weights, EvaluationMemoryError when not even one image fits into memory.
         """
         start = time.perf_counter()
-        vector = self.soup.stack.soup_weights(weights)
-        flags = self.soup.set_weights(vector)
-        tallies = [Tally(size, keep_logits=logits) for size in self.images.sizes]
-        end_early = _watched(monitor, vector) if monitor is not None else None
-        complete = run(self.forward, self._scored, tallies, streams=self.streams, stop=stop, end_early=end_early)
-        score = SoupScore(
-            sets=tuple(tally.result(detail=detail or logits) for tally in tallies),
-            finite=all(tally.finite for tally in tallies),
-            complete=complete,
-            weights=tuple(vector.tolist()),
-            floored_channels=flags.floored_channels,
-            seconds=0.0,
-        )
-        score = attacked(score, self._adversary if attack else None, stop)
-        return replace(score, seconds=time.perf_counter() - start)
+        floored = 0
+        if isinstance(request.model, str):
+            model: nn.Module = EnsembleModel(self.soup.ingredients(), request.model)
+            forward = ForwardPass(model, self.soup.device, self.soup.precision, self.batch_size)
+            adversary = self._adversary_of(model)
+        else:
+            floored = self.soup.set_weights(self.soup.stack.soup_weights(request.model)).floored_channels
+            forward, adversary = self.forward, self._adversary
+        blocks = slice(*(request.blocks or (0, self.blocks)))
+        outcome = self._clean(forward, blocks, stop, keep_logits=request.keep_logits)
+        if request.attacked and adversary is not None and outcome.status == "complete":
+            outcome = _attacked(outcome, adversary, self.images.batches[blocks], stop)
+        return replace(outcome, floored_channels=floored, seconds=time.perf_counter() - start)
 
-    def adversary(self, model: nn.Module) -> Adversary | None:
-        """Who attacks ``model`` on this evaluator's images; None without attacks."""
+    def answers(self, requests: Sequence[EvaluationRequest], stop: Stop | None = None) -> Iterator[Outcome]:
+        """Answer one request after the other, yielding each outcome as it is known; ends early on ``stop``."""
+        for request in requests:
+            outcome = self.answer(request, stop)
+            if outcome.status == "stopped":
+                return
+            yield outcome
+
+    def _clean(self, forward: ForwardPass, blocks: slice, stop: Stop | None, *, keep_logits: bool) -> Outcome:
+        tallies = [
+            Tally(len(source), is_labelled=source.accepted is not None, keep_logits=keep_logits) for source in self.sets
+        ]
+        batches = [batch for block in self._blocks[blocks] for batch in block]
+        whole = run(forward, self.images, batches, tallies, streams=self.streams, stop=stop)
+        sets = tuple(tally.result() for tally in tallies)
+        finite = all(tally.finite for tally in tallies)
+        status: Status = "stopped" if not whole else "complete" if finite else "not_finite"
+        return Outcome(status, sets, Passes(sum(each.seen for each in sets)))
+
+    def _adversary_of(self, model: nn.Module) -> Adversary | None:
         if not self.attacks:
             return None
         return Adversary(model, self.images, self.attacks, seed=self.seed, part_size=self.forward.part_size)
-
-    def iter_evaluate(
-        self, weights: Iterable[SoupWeights], stop: Stop | None = None, *, monitor: PointMonitor | None = None
-    ) -> Iterator[SoupScore]:
-        """Score soups one after the other, yielding each as it is done; ends, without the current one, on ``stop``."""
-        for point in weights:
-            score = self.evaluate(point, stop=stop, monitor=monitor)
-            if not score.complete and stop is not None and stop():
-                return
-            yield score
 
 
 def run(
     forward: ForwardPass,
     images: ResidentImages,
+    batches: Sequence[Batch],
     tallies: Sequence[Tally],
     *,
     streams: Streams | None = None,
     stop: Stop | None = None,
-    end_early: EndEarly | None = None,
+    on_batch: Callable[[int], None] | None = None,
 ) -> bool:
-    """Score all batches of ``images`` into ``tallies``, one for each set; returns whether all were scored.
+    """Read ``batches`` of ``images`` into ``tallies``, one for each set; returns whether all were read.
 
-    Ends early before a batch when ``stop()``, and after one, unless it was the last, when ``end_early(tallies)``.
-    Batches are tallied in order, whatever ``streams`` they were scored in.
+    Ends early before a batch when ``stop()``. ``on_batch`` is told the number of images after each batch. Batches are
+    tallied in order, whatever ``streams`` they were read in.
     """
 
-    def scored(batch: Batch) -> tuple[Batch, ImageScores, Tensor]:
+    def read(batch: Batch) -> tuple[Batch, ImageOutcomes, Tensor]:
         logits = forward(images.normalise(batch.images))
-        return batch, batch.score(logits), logits
+        return batch, batch.outcomes(logits), logits
 
-    batches = iter(images) if stop is None else takewhile(lambda _: not stop(), images)
-    seen = 0
-    with closing((streams or Streams(1, 1)).map(scored, batches)) as results:
-        for batch, scores, logits in results:
-            seen += 1
-            tallies[batch.set_index].add(scores, logits)
-            if end_early is not None and end_early(tallies):
-                break
-    return seen == len(images)
+    wanted = iter(batches) if stop is None else takewhile(lambda _: not stop(), batches)
+    read_batches = read_images = 0
+    with closing((streams or Streams(1, 1)).map(read, wanted)) as results:
+        for batch, outcomes, logits in results:
+            read_batches += 1
+            read_images += len(batch.images)
+            tallies[batch.set_index].add(outcomes, logits)
+            if on_batch is not None:
+                on_batch(read_images)
+    return read_batches == len(batches)
 
 
-def attacked(score: AnyScore, adversary: Adversary | None, stop: Stop | None = None) -> AnyScore:
-    """``score``, of the model that ``adversary`` attacks, with what its attacks leave right.
-
-    A model that was not seen whole, or whose logits are not finite, is not attacked.
-    """
-    if adversary is None or not (score.complete and score.finite):
-        return score
+def _attacked(outcome: Outcome, adversary: Adversary, batches: Sequence[Batch], stop: Stop | None) -> Outcome:
     try:
-        robust, passes = adversary.robust(stop)
+        robust, passes = adversary.robust(batches, stop)
     except EvaluationStopped:
-        return replace(score, complete=False)
-    sets = tuple(replace(each, robust=flags) for each, flags in zip(score.sets, robust, strict=True))
-    return replace(score, sets=sets, attacks=passes)
-
-
-def _watched(monitor: PointMonitor, weights: NDArray[np.float64]) -> EndEarly:
-    return lambda tallies: monitor(weights, [tally.running for tally in tallies])
+        return replace(outcome, status="stopped")
+    sets = tuple(replace(each, robust=flags) for each, flags in zip(outcome.sets, robust, strict=True))
+    return replace(outcome, sets=sets, passes=outcome.passes + passes)

@@ -1,17 +1,17 @@
 """Evaluation of a model as it is stored, loaded as any user of timm loads it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import timm
 import torch
 from torch import nn
 
+from search.evaluation import SetOutcome
 from workers.evaluation.batches import ResidentImages
 from workers.evaluation.evaluator import run
 from workers.evaluation.forward import ForwardPass
 from workers.evaluation.preprocess import DataConfig
-from workers.evaluation.scores import ImageDetail
 from workers.evaluation.sets import EncodedSet
 from workers.evaluation.tally import Tally
 from workers.soups.model import count_classes
@@ -31,10 +31,10 @@ def load_folder(folder: Path, device: torch.device | str = "cpu") -> nn.Module:
     return model.eval().requires_grad_(requires_grad=False).to(device)
 
 
-def score_model(
+def evaluate_model(
     model: nn.Module, images: EncodedSet, *, batch_size: int = 256, on_batch: OnBatch | None = None
-) -> ImageDetail:
-    """Score a loaded model in float32 on one set, where the model is: each image's result, with its logits.
+) -> SetOutcome:
+    """Evaluate a loaded model in float32 on one set, where the model is, with its logits.
 
     Raises ValueError when the set does not fit the model.
     """
@@ -42,18 +42,7 @@ def score_model(
     resident = ResidentImages(
         [images], DataConfig.of_model(model), device, num_classes=count_classes(model), batch_size=batch_size
     )
-    tally = Tally(len(images), keep_logits=True)
+    tally = Tally(len(images), is_labelled=images.accepted is not None, keep_logits=True)
     forward = ForwardPass(model.to(memory_format=torch.channels_last), device, "float32", batch_size)
-    run(forward, resident, [tally], end_early=_telling(on_batch) if on_batch is not None else None)
-    detail = tally.result(detail=True).detail
-    if detail is None:
-        raise ValueError("the set was scored without each image's result")
-    return detail
-
-
-def _telling(on_batch: OnBatch) -> Callable[[Sequence[Tally]], bool]:
-    def tell(tallies: Sequence[Tally]) -> bool:
-        on_batch(sum(tally.running.seen for tally in tallies))
-        return False
-
-    return tell
+    run(forward, resident, resident.batches, [tally], on_batch=on_batch)
+    return tally.result()

@@ -8,15 +8,18 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class ImageScores:
-    """Per image, shape (N,): ``correct`` bool, ``nll`` float64 in nats, ``finite`` bool.
+class ImageOutcomes:
+    """Per image, shape (N,): ``prediction`` int32, the best column; ``finite`` bool.
 
-    An image with a logit that is not finite counts as wrong, with infinite nll.
+    Labelled images have ``correct`` bool and ``log_probability`` float32, of the accepted labels together in nats.
+
+    An image with a logit that is not finite has prediction -1, is wrong, and has log-probability -inf.
     """
 
-    correct: Tensor
-    nll: Tensor
+    prediction: Tensor
     finite: Tensor
+    correct: Tensor | None
+    log_probability: Tensor | None
 
 
 class LabelSpace:
@@ -85,12 +88,14 @@ class LabelSpace:
             return logits[:, [index for (index,) in self.columns]]
         return self.log_scores(logits).float()
 
-    def score(self, logits: Tensor, accepted: Tensor) -> ImageScores:
-        """Score ``logits``, float32 of shape (N, classes), against ``accepted`` of ``mask`` on the same device."""
+    def outcomes(self, logits: Tensor, accepted: Tensor | None) -> ImageOutcomes:
+        """Read ``logits``, float32 (N, classes), against ``accepted`` of ``mask`` on the same device, None without."""
         finite = logits.isfinite().all(dim=1)
         scores = self.log_scores(logits)
-        prediction = scores.argmax(dim=1, keepdim=True)
-        correct = accepted.gather(1, prediction).squeeze(1) & finite
-        likelihood = scores.masked_fill(~accepted, -torch.inf).logsumexp(dim=1)
-        nll = torch.where(finite, scores.logsumexp(dim=1) - likelihood, torch.inf)
-        return ImageScores(correct, nll, finite)
+        best = scores.argmax(dim=1, keepdim=True)
+        prediction = torch.where(finite, best.squeeze(1), -1).to(torch.int32)
+        if accepted is None:
+            return ImageOutcomes(prediction, finite, None, None)
+        correct = accepted.gather(1, best).squeeze(1) & finite
+        likelihood = scores.masked_fill(~accepted, -torch.inf).logsumexp(dim=1) - scores.logsumexp(dim=1)
+        return ImageOutcomes(prediction, finite, correct, torch.where(finite, likelihood, -torch.inf).float())

@@ -1,8 +1,8 @@
-"""Labelled images, ready for a model."""
+"""Images and their labels, ready for a model."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,20 +10,32 @@ from numpy.typing import NDArray
 from workers.evaluation.labels import LabelSpace
 
 
+class LabelledColumns(Protocol):
+    """A set of images as far as its labels go."""
+
+    @property
+    def accepted(self) -> tuple[tuple[int, ...], ...] | None:
+        """The columns that are right for each image; None without labels."""
+
+    @property
+    def space(self) -> LabelSpace:
+        """What the columns are."""
+
+
 @dataclass(frozen=True)
 class EncodedSet:
     """Images and their labels.
 
     ``images`` is uint8 of shape (N, C, H, W), as ``encode_images`` returns; ``accepted[i]`` are the columns of
-    ``space`` that are right for image i. Raises ValueError if the two differ in number.
+    ``space`` that are right for image i; None where there are no labels. Raises ValueError if the two differ in number.
     """
 
     images: NDArray[np.uint8]
-    accepted: tuple[tuple[int, ...], ...]
+    accepted: tuple[tuple[int, ...], ...] | None
     space: LabelSpace
 
     def __post_init__(self) -> None:
-        if len(self.images) != len(self.accepted):
+        if self.accepted is not None and len(self.images) != len(self.accepted):
             raise ValueError(f"{len(self.images)} images have {len(self.accepted)} labels")
 
     @classmethod
@@ -48,6 +60,13 @@ class EncodedSet:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def labels(self) -> tuple[tuple[int, ...], ...]:
+        """``accepted``. Raises ValueError when the set has no labels."""
+        if self.accepted is None:
+            raise ValueError("this set has no labels: label its images, or leave it out")
+        return self.accepted
 
     @property
     def nbytes(self) -> int:

@@ -4,25 +4,26 @@ import threading
 import time
 from pathlib import Path
 
-from service.artifacts.store import ArtifactStore
-from service.errors import FencedOut, SoupsearchError, StorageFull, Unavailable
+from search.evaluation import Outcome, Weights
+from search.loop import Interrupted, run_search
+from search.space import SearchError, Space
+from search.strategy import Strategy, kind_of
+from service.artifacts import open_store
+from service.errors import FencedOut, InvalidRequest, SoupsearchError, StorageFull, Unavailable
 from service.jobs.documents import job_urls
-from service.jobs.keys import weights_key
 from service.jobs.queue import Claim
 from service.jobs.store import JobStore
 from service.schemas.job import JobError, JobStatus, JobWarning
 from service.settings import Settings
 from workers.evaluation.errors import EvaluationMemoryError
 from workers.jobs.finalize import ATTACKS, Finalizer
-from workers.jobs.material import Material
-from workers.jobs.plan import Plan, plan_search
+from workers.jobs.material import Material, scope_of
 from workers.jobs.preflight import Preflight, run_preflight, warn_of_time
 from workers.jobs.progress import CancelWatch, Recorder
-from workers.jobs.scope import scope_of
 from workers.jobs.scoring import Scoring
 from workers.ray_runtime.connection import connect
-from workers.ray_runtime.evaluators import EvaluatorPool, Interrupted
-from workers.ray_runtime.tuning import TuneSearch
+from workers.ray_runtime.evaluators import EvaluatorPool
+from workers.ray_runtime.tuning import TuneExecutor
 from workers.soups.errors import IngredientError
 
 FINAL = ":final"
@@ -55,6 +56,7 @@ class Attempt:
         self._interrupted = threading.Event()
         self._lock = threading.Lock()
         self._finalizing = False
+        self._proposed: int | None = None
 
     def run(self) -> None:
         """Run the job. Raises FencedOut when it is not this attempt's any more."""
@@ -73,20 +75,38 @@ class Attempt:
             self._fail(JobError(code="evaluation_out_of_memory", message=str(error), param="pantry", retryable=True))
 
     def _run(self) -> None:
-        material = Material(self._store.get(self._claim.job_id).request, self._settings)
-        plan = plan_search(material.request.search, len(material.names), self._settings)
+        job = self._store.get(self._claim.job_id)
+        material = Material(job.request, self._settings)
         scoring = Scoring(material.request, material.echo.adaptation_sets)
-        recorder = Recorder(self._store, self._claim, plan, scoring, material.names)
+        strategy, bound = self._plan(material, scoring)
+        recorder = Recorder(self._store, self._claim, scoring, material.names)
         self._watch.on_cancel(self._interrupt)
         connect(self._settings)
         pool = EvaluatorPool(self._settings, self._interrupted)
         self._watch.on_cancel(lambda: pool.stop(self._tokens(self._claim.attempt)))
         pool.stop([token for earlier in range(1, self._claim.attempt) for token in self._tokens(earlier)])
-        reused = recorder.start(scope_of(material, pool.hardware, self._settings.batch_size))
-        preflight = self._search(material, pool, plan, recorder, scoring)
+        preflight, is_partial = None, True
+        if job.status is JobStatus.CANCELLING:
+            recorder.load()
+        else:
+            recorder.start(bound, scope_of(material, pool.hardware, self._settings.batch_size))
+            preflight, is_partial = self._search(material, pool, strategy, bound, recorder)
         self._check_held()
-        finalizer = Finalizer(material, scoring, pool, self._artifacts(), f"{self._token}{FINAL}")
-        self._finish(finalizer, recorder, preflight, reused)
+        finalizer = Finalizer(material, scoring, pool, open_store(self._settings), f"{self._token}{FINAL}")
+        self._finish(finalizer, recorder, preflight, is_partial=is_partial)
+
+    def _plan(self, material: Material, scoring: Scoring) -> tuple[Strategy, int]:
+        """The request's strategy, and the most soups that it may evaluate."""
+        request, space = material.request, Space(len(material.names))
+        try:
+            kind = kind_of(request.search)
+            bound = kind.bound(request.search, space)
+            if bound > self._settings.max_points:
+                msg = f"the search has {bound} points, more than {self._settings.max_points}: take a greater step"
+                raise InvalidRequest(msg, param="search", code="too_many_points")
+            return kind.start(request.search, space, scoring.objectives, request.seed), bound
+        except SearchError as error:
+            raise InvalidRequest(str(error), param="search", code=error.code) from error
 
     def _tokens(self, attempt: int) -> list[str]:
         """Of what an attempt asks of evaluators, and need not end: its search, and the attacks on its winner."""
@@ -94,62 +114,51 @@ class Attempt:
         return [token, f"{token}{FINAL}{ATTACKS}"]
 
     def _search(
-        self, material: Material, pool: EvaluatorPool, plan: Plan, recorder: Recorder, scoring: Scoring
-    ) -> Preflight | None:
-        """Score everything; when the user cancels, return early, without the preflight if that was not done."""
+        self, material: Material, pool: EvaluatorPool, strategy: Strategy, bound: int, recorder: Recorder
+    ) -> tuple[Preflight | None, bool]:
+        """Run the search; returns early when the user cancels, without the preflight if that was not done.
+
+        The second value says whether the search ended before its strategy did.
+        """
         preflight = None
+        task = material.selection(material.request.precision)
+        executor = TuneExecutor(
+            pool,
+            task,
+            material.arrays_of,
+            self._token,
+            batch_size=self._settings.points_per_trial,
+            folder=self._folder,
+        )
         try:
             preflight = run_preflight(material, pool, self._token)
             recorder.warn(preflight.warnings)
-            left = plan.strategy.total - len(recorder.points)
-            recorder.warn(warn_of_time(material, preflight.baselines, left, len(pool.names)))
+            recorder.warn(warn_of_time(material, preflight.compared.baselines, bound, len(pool.names)))
             if material.request.precision == "float32":
-                self._take_baselines(preflight, plan, recorder)
-            plan.strategy.tell(recorder.evaluations())
-            if len(recorder.points) == plan.strategy.total:
-                return preflight
-            task = material.selection(material.request.precision)
-            pool.supply(task, material.arrays_of)
-            search = TuneSearch(
-                pool,
-                task,
-                material.arrays_of,
-                plan.strategy,
-                scoring.evaluation,
-                self._token,
-                self._settings.points_per_trial,
-                self._folder,
-                known=len(recorder.points),
-            )
-            search.run(recorder.take, self._watch.cancelled)
+                recorder.offer(_baseline_soups(preflight))
+            self._proposed = run_search(strategy, executor, recorder, recorder)
         except Interrupted:
-            if not recorder.points:
-                raise
-        return preflight
+            return preflight, True
+        finally:
+            executor.close()
+        return preflight, False
 
-    def _take_baselines(self, preflight: Preflight, plan: Plan, recorder: Recorder) -> None:
-        """Ingredients and uniform soup were scored as the search would: points of it that are done."""
-        scores = [*preflight.baselines.ingredients, preflight.baselines.uniform_soup]
-        keys = [weights_key(score.weights) for score in scores]
-        recorder.take(
-            score
-            for key, score in zip(keys, scores, strict=True)
-            if key in plan and plan.places[key] not in recorder.points
-        )
-
-    def _finish(self, finalizer: Finalizer, recorder: Recorder, preflight: Preflight | None, reused: int) -> None:
+    def _finish(
+        self, finalizer: Finalizer, recorder: Recorder, preflight: Preflight | None, *, is_partial: bool
+    ) -> None:
         with self._lock:
             self._finalizing = True
             self._interrupted.clear()
         job_id, attempt = self._claim.job_id, self._claim.attempt
-        if self._watch.cancelled.is_set() and not recorder.points:
+        if self._watch.cancelled.is_set() and not recorder.ranked():
             raise Interrupted
-        self._store.set_phase(job_id, attempt, "finalizing")
+        self._store.set_phase(job_id, attempt, "finalizing", self._proposed)
         result = finalizer.finish(
             recorder.ranked(),
             preflight,
             progress=self._store.get(job_id).progress,
-            reused=reused,
+            is_partial=is_partial,
+            reused=recorder.reused,
             seconds=lambda: time.monotonic() - self._started,
             is_cancelled=self._watch.cancelled.is_set,
             url=job_urls(job_id, self._settings).model,
@@ -173,10 +182,15 @@ class Attempt:
         if self._watch.lost.is_set():
             raise FencedOut(f"attempt {self._claim.attempt} of job {self._claim.job_id} no longer holds it")
 
-    def _artifacts(self) -> ArtifactStore:
-        return ArtifactStore(self._settings.data_dir, self._settings)
-
 
 def _job_error(error: SoupsearchError) -> JobError:
     is_retryable = isinstance(error, StorageFull)
     return JobError(code=error.code, message=error.detail, param=error.param, retryable=is_retryable)
+
+
+def _baseline_soups(preflight: Preflight) -> dict[Weights, Outcome]:
+    """Ingredients and uniform soup, which were evaluated as the search would."""
+    baselines = preflight.compared.baselines
+    size = len(baselines.ingredients)
+    one_hot = [tuple(float(place == index) for place in range(size)) for index in range(size)]
+    return {**dict(zip(one_hot, baselines.ingredients, strict=True)), (1 / size,) * size: baselines.uniform_soup}

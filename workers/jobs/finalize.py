@@ -2,11 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from search.evaluation import EvaluationRequest, Outcome
+from search.lattice import LatticeError
+from search.loop import Interrupted
 from search.objectives import violation
 from search.pareto import pareto_front
+from search.space import Space
+from search.strategies.grid import Grid
 from service.artifacts.store import ArtifactStore
 from service.errors import SoupsearchError
 from service.schemas.job import Point, Progress
@@ -19,14 +25,10 @@ from service.schemas.result import (
     HeldOut,
     PairedTest,
     Result,
-    Score,
     ScoredSoup,
 )
-from workers.evaluation.baselines import BaselineScores
-from workers.evaluation.errors import EvaluationMemoryError, EvaluationStopped
-from workers.evaluation.scores import ModelScore
 from workers.jobs.material import Material
-from workers.jobs.preflight import Preflight, score_reference
+from workers.jobs.preflight import Compared, Preflight, compare_with
 from workers.jobs.scoring import Scoring
 from workers.jobs.soup_file import MergedFile, write_soup
 from workers.ray_runtime.evaluators import EvaluatorPool
@@ -58,6 +60,7 @@ class Finalizer:
         preflight: Preflight | None,
         *,
         progress: Progress,
+        is_partial: bool,
         reused: int,
         seconds: Callable[[], float],
         is_cancelled: Callable[[], bool],
@@ -76,53 +79,54 @@ class Finalizer:
             score = self._score_file(merged, is_cancelled)
             held_out = self._held_out(merged, is_cancelled)
             model = merged.commit(self.store, url)
-        value = self.scoring.value(score)
+        value = self.scoring.objectives.value(score)
         return Result(
             weights=self._named(best),
             metric=self.material.request.ranked_by[0].metric,
             score=(best.score or 0.0) if value is None else value,
             images=sum(len(each.split.selection) for each in self.scoring.of_sets(self.material.sets)),
-            nll=self.scoring.nll(score),
-            interval=self.scoring.interval(score),
+            nll=self.scoring.objectives.nll(score),
+            interval=self.scoring.objectives.interval(score),
             metrics=self.scoring.metrics(score) or best.metrics,
             objectives=best.objectives,
             constraints=self._constraints(best),
             constraints_met=best.violation == 0 if best.constraints else None,
             front=[self._front_soup(point) for point in pareto_front(ranked) if point.objectives],
             per_set=self.scoring.per_set(score),
-            partial=progress.done < progress.total,
+            partial=is_partial,
             floored_channels=best.floored_channels,
             held_out=held_out,
             top=[self._scored(point) for point in ranked[: self.material.request.top_k]],
-            baselines=None if preflight is None else self._baselines(preflight.baselines, preflight.reference),
+            baselines=None if preflight is None else self._baselines(preflight.compared),
             paired_test=None if preflight is None else self._paired_test(score, preflight),
             cost=self._cost(progress, reused, seconds()),
             model=model,
         )
 
-    def _score_file(self, merged: MergedFile, is_cancelled: Callable[[], bool]) -> ModelScore:
+    def _score_file(self, merged: MergedFile, is_cancelled: Callable[[], bool]) -> Outcome:
         """The written file on the selection images; without attacks when cancelled before they are through."""
-        attacked = bool(self.material.attacks)
-        if attacked and not is_cancelled():
-            score = self._finite(merged, attacked=True)
-            if score.complete:
-                return score
+        if self.material.attacks and not is_cancelled():
+            try:
+                return self._finite(merged, attacked=True)
+            except Interrupted:
+                if not is_cancelled():
+                    raise
         return self._finite(merged, attacked=False)
 
-    def _finite(self, merged: MergedFile, *, attacked: bool) -> ModelScore:
+    def _finite(self, merged: MergedFile, *, attacked: bool) -> Outcome:
         task = self.material.selection("float32", merged.stack_key, attacked=attacked)
-        score = self._score(merged, task, self._stoppable if task.attacks else self.token)
-        if not score.finite:
+        outcome = self._evaluate(merged, task, self._stoppable if task.attacks else self.token)
+        if outcome.status == "not_finite":
             msg = "the merged soup gives logits that are not finite: choose bounds closer to [0, 1], or convex"
             raise NoFiniteSoup(msg, param="search")
-        return score
+        return outcome
 
-    def _score(self, merged: MergedFile, task: Task, token: str) -> ModelScore:
+    def _evaluate(self, merged: MergedFile, task: Task, token: str) -> Outcome:
         def arrays_of(key: str) -> dict[str, object]:
             return merged.arrays() if key == merged.stack_key else self.material.arrays_of(key)
 
-        (score,) = self.pool.score(token, task, arrays_of, [[1.0]], detail=True)
-        return score
+        (outcome,) = self.pool.executor(task, arrays_of, token).outcomes([EvaluationRequest((1.0,))])
+        return outcome
 
     @property
     def _stoppable(self) -> str:
@@ -132,52 +136,38 @@ class Finalizer:
     def _held_out(self, merged: MergedFile, is_cancelled: Callable[[], bool]) -> HeldOut | None:
         if is_cancelled() or not all(each.split.held_out for each in self.material.sets):
             return None
-        soup = self._score(merged, self.material.held_out(merged.stack_key), self._stoppable)
-        if not soup.complete:
-            return None
-        task, count = self.material.held_out(), len(self.material.names)
-        soups = [*np.eye(count).tolist(), [1 / count] * count]
-        scores = self.pool.score(self._stoppable, task, self.material.arrays_of, soups, detail=True)
-        if not all(score.complete for score in scores):
-            return None
-        reference = score_reference(self.material, self.pool, self._stoppable, held_out=True)
         try:
-            ensembles = self._held_out_ensembles(task)
-        except EvaluationStopped:
+            soup = self._evaluate(merged, self.material.held_out(merged.stack_key), self._stoppable)
+            compared = compare_with(self.material, self.pool, self._stoppable, held_out=True)
+        except Interrupted:
+            if not is_cancelled():
+                raise
             return None
-        *ingredients, uniform_soup = map(self.scoring.document, scores)
         return HeldOut(
             images=sum(len(each.split.held_out) for each in self.scoring.of_sets(self.material.sets)),
             soup=self.scoring.document(soup),
-            ingredients=dict(zip(self.material.names, ingredients, strict=True)),
-            uniform_soup=uniform_soup,
-            reference=None if reference is None else self.scoring.document(reference),
-            **ensembles,
+            **self._compared(compared),
         )
 
-    def _held_out_ensembles(self, task: Task) -> dict[str, Score]:
-        """The ensembles' scores; none where they find no memory: the soup itself needs them not."""
-        try:
-            scores = self.pool.ensembles(self._stoppable, task, self.material.arrays_of)
-        except EvaluationMemoryError:
-            return {}
-        return dict(zip(("logit_ensemble", "softmax_ensemble"), map(self.scoring.document, scores), strict=True))
+    def _baselines(self, compared: Compared) -> Baselines:
+        return Baselines(**self._compared(compared))
 
-    def _baselines(self, scores: BaselineScores, reference: ModelScore | None) -> Baselines:
-        pairs = zip(self.material.names, scores.ingredients, strict=True)
-        return Baselines(
-            ingredients={name: self.scoring.document(score) for name, score in pairs},
-            uniform_soup=self.scoring.document(scores.uniform_soup),
-            logit_ensemble=self.scoring.document(scores.logit_ensemble),
-            softmax_ensemble=self.scoring.document(scores.softmax_ensemble),
-            reference=None if reference is None else self.scoring.document(reference),
-        )
+    def _compared(self, compared: Compared) -> dict[str, Any]:
+        baselines = compared.baselines
+        others = {
+            "uniform_soup": baselines.uniform_soup,
+            "logit_ensemble": baselines.logit_ensemble,
+            "softmax_ensemble": baselines.softmax_ensemble,
+            "reference": compared.reference,
+        }
+        documents = {name: self.scoring.document(each) for name, each in others.items() if each is not None}
+        ingredients = map(self.scoring.document, baselines.ingredients)
+        return {"ingredients": dict(zip(self.material.names, ingredients, strict=True)), **documents}
 
-    def _paired_test(self, score: ModelScore, preflight: Preflight) -> PairedTest | None:
-        ingredients = preflight.baselines.ingredients
-        values = [self.scoring.value(each) or 0.0 for each in ingredients]
-        rival = int(np.argmax(values))
-        test = self.scoring.compare(score, ingredients[rival])
+    def _paired_test(self, score: Outcome, preflight: Preflight) -> PairedTest | None:
+        objectives, ingredients = self.scoring.objectives, preflight.compared.baselines.ingredients
+        rival = int(np.argmax([objectives.value(each) or 0.0 for each in ingredients]))
+        test = objectives.compare(score, ingredients[rival])
         if test is None:
             return None
         return PairedTest(
@@ -196,9 +186,18 @@ class Finalizer:
             images=images,
             forward_passes=progress.images,
             backward_passes=progress.backward,
-            grid_forward_passes=progress.total * self.material.passes_a_soup,
+            grid_forward_passes=self._grid_points(progress.total) * self.material.passes_a_soup,
             seconds=seconds,
         )
+
+    def _grid_points(self, total: int) -> int:
+        """Points of the request's grid; for other strategies those of the default grid."""
+        if isinstance(self.material.request.search, Grid):
+            return total
+        try:
+            return Grid().lattice(Space(len(self.material.names))).count()
+        except LatticeError:
+            return total
 
     def _constraints(self, point: Point) -> list[ConstraintOutcome]:
         pairs = zip(self.material.request.constraints, point.constraints, strict=True)

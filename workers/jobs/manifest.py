@@ -72,5 +72,5 @@ def read_metadata(model: Path) -> Mapping[str, str]:
             (length,) = struct.unpack("<Q", file.read(8))
             header = json.loads(file.read(min(length, _MAX_HEADER)))
         return dict(header.get("__metadata__", {}))
-    except (OSError, struct.error, ValueError, AttributeError) as error:
+    except (FileNotFoundError, IsADirectoryError, struct.error, ValueError, AttributeError) as error:
         raise InvalidRequest(f"{model} cannot be read as safetensors: {error}", code="no_manifest") from error

@@ -1,26 +1,27 @@
 """What a job works on: the pantry's ingredients, the sets' images, and how they are scored."""
 
+import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass
 from functools import cached_property
 from typing import Any
 
 from service.adaptation_sets.labels import Labels, check_attackable, resolve
 from service.adaptation_sets.registry import SetRegistry
 from service.adaptation_sets.stored import StoredSet
-from service.artifacts.store import ArtifactStore
+from service.artifacts import open_store
 from service.errors import InvalidRequest
 from service.pantries.registry import PantryRegistry
 from service.schemas.job import RequestEcho
 from service.settings import Settings
 from workers.evaluation.preprocess import DataConfig, encode_images
-from workers.jobs.selection import Rows, Split, split_images
-from workers.jobs.single import single_model
+from workers.jobs.split import Rows, Split, split_images
 from workers.ray_runtime.task import AttackPlan, SetPart, Task
+from workers.ray_runtime.version import scoring_version
 from workers.soups.model import read_config
 from workers.soups.resident import Precision
-from workers.soups.stack import IngredientStack
+from workers.soups.stack import IngredientStack, single_model
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,9 @@ class Ingredients:
         self.echo = echo
         self.request = echo.request
         self._settings = settings
-        self._store = ArtifactStore(settings.data_dir, settings)
-        self._pantries = PantryRegistry(self._store, settings)
-        self.pantry = self._pantries.get(self.request.pantry)
+        self._store = open_store(settings)
+        self._stored_pantry = PantryRegistry(self._store, settings).open(self.request.pantry)
+        self.pantry = self._stored_pantry.document
         if self.pantry.digest != echo.pantry_digest:
             msg = f"the pantry {self.pantry.name!r} was replaced after this request: send the request again"
             raise InvalidRequest(msg, param="pantry", code="pantry_changed")
@@ -52,7 +53,7 @@ class Ingredients:
     @cached_property
     def stack(self) -> IngredientStack:
         """The ingredients in memory."""
-        return IngredientStack.from_folders(self._pantries.ingredient_folders(self.pantry.name), self.names)
+        return IngredientStack.from_folders(self._stored_pantry.folders, self.names)
 
     @property
     def names(self) -> list[str]:
@@ -74,7 +75,7 @@ class Material(Ingredients):
     @cached_property
     def data_config(self) -> DataConfig:
         """The pantry's preprocessing."""
-        return DataConfig.of(read_config(self._pantries.ingredient_folders(self.pantry.name)[0]))
+        return DataConfig.of(read_config(self._stored_pantry.folders[0]))
 
     @property
     def image_count(self) -> int:
@@ -103,17 +104,17 @@ class Material(Ingredients):
         *,
         attacked: bool = False,
     ) -> Task:
-        """Soups of the pantry, or of another stack, on some images of each set; under attack if ``attacked``."""
+        """Some images of each set with the pantry, or another stack; with the request's attacks if ``attacked``."""
         parts = tuple(self._part(each, rows_of(each)) for each in self.sets)
         attacks, seed = (self.attacks, self.request.seed) if attacked and self.attacks else ((), 0)
         return Task(stack or self._stack_key, parts, precision, self._settings.batch_size, attacks, seed)
 
     def selection(self, precision: Precision, stack: str | None = None, *, attacked: bool = True) -> Task:
-        """Soups on the selection images, under the request's attacks unless told otherwise."""
+        """The selection images, with the request's attacks unless told otherwise."""
         return self.task(precision, lambda each: each.split.selection, stack, attacked=attacked)
 
     def held_out(self, stack: str | None = None) -> Task:
-        """Soups on the images held out, in float32, under the request's attacks."""
+        """The images held out, in float32, with the request's attacks."""
         return self.task("float32", lambda each: each.split.held_out, stack, attacked=True)
 
     def arrays_of(self, key: str) -> dict[str, Any]:
@@ -121,7 +122,7 @@ class Material(Ingredients):
         if key == self._stack_key:
             return self.stack.arrays()
         if key == self.reference_key:
-            folder = self._pantries.reference_folder(self.pantry.name)
+            folder = self._stored_pantry.reference_folder
             return {} if folder is None else single_model(folder)
         each = next(each for each in self.sets if self._images_key(each) == key)
         return {"images": encode_images(each.stored.images(), self.data_config, precropped=each.stored.precropped)}
@@ -156,3 +157,26 @@ class Material(Ingredients):
         check_attackable(labels, self.request.threat_models)
         split = split_images(labels.accepted, self.request.held_out_fraction, self.request.seed)
         return SetMaterial(stored, labels, split)
+
+
+def scope_of(material: Material, hardware: Sequence[str], batch_size: int) -> str:
+    """sha256 under which outcomes are journalled: jobs of one scope share every outcome.
+
+    It covers all that can change an outcome besides the weights: the pantry, the sets with their labels and selection
+    images, the attacks and their seed, precision and preprocessing, the code that evaluates, and the kind of device,
+    its threads and the batch size, on which the last bits depend. How outcomes are read, the objectives and
+    constraints, is not part of it.
+    """
+    request = material.request
+    document = {
+        "pantry": material.pantry.digest,
+        "sets": [[each.stored.digest, astuple(each.labels), each.split.selection] for each in material.sets],
+        "attacks": [astuple(attack) for attack in material.attacks],
+        "seed": request.seed if material.attacks else None,
+        "precision": request.precision,
+        "preprocessing": astuple(material.data_config),
+        "code": scoring_version(),
+        "hardware": list(hardware),
+        "batch_size": batch_size,
+    }
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()

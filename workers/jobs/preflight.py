@@ -1,4 +1,4 @@
-"""Scores of ingredients and midpoints before the search, and what they warn of."""
+"""Ingredients and midpoints, evaluated before the search, and what they warn of."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,13 +7,15 @@ from itertools import combinations
 import numpy as np
 from scipy.stats import binomtest
 
+from search.evaluation import EvaluationRequest, Outcome, SetOutcome
 from service.schemas.job import JobWarning
 from service.schemas.objective import Measured
-from workers.evaluation.baselines import BaselineScores
-from workers.evaluation.scores import ModelScore, SetScore
+from workers.evaluation.baselines import BaselineOutcomes, evaluate_baselines
+from workers.evaluation.errors import EvaluationMemoryError
 from workers.jobs.material import Material, SetMaterial
-from workers.jobs.selection import spread
+from workers.jobs.split import spread
 from workers.ray_runtime.evaluators import EvaluatorPool
+from workers.ray_runtime.task import Task
 
 MIDPOINT_IMAGES = 256
 FEW_IMAGES = 50
@@ -24,44 +26,60 @@ COLLAPSE = 0.5
 
 
 @dataclass(frozen=True)
-class Preflight:
-    """Scores of the baselines on the selection images, of the pantry's reference too, and warnings."""
+class Compared:
+    """What a soup is compared with on some images: the baselines, and the pantry's reference where it has one."""
 
-    baselines: BaselineScores
-    reference: ModelScore | None
+    baselines: BaselineOutcomes
+    reference: Outcome | None
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What soups are compared with on the selection images, and warnings."""
+
+    compared: Compared
     warnings: list[JobWarning]
 
 
 def run_preflight(material: Material, pool: EvaluatorPool, token: str) -> Preflight:
-    """Score every ingredient, the uniform soup and the ensembles, and all midpoints on at most 256 images of each set.
+    """Evaluate every ingredient, the uniform soup, the ensembles, and all midpoints on at most 256 images of each set.
 
     Warns of few images, ingredients at chance level, and midpoints that collapse: such ingredients share no start.
     All is in float32, whatever the search's precision. Raises what the pool raises.
     """
-    baselines = pool.baselines(token, material.selection("float32"), material.arrays_of)
+    compared = compare_with(material, pool, token, held_out=False)
+    if compared.baselines.logit_ensemble is None:
+        raise EvaluationMemoryError(
+            "the ensemble of all ingredients does not fit into memory under attack: use fewer ingredients, or a "
+            "device with more memory"
+        )
     small = material.task("float32", lambda each: spread(each.split.selection, MIDPOINT_IMAGES))
     size = len(material.names)
     pairs = list(combinations(range(size), 2))
     soups = [*np.eye(size).tolist(), *(_midpoint(pair, size) for pair in pairs)]
-    scores = pool.score(token, small, material.arrays_of, soups)
+    executor = pool.executor(small, material.arrays_of, token)
+    outcomes = executor.outcomes([EvaluationRequest(tuple(soup)) for soup in soups])
     warnings = [
         *warn_of_images(material),
-        *warn_of_chance(material, baselines.ingredients),
-        *warn_of_collapse(material.names, pairs, scores[:size], scores[size:]),
+        *warn_of_chance(material, compared.baselines.ingredients),
+        *warn_of_collapse(material.names, pairs, outcomes[:size], outcomes[size:]),
     ]
-    return Preflight(baselines, score_reference(material, pool, token), warnings)
+    return Preflight(compared, warnings)
 
 
-def score_reference(
-    material: Material, pool: EvaluatorPool, token: str, *, held_out: bool = False
-) -> ModelScore | None:
-    """The pantry's reference on the selection images or those held out; None without one, or when it was stopped."""
-    reference = material.reference_key
-    if reference is None:
-        return None
-    task = material.held_out(reference) if held_out else material.selection("float32", reference)
-    (score,) = pool.score(token, task, material.arrays_of, [[1.0]], detail=True)
-    return score if score.complete else None
+def compare_with(material: Material, pool: EvaluatorPool, token: str, *, held_out: bool) -> Compared:
+    """Evaluate baselines and reference on the images held out, or on the selection images."""
+
+    def task_of(stack: str | None) -> Task:
+        return material.held_out(stack) if held_out else material.selection("float32", stack)
+
+    task = task_of(None)
+    executor = pool.executor(task, material.arrays_of, token)
+    baselines = evaluate_baselines(executor, len(material.names), task.sets, attacked=bool(task.attacks))
+    if material.reference_key is None:
+        return Compared(baselines, None)
+    executor = pool.executor(task_of(material.reference_key), material.arrays_of, token)
+    return Compared(baselines, executor.outcomes([EvaluationRequest((1.0,))])[0])
 
 
 def _midpoint(pair: tuple[int, int], size: int) -> list[float]:
@@ -91,13 +109,13 @@ def _is_measured(each: SetMaterial, measures: Sequence[Measured]) -> bool:
     return any(sets is None or each.stored.digest in sets for sets in named)
 
 
-def warn_of_chance(material: Material, ingredients: Sequence[ModelScore]) -> list[JobWarning]:
+def warn_of_chance(material: Material, ingredients: Sequence[Outcome]) -> list[JobWarning]:
     """Ingredients not significantly better than always the same answer: perhaps their classes are in another order."""
     warnings = []
     for name, score in zip(material.names, ingredients, strict=True):
         for each, part in zip(material.sets, score.sets, strict=True):
             chance = _constant_accuracy(each.labels.accepted, each.split.selection, len(each.labels.columns))
-            if binomtest(part.correct, part.total, chance, alternative="greater").pvalue > CHANCE_P_VALUE:
+            if binomtest(int(part.right.sum()), part.total, chance, alternative="greater").pvalue > CHANCE_P_VALUE:
                 message = (
                     f"ingredient {name!r} is right on {part.accuracy:.1%} of set {each.stored.digest[:12]}, "
                     f"not significantly better than one constant answer ({chance:.1%}): "
@@ -115,8 +133,8 @@ def _constant_accuracy(accepted: Sequence[Sequence[int]], rows: Sequence[int], c
 def warn_of_collapse(
     names: Sequence[str],
     pairs: Sequence[tuple[int, int]],
-    ends: Sequence[ModelScore],
-    midpoints: Sequence[ModelScore],
+    ends: Sequence[Outcome],
+    midpoints: Sequence[Outcome],
 ) -> list[JobWarning]:
     """Midpoints much worse than both ends: ingredients that were not fine-tuned from a common start."""
     warnings = []
@@ -131,7 +149,7 @@ def warn_of_collapse(
     return warnings
 
 
-def warn_of_time(material: Material, baselines: BaselineScores, points: int, evaluators: int) -> list[JobWarning]:
+def warn_of_time(material: Material, baselines: BaselineOutcomes, points: int, evaluators: int) -> list[JobWarning]:
     """Attacks on ``points`` soups that will take longer than an hour, judged by what those on the ingredients took."""
     pace = sum(score.seconds for score in baselines.ingredients) / len(baselines.ingredients)
     hours = pace * points / evaluators / 3600
@@ -144,5 +162,5 @@ def warn_of_time(material: Material, baselines: BaselineScores, points: int, eva
     return [JobWarning(code="long_search", message=message)]
 
 
-def _right(sets: Sequence[SetScore]) -> float:
+def _right(sets: Sequence[SetOutcome]) -> float:
     return sum(part.accuracy for part in sets) / len(sets)

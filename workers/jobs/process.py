@@ -9,13 +9,20 @@ import argparse
 import json
 import logging
 import os
+import re
+import shutil
 import signal
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+import psutil
+
 from service.parent_death import die_with_parent
-from workers.jobs.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from service.jobs.queue import Claim
@@ -27,6 +34,8 @@ SUPERSEDED = 3
 """Exit code when the job was given to another attempt."""
 OUTAGE = 4
 """Exit code when Ray or Redis did not answer: no fault of the job's, which waits for them."""
+_PREFIX = "soupsearch-job-"
+_NAME = re.compile(_PREFIX + r"([0-9]{1,7})-")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -101,6 +110,21 @@ def _attempt(claim: "Claim", store: "JobStore", settings: "Settings") -> int:
         store.warn(claim.job_id, claim.attempt, JobWarning(code=error.code, message=message))
         return OUTAGE
     return 0
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A new folder, removed afterwards; those that killed processes of this user left are removed first."""
+    _sweep(Path(tempfile.gettempdir()))
+    with tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def _sweep(parent: Path) -> None:
+    for folder in parent.glob(f"{_PREFIX}*"):
+        owner = _NAME.match(folder.name)
+        if owner is not None and not psutil.pid_exists(int(owner[1])):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def end(exit_code: int) -> NoReturn:

@@ -1,80 +1,116 @@
 """What one attempt writes to the job store while it runs."""
 
+import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-import redis
-
-from search.evaluation import Evaluation
+from search.evaluation import EvaluationRequest, Outcome, Weights, packed, unpacked
+from search.loop import Found, Journal, Observer
 from search.ranking import rank, sort_key
+from search.strategy import Generation
 from service.connection import connect
 from service.errors import Expired, FencedOut, JobNotFound
+from service.jobs.keys import weights_key
 from service.jobs.queue import Claim
 from service.jobs.store import JobStore
 from service.schemas.job import Best, JobWarning, Point
 from service.settings import Settings
-from workers.evaluation.scores import SoupScore
-from workers.jobs.plan import Plan
 from workers.jobs.scoring import Scoring
 
 POLL_INTERVAL = 0.25
+_log = logging.getLogger(__name__)
 
 
-class Recorder:
-    """Writes points, warnings and phases as ``claim``, and keeps the points. All methods may raise FencedOut."""
+class Recorder(Observer, Journal):
+    """Writes points, warnings and phases as ``claim``, keeps the points, and finds outcomes in the journal.
 
-    def __init__(self, store: JobStore, claim: Claim, plan: Plan, scoring: Scoring, names: Sequence[str]) -> None:
+    All methods may raise FencedOut.
+    """
+
+    def __init__(self, store: JobStore, claim: Claim, scoring: Scoring, names: Sequence[str]) -> None:
         self._store = store
         self._claim = claim
-        self._plan = plan
         self._scoring = scoring
         self._names = names
+        self._scope = ""
+        self._soups: list[Weights] = []
+        self._baselines: dict[str, Outcome] = {}
         self.points: dict[int, Point] = {}
+        self.reused = 0
         self._best: Point | None = None
 
-    def start(self, scope: str) -> int:
-        """State the search's size and take over what the journal of ``scope`` has of it; returns how many points."""
-        self._store.start(self._claim.job_id, self._claim.attempt, self._plan.strategy.total, scope)
-        journalled = self._store.journalled(scope)
-        places = {key: index for key, index in self._plan.places.items() if key in journalled}
-        known = [journalled[key].model_copy(update={"index": index}) for key, index in places.items()]
-        self._record(known)
-        return len(known)
+    def start(self, bound: int, scope: str) -> None:
+        """State the bound of the search and the scope of its outcomes."""
+        self._scope = scope
+        self._store.start(self._claim.job_id, self._claim.attempt, bound, scope)
 
-    def take(self, scores: Iterable[SoupScore]) -> None:
-        """Record finished points."""
-        self._record([self._scoring.point(score, self._plan.index(score.weights)) for score in scores])
+    def load(self) -> None:
+        """Take over the points that earlier attempts recorded."""
+        self.points = {point.index: point for point in self._store.iter_points(self._claim.job_id)}
+
+    def offer(self, baselines: Mapping[Weights, Outcome]) -> None:
+        """Let outcomes that this attempt found as the search would count as its own when it proposes these soups."""
+        self._baselines |= {weights_key(weights): outcome for weights, outcome in baselines.items()}
+
+    def find(self, requests: Sequence[EvaluationRequest]) -> list[Outcome | None]:
+        """See ``Journal``. An outcome that cannot be read, of another version say, is evaluated again."""
+        keys = [_key(request) for request in requests]
+        named = [key for key in keys if key is not None]
+        found = dict(zip(named, self._store.journalled(self._scope, named), strict=True))
+        return [None if key is None else self._known(key, found[key]) for key in keys]
+
+    def proposed(self, soups: Generation) -> None:
+        """See ``Observer``."""
+        self._soups += [soup.model for soup in soups if not isinstance(soup.model, str)]
+
+    def found(self, found: Found, *, known: bool) -> None:
+        """See ``Observer``."""
+        outcomes: dict[int, str] = {}
+        points = []
+        for place, outcome in found:
+            weights = self._soups[place]
+            points.append(self._scoring.point(weights, outcome, place))
+            is_new = not known or self._baselines.get(weights_key(weights)) is outcome
+            if is_new and outcome.is_whole:
+                outcomes[place] = packed(outcome)
+            self.reused += not is_new
+        self._record(points, outcomes)
 
     def warn(self, warnings: Iterable[JobWarning]) -> None:
         """Add warnings to the job."""
         for warning in warnings:
             self._store.warn(self._claim.job_id, self._claim.attempt, warning)
 
-    def evaluations(self) -> list[Evaluation]:
-        """All points as strategies learn them, in the search's order."""
-        points = [self.points[index] for index in sorted(self.points)]
-        return [
-            Evaluation(tuple(point.weights), point.score, point.nll, point.violation, point.objectives)
-            for point in points
-        ]
-
     def ranked(self) -> list[Point]:
         """All points with a score, best first."""
         return rank(self.points.values())
 
-    def _record(self, points: list[Point]) -> None:
-        if not points:
-            return
+    def _known(self, key: str, text: str | None) -> Outcome | None:
+        if text is not None:
+            try:
+                return unpacked(text)
+            except ValueError as error:
+                _log.warning("the journal holds an outcome that cannot be read: %s", error)
+        return self._baselines.get(key)
+
+    def _record(self, points: list[Point], outcomes: Mapping[int, str]) -> None:
         self.points |= {point.index: point for point in points}
         for point in rank(points)[:1]:
             if self._best is None or sort_key(point) < sort_key(self._best):
                 self._best = point
         best = None if self._best is None else self._as_best(self._best)
-        self._store.record_points(self._claim.job_id, self._claim.attempt, points, best)
+        self._store.record_points(self._claim.job_id, self._claim.attempt, points, best, outcomes=outcomes)
 
     def _as_best(self, point: Point) -> Best:
         weights = dict(zip(self._names, point.weights, strict=True))
         return Best(weights=weights, score=point.score or 0.0, nll=point.nll, violation=point.violation)
+
+
+def _key(request: EvaluationRequest) -> str | None:
+    """Name of a request in the journal; None for what the journal does not keep."""
+    if isinstance(request.model, str) or request.keep_logits or request.blocks is not None or not request.attacked:
+        return None
+    return weights_key(request.model)
 
 
 class CancelWatch:
@@ -108,7 +144,10 @@ class CancelWatch:
         with self._lock:
             self.cancelled.set()
         for callback in self._callbacks:
-            callback()
+            try:
+                callback()
+            except Exception:  # noqa: BLE001 - the others are still to be told
+                _log.exception("job %s could not be told that it is cancelled", self._claim.job_id)
 
     def _should_end(self, store: JobStore) -> bool:
         try:
@@ -116,5 +155,6 @@ class CancelWatch:
         except (FencedOut, JobNotFound, Expired):
             self.lost.set()
             return True
-        except redis.RedisError:
+        except Exception:  # noqa: BLE001 - the thread goes on
+            _log.exception("whether job %s is cancelled could not be read", self._claim.job_id)
             return False

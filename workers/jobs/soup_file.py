@@ -11,11 +11,10 @@ from service.schemas.result import MergedModel
 from workers.jobs.manifest import Manifest, ManifestIngredient
 from workers.jobs.material import Ingredients
 from workers.jobs.reproduce import file_digest
-from workers.jobs.single import single_model
 from workers.ray_runtime.version import scoring_version
 from workers.soups.files import save_model, soup_config
 from workers.soups.merge import merge
-from workers.soups.model import CONFIG_FILE
+from workers.soups.stack import single_model
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,6 @@ class MergedFile:
     """A merged model in a staging folder, not yet in its place."""
 
     weights: Path
-    config: Path
     sha256: str
 
     @property
@@ -36,10 +34,9 @@ class MergedFile:
         return single_model(self.weights.parent)
 
     def commit(self, store: ArtifactStore, url: str) -> MergedModel:
-        """Put it into the artifact store, the configuration first: whoever sees the weights sees both."""
+        """Put it into the artifact store, where it stays for as long as a job refers to it."""
         size = self.weights.stat().st_size
-        store.commit_file(self.config, "models", self.sha256, ".config.json")
-        store.commit_file(self.weights, "models", self.sha256, ".safetensors")
+        store.put("models", self.sha256, self.weights.parent)
         return MergedModel(sha256=self.sha256, bytes=size, url=url)
 
 
@@ -51,7 +48,7 @@ def write_soup(material: Ingredients, point: Point, folder: Path) -> MergedFile:
     manifest = manifest_of(material, point)
     config = soup_config(material.stack.config)
     weights = save_model(folder / "model", merge(material.stack, point.weights), config, manifest.metadata())
-    return MergedFile(weights, weights.with_name(CONFIG_FILE), file_digest(weights))
+    return MergedFile(weights, file_digest(weights))
 
 
 def manifest_of(material: Ingredients, point: Point) -> Manifest:

@@ -1,17 +1,17 @@
-"""The evaluator as Ray knows it.
+"""The evaluator as Ray knows it, and how its batches are asked for.
 
 Whoever holds a handle of an actor has imported its class, trials of a search too: PyTorch is imported only in the
 process where the actor lives.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from workers.evaluation.scores import ModelScore, SoupScore
-from workers.ray_runtime.task import HostInfo, Report, Task
+import ray
+from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
-if TYPE_CHECKING:
-    from workers.evaluation.baselines import BaselineScores
+from workers.ray_runtime.connection import NAMESPACE
+from workers.ray_runtime.task import EVALUATION_FAILED, Failure, HostInfo, Order, Report, Task, failed
 
 
 class EvaluatorActor:
@@ -30,13 +30,17 @@ class EvaluatorActor:
         """See ``EvaluatorHost``."""
         self._host.stop(tokens)
 
+    def hold(self, seconds: float) -> None:
+        """See ``EvaluatorHost``."""
+        self._host.hold(seconds)
+
     def idle_seconds(self) -> float:
         """See ``EvaluatorHost``."""
         return self._host.idle_seconds()
 
-    def missing(self, task: Task) -> tuple[str, ...]:
+    def missing(self, digest: str, keys: Sequence[str]) -> tuple[str, ...] | None:
         """See ``EvaluatorHost``."""
-        return self._host.missing(task)
+        return self._host.missing(digest, keys)
 
     def load(self, key: str, arrays: Mapping[str, Any]) -> None:
         """See ``EvaluatorHost``."""
@@ -46,20 +50,32 @@ class EvaluatorActor:
         """See ``EvaluatorHost``."""
         self._host.prepare(task)
 
-    def evaluate(self, token: str, digest: str, batch: Sequence[Sequence[float]]) -> Iterator[Report]:
+    def evaluate(self, order: Order) -> Iterator[Report]:
         """See ``EvaluatorHost``."""
-        yield from self._host.evaluate(token, digest, batch)
+        yield from self._host.evaluate(order)
 
-    def score(
-        self, token: str, digest: str, weights: Sequence[float], *, detail: bool = False, logits: bool = False
-    ) -> SoupScore:
-        """See ``EvaluatorHost``."""
-        return self._host.score(token, digest, weights, detail=detail, logits=logits)
 
-    def baselines(self, token: str, digest: str) -> "BaselineScores":
-        """See ``EvaluatorHost``."""
-        return self._host.baselines(token, digest)
+class Reports:
+    """The reports of one batch by the evaluator of this name; what goes wrong with it is the last report's failure."""
 
-    def ensembles(self, token: str, digest: str) -> tuple[ModelScore, ModelScore]:
-        """See ``EvaluatorHost``."""
-        return self._host.ensembles(token, digest)
+    def __init__(self, evaluator: str, order: Order) -> None:
+        try:
+            actor = ray.get_actor(evaluator, namespace=NAMESPACE)
+            self._reports = actor.evaluate.remote(order)
+        except (ValueError, RayError) as error:
+            self._reports = iter([_lost(error)])
+
+    def next(self) -> Report:
+        """Wait for the next report."""
+        try:
+            reference = next(self._reports)
+            report: Report = reference if isinstance(reference, Report) else ray.get(reference)
+        except (RayActorError, GetTimeoutError, StopIteration) as error:
+            return _lost(error)
+        except RayError as error:
+            return failed(Failure(EVALUATION_FAILED, str(error), retryable=True))
+        return report
+
+
+def _lost(error: Exception) -> Report:
+    return failed(Failure("evaluator_lost", f"an evaluator was lost: {error or type(error).__name__}", retryable=True))

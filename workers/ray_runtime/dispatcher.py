@@ -1,102 +1,193 @@
-"""Which evaluator scores which points next."""
+"""Which evaluator answers which requests next."""
 
+import threading
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
-from search.evaluation import Evaluation
-from search.strategies import Strategy, Weights
-from workers.ray_runtime.task import Problem
+from search.evaluation import EvaluationRequest, Outcome, joined
+from search.loop import Interrupted, OnFound
+from service.errors import SoupsearchError, Unavailable
+from workers.evaluation.errors import EvaluationMemoryError
+from workers.ray_runtime.task import OUT_OF_MEMORY, REFUSED, STOPPED, Failure, Report
 
 LEAST_BATCH = 4
 MAX_TRIES = 3
+_POLL = 0.25
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Points for one evaluator; ``tries`` counts the earlier attempts at them."""
+class Part:
+    """A request, or some of its blocks: ``place`` is the request's in its sequence, ``piece`` that among its parts."""
+
+    place: int
+    piece: int
+    request: EvaluationRequest
+
+
+@dataclass(frozen=True)
+class EvaluatorBatch:
+    """Parts for one evaluator; ``tries`` counts the earlier attempts at them."""
 
     evaluator: str
-    weights: tuple[Weights, ...]
+    parts: tuple[Part, ...]
     tries: int = 0
+
+    @property
+    def requests(self) -> tuple[EvaluationRequest, ...]:
+        """What the evaluator is asked."""
+        return tuple(part.request for part in self.parts)
 
 
 class Dispatcher:
-    """Cuts a strategy's proposals into batches, gives each to the evaluator with the least to do, and collects.
+    """Cuts requests into batches, gives each to the evaluator with the least to do, and puts outcomes together.
 
-    The strategy is told evaluations in the order in which it was asked for them, whichever evaluator is faster.
-    Batches become smaller towards the end, so that evaluators finish together. What a failed batch left is tried again,
-    ``MAX_TRIES`` times in all; then ``failure`` holds the problem and no more batches are given. ``known`` points of
-    the strategy's total were told to it before. From one thread.
+    Where requests are few, their blocks of images are shared among the evaluators. Batches become smaller towards the
+    end, so that evaluators finish together. What a failed batch left is tried again, ``MAX_TRIES`` times in all.
+    Thread-safe: one thread calls ``run``, others take batches and report.
     """
 
-    def __init__(self, strategy: Strategy, evaluators: Sequence[str], batch_size: int, known: int = 0) -> None:
-        self._strategy = strategy
+    def __init__(self, evaluators: Sequence[str], blocks: int, batch_size: int) -> None:
+        self._blocks = blocks
         self._batch_size = batch_size
         self._load: Counter[str] = Counter(dict.fromkeys(evaluators, 0))
-        self._left: dict[str, set[Weights]] = {}
-        self._batches: dict[str, Batch] = {}
-        self._again: deque[tuple[tuple[Weights, ...], int]] = deque()
-        self._asked: dict[Weights, Evaluation | None] = {}
-        self._given = known
-        self.failure: Problem | None = None
+        self._queue: deque[Part] = deque()
+        self._again: deque[tuple[tuple[Part, ...], int]] = deque()
+        self._batches: dict[str, EvaluatorBatch] = {}
+        self._left: dict[str, set[int]] = {}
+        self._parts: dict[int, list[Outcome | None]] = {}
+        self._on_found: OnFound = lambda _: None
+        self._error: Exception | None = None
+        self._closed = False
+        self._changed = threading.Condition()
+        self._telling = threading.Lock()
+
+    def run(self, requests: Sequence[EvaluationRequest], on_found: OnFound, check: Callable[[], None]) -> None:
+        """Have all requests evaluated by whoever takes batches; returns when all outcomes are told.
+
+        ``check`` is called while waiting and may raise. Raises Interrupted when the work was stopped, what ``on_found``
+        raised, Unavailable when evaluators were lost again and again, EvaluationMemoryError, ValueError.
+        """
+        with self._changed:
+            self._on_found = on_found
+            for place, request in enumerate(requests):
+                pieces = self._cut(request, len(requests))
+                self._parts[place] = [None] * len(pieces)
+                self._queue.extend(Part(place, index, piece) for index, piece in enumerate(pieces))
+            self._changed.notify_all()
+            while self._parts and self._error is None:
+                self._changed.wait(_POLL)
+                check()
+            if self._error is not None:
+                raise self._error
+
+    def close(self) -> None:
+        """Give no more batches and tell no more outcomes; waits for what is being told."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        with self._telling:
+            self._on_found = lambda _: None
 
     @property
-    def is_finished(self) -> bool:
-        """Whether nothing is under way and nothing is left to give."""
-        return self.failure is not None or not (self._batches or self._again)
+    def is_closed(self) -> bool:
+        """Whether no batch will be given any more."""
+        return self._closed or self._error is not None
 
-    def next_batch(self, batch_id: str) -> Batch | None:
-        """The next batch, known as ``batch_id`` from now on; None when there is none now."""
-        if self.failure is not None:
-            return None
-        weights, tries = self._again.popleft() if self._again else (self._ask(), 0)
-        if not weights:
-            return None
-        evaluator = min(self._load, key=lambda name: self._load[name])
-        batch = Batch(evaluator, weights, tries)
-        self._load[evaluator] += len(weights)
-        self._batches[batch_id] = batch
-        self._left[batch_id] = set(weights)
-        return batch
+    def next_batch(self, batch_id: str, *, wait: bool = False) -> EvaluatorBatch | None:
+        """The next batch, known as ``batch_id`` from now on; None when there is none now.
 
-    def take(self, batch_id: str, evaluations: Iterable[Evaluation]) -> list[Evaluation]:
-        """Note finished points of a batch; returns those that are new."""
-        left = self._left.get(batch_id, set())
-        new = [evaluation for evaluation in evaluations if evaluation.weights in left]
-        for evaluation in new:
-            left.remove(evaluation.weights)
-            self._asked[evaluation.weights] = evaluation
-        if new:
-            self._load[self._batches[batch_id].evaluator] -= len(new)
-            self._tell_in_order()
-        return new
+        With ``wait``, and no batch under way, waits until there is one or the dispatcher is closed.
+        """
+        with self._changed:
+            while True:
+                if self.is_closed:
+                    return None
+                if self._again or self._queue:
+                    return self._give(batch_id)
+                if not wait or self._batches:
+                    return None
+                self._changed.wait(_POLL)
 
-    def close(self, batch_id: str, problem: Problem | None = None) -> None:
-        """End a batch. Its unfinished points, if any, are given again unless the problem is final."""
-        batch, left = self._batches.pop(batch_id, None), self._left.pop(batch_id, set())
-        if batch is None or not left:
+    def take(self, batch_id: str, report: Report) -> None:
+        """Note what a batch found; tells the outcomes of requests that are whole now."""
+        with self._telling:
+            found = []
+            with self._changed:
+                batch, left = self._batches.get(batch_id), self._left.get(batch_id, set())
+                for index, outcome in enumerate(report.outcomes, start=report.first):
+                    if batch is None or index not in left:
+                        continue
+                    left.remove(index)
+                    self._load[batch.evaluator] -= 1
+                    part = batch.parts[index]
+                    pieces = self._parts[part.place]
+                    pieces[part.piece] = outcome
+                    if all(piece is not None for piece in pieces):
+                        found.append((part.place, joined([piece for piece in pieces if piece is not None])))
+            if found and not self.is_closed:
+                self._tell(found)
+
+    def end(self, batch_id: str, failure: Failure | None = None) -> None:
+        """End a batch. Its unfinished parts, if any, are given again unless the failure is final."""
+        with self._changed:
+            batch, left = self._batches.pop(batch_id, None), self._left.pop(batch_id, set())
+            if batch is not None and left:
+                self._load[batch.evaluator] -= len(left)
+                failure = failure or Failure("points_unfinished", "an evaluator left points unfinished", retryable=True)
+                if not failure.retryable or batch.tries + 1 >= MAX_TRIES:
+                    self._error = self._error or _raised(failure)
+                else:
+                    self._again.append((tuple(batch.parts[index] for index in sorted(left)), batch.tries + 1))
+            self._changed.notify_all()
+
+    def fail(self, error: Exception) -> None:
+        """Have ``run`` raise ``error``."""
+        with self._changed:
+            self._error = self._error or error
+            self._changed.notify_all()
+
+    def _tell(self, found: list[tuple[int, Outcome]]) -> None:
+        try:
+            self._on_found(found)
+        except Exception as error:  # noqa: BLE001 - raised again by run
+            self.fail(error)
             return
-        self._load[batch.evaluator] -= len(left)
-        problem = problem or Problem("points_unfinished", "an evaluator left points unfinished", retryable=True)
-        if not problem.retryable or batch.tries + 1 >= MAX_TRIES:
-            self.failure = problem
-        else:
-            self._again.append((tuple(weights for weights in batch.weights if weights in left), batch.tries + 1))
+        with self._changed:
+            for place, _ in found:
+                del self._parts[place]
+            self._changed.notify_all()
 
-    def _ask(self) -> tuple[Weights, ...]:
-        rest = -(-(self._strategy.total - self._given) // (2 * len(self._load)))
-        batch = tuple(self._strategy.ask(min(self._batch_size, max(LEAST_BATCH, rest))))
-        self._given += len(batch)
-        self._asked |= dict.fromkeys(batch)
-        return batch
+    def _give(self, batch_id: str) -> EvaluatorBatch:
+        parts, tries = self._again.popleft() if self._again else (self._next_parts(), 0)
+        evaluator = min(self._load, key=self._load.__getitem__)
+        self._load[evaluator] += len(parts)
+        self._batches[batch_id] = EvaluatorBatch(evaluator, parts, tries)
+        self._left[batch_id] = set(range(len(parts)))
+        return self._batches[batch_id]
 
-    def _tell_in_order(self) -> None:
-        ready = []
-        for evaluation in self._asked.values():
-            if evaluation is None:
-                break
-            ready.append(evaluation)
-        for evaluation in ready:
-            del self._asked[evaluation.weights]
-        self._strategy.tell(ready)
+    def _next_parts(self) -> tuple[Part, ...]:
+        count, left = len(self._load), len(self._queue)
+        size = max(min(LEAST_BATCH, -(-left // count)), -(-left // (2 * count)))
+        return tuple(self._queue.popleft() for _ in range(min(self._batch_size, size, left)))
+
+    def _cut(self, request: EvaluationRequest, requests: int) -> list[EvaluationRequest]:
+        first, last = request.blocks or (0, self._blocks)
+        wanted = 2 * len(self._load)
+        pieces = min(last - first, -(-wanted // requests)) if len(self._load) > 1 and requests < wanted else 1
+        if pieces <= 1:
+            return [request]
+        bounds = [first + (last - first) * piece // pieces for piece in range(pieces + 1)]
+        return [replace(request, blocks=each) for each in pairwise(bounds)]
+
+
+def _raised(failure: Failure) -> Exception:
+    if failure.code == STOPPED:
+        return Interrupted()
+    if failure.code == OUT_OF_MEMORY:
+        return EvaluationMemoryError(failure.message)
+    if failure.code == REFUSED:
+        return ValueError(failure.message)
+    error = Unavailable if failure.retryable else SoupsearchError
+    return error(failure.message, code=failure.code)

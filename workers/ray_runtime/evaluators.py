@@ -1,4 +1,4 @@
-"""The evaluators of a cluster: found or started, supplied with data, asked for scores."""
+"""The evaluators of a cluster: found or started, supplied with data, given batches."""
 
 import hashlib
 import math
@@ -6,20 +6,21 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, cast
+from typing import Any
+from uuid import uuid4
 
 import ray
 from ray.actor import ActorHandle
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
+from search.evaluation import EvaluationRequest
+from search.loop import Executor, Interrupted, OnFound
 from service.errors import Unavailable
 from service.settings import Settings
-from workers.evaluation.baselines import BaselineScores
-from workers.evaluation.errors import EvaluationMemoryError, EvaluationStopped
-from workers.evaluation.scores import ModelScore, SoupScore
-from workers.ray_runtime.actor import EvaluatorActor
+from workers.ray_runtime.actor import EvaluatorActor, Reports
 from workers.ray_runtime.connection import NAMESPACE
-from workers.ray_runtime.task import EVALUATION_FAILED, HostInfo, Problem, Task, Unprepared
+from workers.ray_runtime.dispatcher import Dispatcher
+from workers.ray_runtime.task import EVALUATION_FAILED, Failure, HostInfo, Order, Task, Unprepared
 from workers.ray_runtime.version import evaluator_version
 
 Arrays = Mapping[str, Any]
@@ -28,6 +29,10 @@ Supplier = Callable[[str], Arrays]
 
 START_TIMEOUT = 180.0
 IDLE_BEFORE_RETIRED = 30.0
+HOLD_SECONDS = 60.0
+HOLD_INTERVAL = 15.0
+BATCHES_PER_EVALUATOR = 2
+"""One is worked on, one waits at hand."""
 RETIRE_INTERVAL = 10.0
 MAX_TRIES = 3
 _PREFIX = "evaluator-"
@@ -38,20 +43,15 @@ _CONTROL = "control"
 """Concurrency group of the calls that are answered during a batch."""
 
 
-class Interrupted(Exception):
-    """The caller was asked not to wait any longer."""
-
-
 class EvaluatorPool:
     """All evaluators that ``settings`` ask for, by name.
 
     They are detached actors: they outlive the job that started them and stay warm for the next. Ray restarts one that
     dies, on another node if need be; it then lacks its data until ``supply``. While ``interrupted`` is set, calls that
-    wait for an evaluator raise Interrupted.
+    wait for an evaluator raise Interrupted. While this process lives, no other job retires these evaluators.
 
     Raises Unavailable (``no_evaluators``) when the cluster has no room for them. All methods that reach evaluators
-    raise Unavailable (``evaluator_lost``) when one is lost again and again, and what it refuses (ValueError,
-    EvaluationMemoryError, EvaluationStopped).
+    raise Unavailable (``evaluator_lost``) when one is lost again and again.
     """
 
     def __init__(self, settings: Settings, interrupted: threading.Event) -> None:
@@ -60,6 +60,7 @@ class EvaluatorPool:
         self._actors = self._start()
         retire_idle(keep=self._actors)
         self.infos = self._await_started()
+        threading.Thread(target=self._hold, name="hold-evaluators", daemon=True).start()
 
     @property
     def names(self) -> list[str]:
@@ -75,53 +76,27 @@ class EvaluatorPool:
         """Make evaluators (all, or those named) ready for ``task``: each array is sent to those that lack it."""
         chosen = self.names if names is None else list(names)
         references: dict[str, ray.ObjectRef] = {}
-        for name in chosen:
-            self._persist(name, lambda actor: self._supply_one(actor, task, arrays_of, references))
+        lock = threading.Lock()
 
-    def score(
-        self, token: str, task: Task, arrays_of: Supplier, soups: Sequence[Sequence[float]], *, detail: bool = False
-    ) -> list[SoupScore]:
-        """Score soups of a task, spread over the evaluators; the results are in the order of ``soups``."""
-        names = self.names[: len(soups)]
-        self.supply(task, arrays_of, names)
+        def put(key: str) -> ray.ObjectRef:
+            with lock:
+                if key not in references:
+                    references[key] = ray.put(arrays_of(key))
+                return references[key]
 
-        def one(position: int) -> SoupScore:
-            def call(actor: ActorHandle) -> SoupScore:
-                self._supply_one(actor, task, arrays_of, {})
-                reference = actor.score.remote(token, task.digest, soups[position], detail=detail)
-                score: SoupScore = self._get(reference)
-                return score
+        def supply(name: str) -> None:
+            self._persist(name, lambda actor: self._supply_one(actor, task, put))
 
-            result: SoupScore = self._persist(names[position % len(names)], call)
-            return result
+        with ThreadPoolExecutor(max_workers=len(chosen)) as threads:
+            list(threads.map(supply, chosen))
 
-        with ThreadPoolExecutor(max_workers=len(names)) as threads:
-            return list(threads.map(one, range(len(soups))))
+    def executor(self, task: Task, arrays_of: Supplier, token: str) -> "PoolExecutor":
+        """What evaluates requests on ``task`` on behalf of ``token``."""
+        return PoolExecutor(self, task, arrays_of, token)
 
-    def baselines(self, token: str, task: Task, arrays_of: Supplier) -> BaselineScores:
-        """Score what soups are compared with, on one evaluator. Raises EvaluationStopped when ``token`` is stopped."""
-
-        def call(actor: ActorHandle) -> BaselineScores:
-            self._supply_one(actor, task, arrays_of, {})
-            scores: BaselineScores = self._get(actor.baselines.remote(token, task.digest))
-            return scores
-
-        result: BaselineScores = self._persist(self.names[0], call)
-        return result
-
-    def ensembles(self, token: str, task: Task, arrays_of: Supplier) -> tuple[ModelScore, ModelScore]:
-        """The logit and the softmax ensemble, on one evaluator. Raises EvaluationStopped as ``baselines`` does."""
-
-        def call(actor: ActorHandle) -> tuple[ModelScore, ModelScore]:
-            self._supply_one(actor, task, arrays_of, {})
-            scores: tuple[ModelScore, ModelScore] = self._get(actor.ensembles.remote(token, task.digest))
-            return scores
-
-        return cast(tuple[ModelScore, ModelScore], self._persist(self.names[0], call))
-
-    def revive(self, name: str, problem: Problem, task: Task, arrays_of: Supplier) -> None:
-        """Make an evaluator ready again after a problem: one that failed oddly is first replaced by a new process."""
-        if problem.code == EVALUATION_FAILED:
+    def revive(self, name: str, failure: Failure, task: Task, arrays_of: Supplier) -> None:
+        """Make an evaluator ready again after a failure: one that failed oddly is first replaced by a new process."""
+        if failure.code == EVALUATION_FAILED:
             self._restart(name)
         self.supply(task, arrays_of, [name])
 
@@ -130,23 +105,29 @@ class EvaluatorPool:
         for actor in self._actors.values():
             _control(actor.stop).remote(tokens)
 
-    def _supply_one(
-        self, actor: ActorHandle, task: Task, arrays_of: Supplier, references: dict[str, ray.ObjectRef]
-    ) -> None:
-        for key in self._get(actor.missing.remote(task)):
-            if key not in references:
-                references[key] = ray.put(arrays_of(key))
-            self._get(actor.load.remote(key, references[key]))
+    def check_interrupted(self) -> None:
+        """Raise Interrupted while ``interrupted`` is set."""
+        if self._interrupted.is_set():
+            raise Interrupted
+
+    def _hold(self) -> None:
+        while True:
+            for actor in self._actors.values():
+                _control(actor.hold).remote(HOLD_SECONDS)
+            time.sleep(HOLD_INTERVAL)
+
+    def _supply_one(self, actor: ActorHandle, task: Task, put: Callable[[str], ray.ObjectRef]) -> None:
+        missing = self._get(actor.missing.remote(task.digest, task.keys))
+        if missing is None:
+            return
+        for key in missing:
+            self._get(actor.load.remote(key, put(key)))
         self._get(actor.prepare.remote(task))
 
     def _get(self, reference: ray.ObjectRef) -> Any:
         while not ray.wait([reference], timeout=_POLL)[0]:
-            self._check_interrupted()
+            self.check_interrupted()
         return ray.get(reference)
-
-    def _check_interrupted(self) -> None:
-        if self._interrupted.is_set():
-            raise Interrupted
 
     def _persist(self, name: str, call: Callable[[ActorHandle], Any]) -> Any:
         """Call again after the evaluator was lost, or failed oddly and was replaced: Ray restarts it meanwhile.
@@ -158,8 +139,8 @@ class EvaluatorPool:
             try:
                 return call(self._actors[name])
             except RayTaskError as error:
-                self._check_interrupted()
-                if isinstance(error.cause, EvaluationMemoryError | EvaluationStopped | ValueError):
+                self.check_interrupted()
+                if isinstance(error.cause, ValueError):
                     raise error.cause from error
                 failure = error
                 if not isinstance(error.cause, Unprepared):
@@ -178,7 +159,7 @@ class EvaluatorPool:
     def _await_alive(self, name: str) -> None:
         deadline = time.monotonic() + START_TIMEOUT
         while time.monotonic() < deadline:
-            self._check_interrupted()
+            self.check_interrupted()
             try:
                 self.infos[name] = ray.get(_control(self._actors[name].info).remote(), timeout=5)
             except (GetTimeoutError, RayActorError):
@@ -197,7 +178,9 @@ class EvaluatorPool:
             math.ceil(count / max(nodes, 1)),
             self._settings.evaluator_cache_bytes,
         )
-        kind = hashlib.sha256(f"{evaluator_version()} {arguments} {count}".encode()).hexdigest()[:12]
+        # Neither the number of evaluators nor that of nodes: a node that joins adds evaluators and replaces none.
+        settings = (self._settings.evaluator_device, self._settings.evaluator_threads, bool(gpus))
+        kind = hashlib.sha256(f"{evaluator_version()} {settings}".encode()).hexdigest()[:12]
         actor_class = ray.remote(concurrency_groups={_CONTROL: 4})(EvaluatorActor)
         options: dict[str, Any] = {
             "namespace": NAMESPACE,
@@ -219,7 +202,7 @@ class EvaluatorPool:
         deadline = time.monotonic() + START_TIMEOUT
         while waiting:
             ready, _ = ray.wait(list(waiting), timeout=_POLL)
-            self._check_interrupted()
+            self.check_interrupted()
             infos |= {waiting.pop(reference): ray.get(reference) for reference in ready}
             if waiting and time.monotonic() > retire_after:
                 retire_idle(keep=self._actors)
@@ -228,6 +211,46 @@ class EvaluatorPool:
                 msg = f"the Ray cluster has no room for {len(self._actors)} evaluators: set SOUPSEARCH_EVALUATORS"
                 raise Unavailable(msg, code="no_evaluators")
         return infos
+
+
+class PoolExecutor(Executor):
+    """Evaluates requests on ``task`` by the evaluators of ``pool``, on behalf of ``token``."""
+
+    def __init__(self, pool: EvaluatorPool, task: Task, arrays_of: Supplier, token: str) -> None:
+        self._pool = pool
+        self._task = task
+        self._arrays_of = arrays_of
+        self._token = token
+
+    def evaluate(self, requests: Sequence[EvaluationRequest], on_found: OnFound) -> None:
+        """See ``Executor``. Raises as ``Dispatcher.run`` does."""
+        if not requests:
+            return
+        names = self._pool.names[: len(requests) * self._task.blocks]
+        self._pool.supply(self._task, self._arrays_of, names)
+        dispatcher = Dispatcher(names, self._task.blocks, len(requests))
+        for _ in range(BATCHES_PER_EVALUATOR * len(names)):
+            threading.Thread(target=self._work, args=(dispatcher,), name="batches", daemon=True).start()
+        try:
+            dispatcher.run(requests, on_found, self._pool.check_interrupted)
+        finally:
+            dispatcher.close()
+
+    def _work(self, dispatcher: Dispatcher) -> None:
+        try:
+            while (batch := dispatcher.next_batch(batch_id := uuid4().hex, wait=True)) is not None:
+                reports = Reports(batch.evaluator, Order(self._token, self._task.digest, batch.requests))
+                report = reports.next()
+                while not report.last:
+                    dispatcher.take(batch_id, report)
+                    report = reports.next()
+                dispatcher.take(batch_id, report)
+                failure = report.failure
+                if failure is not None and failure.retryable and not dispatcher.is_closed:
+                    self._pool.revive(batch.evaluator, failure, self._task, self._arrays_of)
+                dispatcher.end(batch_id, failure)
+        except Exception as error:  # noqa: BLE001 - raised again by whoever asked
+            dispatcher.fail(error)
 
 
 def retire_idle(keep: Mapping[str, ActorHandle]) -> None:

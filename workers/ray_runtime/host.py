@@ -10,17 +10,29 @@ from typing import Any
 import numpy as np
 import torch
 
+from search.evaluation import Outcome
 from workers.attacks.apgd import Settings
 from workers.attacks.threat import Threat
 from workers.evaluation.adversary import Attack
-from workers.evaluation.baselines import BaselineScores, score_baselines, score_ensembles
 from workers.evaluation.errors import EvaluationMemoryError
 from workers.evaluation.evaluator import Evaluator
 from workers.evaluation.labels import LabelSpace
-from workers.evaluation.scores import ModelScore, SoupScore
 from workers.evaluation.sets import EncodedSet
 from workers.ray_runtime.cache import ByteCache
-from workers.ray_runtime.task import AttackPlan, HostInfo, Problem, Report, SetPart, Task, Unprepared
+from workers.ray_runtime.task import (
+    OUT_OF_MEMORY,
+    REFUSED,
+    STOPPED,
+    AttackPlan,
+    Failure,
+    HostInfo,
+    Order,
+    Report,
+    SetPart,
+    Task,
+    Unprepared,
+    failed,
+)
 from workers.soups.resident import ResidentSoup
 from workers.soups.stack import IngredientStack
 
@@ -30,10 +42,10 @@ _STOPS_KEPT = 1000
 
 
 class EvaluatorHost:
-    """Keeps ingredients and images in memory and scores soups, one batch after the other.
+    """Keeps ingredients and images in memory and evaluates soups, one batch after the other.
 
-    ``info``, ``stop`` and ``idle_seconds`` may be called during a batch, from other threads. A batch belongs to a
-    ``token``, that of one attempt at a job; ``stop`` ends its batches, the present one at the next forward pass.
+    ``info``, ``stop``, ``hold`` and ``idle_seconds`` may be called during a batch, from other threads. A batch belongs
+    to a ``token``, that of one attempt at a job; ``stop`` ends its batches, the present one at the next forward pass.
     """
 
     def __init__(self, device: str, threads: int, neighbours: int, cache_bytes: int) -> None:
@@ -43,12 +55,13 @@ class EvaluatorHost:
         self._cache = ByteCache(cache_bytes)
         self._stopped: OrderedDict[str, None] = OrderedDict()
         self._last_use = time.monotonic()
+        self._held_until = 0.0
         torch.set_num_threads(self._threads)
 
     def info(self) -> HostInfo:
         """Where this evaluator computes."""
         name = torch.cuda.get_device_name() if self._device == "cuda" else platform.machine()
-        return HostInfo(os.getpid(), self._device, f"{self._device} {name}", self._threads)
+        return HostInfo(os.getpid(), self._device, f"{self._device} {name} {self._threads}", self._threads)
 
     def stop(self, tokens: Sequence[str]) -> None:
         """End all batches of these tokens, present and future."""
@@ -57,14 +70,18 @@ class EvaluatorHost:
         while len(self._stopped) > _STOPS_KEPT:
             self._stopped.popitem(last=False)
 
-    def idle_seconds(self) -> float:
-        """Seconds since the last forward pass began or data came."""
-        return time.monotonic() - self._last_use
+    def hold(self, seconds: float) -> None:
+        """Count as used for so many seconds, whatever else happens: a job needs this evaluator."""
+        self._held_until = time.monotonic() + seconds
 
-    def missing(self, task: Task) -> tuple[str, ...]:
-        """Keys of the arrays that must be given by ``load`` before ``prepare``."""
+    def idle_seconds(self) -> float:
+        """Seconds since the last forward pass began, data came, or a job held this evaluator."""
+        return max(0.0, time.monotonic() - max(self._last_use, self._held_until))
+
+    def missing(self, digest: str, keys: Sequence[str]) -> tuple[str, ...] | None:
+        """Keys of the arrays that ``load`` must give before ``prepare``; None when the task is prepared already."""
         self._last_use = time.monotonic()
-        return tuple(key for key in task.keys if key not in self._cache and task.digest not in self._cache)
+        return None if digest in self._cache else tuple(key for key in keys if key not in self._cache)
 
     def load(self, key: str, arrays: Mapping[str, Any]) -> None:
         """Take over arrays from the object store; they are shared, not copied, with all processes of this node."""
@@ -83,33 +100,16 @@ class EvaluatorHost:
             raise Unprepared(f"arrays {error} are missing: load them first") from error
         self._cache.trim(keep={task.digest, _soup_key(task), *task.keys})
 
-    def evaluate(self, token: str, digest: str, batch: Sequence[Sequence[float]]) -> Iterator[Report]:
-        """Score each soup weights vector of ``batch`` for the prepared task, reporting points as they finish."""
+    def evaluate(self, order: Order) -> Iterator[Report]:
+        """Answer the requests for a prepared task one after the other, reporting outcomes as they are found."""
         try:
-            yield from self._reports(self._evaluator(digest), token, batch)
+            yield from self._reports(self._evaluator(order.digest), order)
         except Unprepared as error:
-            yield Report((), last=True, problem=Problem("unprepared", str(error), retryable=True))
+            yield failed(Failure("unprepared", str(error), retryable=True))
         except EvaluationMemoryError as error:
-            problem = Problem("evaluation_out_of_memory", str(error), retryable=False)
-            yield Report((), last=True, problem=problem)
-
-    def score(
-        self, token: str, digest: str, weights: Sequence[float], *, detail: bool = False, logits: bool = False
-    ) -> SoupScore:
-        """Score one soup, with each image's outcome if wanted. Raises Unprepared."""
-        evaluator = self._evaluator(digest)
-        return evaluator.evaluate(weights, stop=lambda: self._is_stopped(token), detail=detail, logits=logits)
-
-    def baselines(self, token: str, digest: str) -> BaselineScores:
-        """Score the ingredients, the uniform soup and the ensembles.
-
-        Raises Unprepared, and EvaluationStopped when the token's work is stopped.
-        """
-        return score_baselines(self._evaluator(digest), stop=lambda: self._is_stopped(token))
-
-    def ensembles(self, token: str, digest: str) -> tuple[ModelScore, ModelScore]:
-        """Score the two ensembles alone. Raises as ``baselines`` does."""
-        return score_ensembles(self._evaluator(digest), stop=lambda: self._is_stopped(token))
+            yield failed(Failure(OUT_OF_MEMORY, str(error), retryable=False))
+        except ValueError as error:
+            yield failed(Failure(REFUSED, str(error), retryable=False))
 
     def _evaluator(self, digest: str) -> Evaluator:
         if digest not in self._cache:
@@ -117,16 +117,19 @@ class EvaluatorHost:
         evaluator: Evaluator = self._cache.get(digest)
         return evaluator
 
-    def _reports(self, evaluator: Evaluator, token: str, batch: Sequence[Sequence[float]]) -> Iterator[Report]:
-        finished: list[SoupScore] = []
+    def _reports(self, evaluator: Evaluator, order: Order) -> Iterator[Report]:
+        found: list[Outcome] = []
+        told = 0
         reported = time.monotonic()
-        scores = evaluator.iter_evaluate(batch, stop=lambda: self._is_stopped(token))
-        for count, score in enumerate(scores, start=1):
-            finished.append(score)
-            if count < len(batch) and time.monotonic() - reported >= REPORT_INTERVAL:
-                yield Report(tuple(finished), last=False)
-                finished, reported = [], time.monotonic()
-        yield Report(tuple(finished), last=True)
+        for outcome in evaluator.answers(order.requests, stop=lambda: self._is_stopped(order.token)):
+            found.append(outcome)
+            is_last = told + len(found) == len(order.requests)
+            if not is_last and time.monotonic() - reported >= REPORT_INTERVAL:
+                yield Report(told, tuple(found), last=False)
+                told, found, reported = told + len(found), [], time.monotonic()
+        stopped = Failure(STOPPED, "the evaluation was stopped", retryable=False)
+        is_whole = told + len(found) == len(order.requests)
+        yield Report(told, tuple(found), last=True, failure=None if is_whole else stopped)
 
     def _is_stopped(self, token: str) -> bool:
         self._last_use = time.monotonic()

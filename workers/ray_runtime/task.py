@@ -7,31 +7,35 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from workers.evaluation.scores import SoupScore
+from search.evaluation import EvaluationRequest, Outcome
 
 if TYPE_CHECKING:
     from workers.attacks.losses import LossName
     from workers.attacks.threat import Norm
+    from workers.evaluation.labels import LabelSpace
     from workers.soups.resident import Precision
 
 
 @dataclass(frozen=True)
 class SetPart:
-    """Some images of an adaptation set and how they are scored.
+    """Some images of an adaptation set and how predictions are read.
 
     ``images`` is the key of the encoded images, ``rows`` which of them in which order, ``accepted`` the columns that
-    are right for each of these, ``columns`` the model's classes of each column.
+    are right for each of these (None without labels), ``columns`` the model's classes of each column.
     """
 
     images: str
     rows: tuple[int, ...]
-    accepted: tuple[tuple[int, ...], ...]
+    accepted: tuple[tuple[int, ...], ...] | None
     columns: tuple[tuple[int, ...], ...]
     num_classes: int
 
-    def first(self, count: int) -> "SetPart":
-        """The first ``count`` images alone."""
-        return SetPart(self.images, self.rows[:count], self.accepted[:count], self.columns, self.num_classes)
+    @property
+    def space(self) -> "LabelSpace":
+        """What the columns are."""
+        from workers.evaluation.labels import LabelSpace
+
+        return LabelSpace(self.columns, self.num_classes)
 
 
 @dataclass(frozen=True)
@@ -48,9 +52,10 @@ class AttackPlan:
 
 @dataclass(frozen=True)
 class Task:
-    """Soups of the ingredients whose key is ``stack``, scored on ``sets``; ``digest`` identifies all of it.
+    """What evaluators hold ready for requests: the ingredients whose key is ``stack``, and the images of ``sets``.
 
-    With ``attacks`` every soup is attacked by each of them, from random starts that ``seed`` gives.
+    ``attacks`` are those that a request may ask for, from random starts that ``seed`` gives. ``digest`` identifies all
+    of it.
     """
 
     stack: str
@@ -66,9 +71,9 @@ class Task:
         return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()
 
     @property
-    def image_count(self) -> int:
-        """Images of all sets."""
-        return sum(len(part.rows) for part in self.sets)
+    def blocks(self) -> int:
+        """Number of blocks of at most ``batch_size`` images; no block spans two sets."""
+        return sum(-(-len(part.rows) // self.batch_size) for part in self.sets)
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -90,12 +95,8 @@ class Unprepared(Exception):
     """An evaluator lacks arrays of a task, or the task: it was restarted, or they had to make room for others."""
 
 
-EVALUATION_FAILED = "evaluation_failed"
-"""Code of a Problem that nobody foresaw: the evaluator's process may be of no further use."""
-
-
 @dataclass(frozen=True)
-class Problem:
+class Failure:
     """Why an evaluator gave up on a batch. ``retryable``: another try, perhaps elsewhere, may succeed."""
 
     code: str
@@ -103,10 +104,33 @@ class Problem:
     retryable: bool
 
 
+EVALUATION_FAILED = "evaluation_failed"
+"""Code of a Failure that nobody foresaw: the evaluator's process may be of no further use."""
+OUT_OF_MEMORY = "evaluation_out_of_memory"
+REFUSED = "evaluation_refused"
+"""The request does not fit the task: a bug of ours."""
+STOPPED = "stopped"
+
+
 @dataclass(frozen=True)
 class Report:
-    """Points that an evaluator has finished since its last report; ``last`` in a batch, with the problem if any."""
+    """Outcomes of a batch's requests from its request ``first`` on; ``last`` of the batch, with the failure if any."""
 
-    scores: Sequence[SoupScore]
+    first: int
+    outcomes: Sequence[Outcome]
     last: bool
-    problem: Problem | None = None
+    failure: Failure | None = None
+
+
+def failed(failure: Failure) -> Report:
+    """The last report of a batch that failed."""
+    return Report(0, (), last=True, failure=failure)
+
+
+@dataclass(frozen=True)
+class Order:
+    """What an evaluator is asked: ``requests`` for the prepared task of ``digest``, on behalf of ``token``."""
+
+    token: str
+    digest: str
+    requests: tuple[EvaluationRequest, ...]

@@ -1,112 +1,111 @@
-"""One search by Ray Tune."""
+"""Ray Tune as the executor of a job's search."""
 
 import logging
 import os
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from search.strategies import Strategy
-from service.errors import SoupsearchError, Unavailable
+from search.evaluation import EvaluationRequest
+from search.loop import Executor, OnFound
+from service.errors import Unavailable
 from workers.ray_runtime.dispatcher import Dispatcher
 from workers.ray_runtime.evaluators import EvaluatorPool, Supplier
-from workers.ray_runtime.searcher import BatchSearcher, Evaluate, Sink
+from workers.ray_runtime.searcher import BatchSearcher
 from workers.ray_runtime.task import Task
 
 TRIALS_PER_EVALUATOR = 2
-_POLL = 0.05
 _ENVIRONMENT = {
+    # Tune's tables and progress go to a terminal that nobody reads, and cost time at every result.
     "RAY_AIR_NEW_OUTPUT": "0",
+    # A trial would change into a folder of its own and write there.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # JSON, CSV and TensorBoard loggers write five files a trial; the journal is the record.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # Signals are the process's own: Tune's handler would swallow them (and may only be set in the main thread).
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # An evaluator that hangs must not hold up the end of the experiment.
     "TUNE_FORCE_TRIAL_CLEANUP_S": "10",
+    # The experiment is never restored: its state need not be written.
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+    # Nor is it an error that writing it, at the very end, takes long.
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 
 
 def import_tune() -> None:
-    """Import Ray Tune, which takes seconds, with all of its own records off: the journal of points is the record."""
+    """Import Ray Tune, which takes seconds, with all of its own records off: the journal is the record.
+
+    Each variable of the environment that Tune reads is explained where it stands.
+    """
     os.environ.update(_ENVIRONMENT)
     import_module("workers.ray_runtime.trainable")
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
 
 
-@dataclass(frozen=True)
-class TuneSearch:
-    """A search of ``strategy`` over soups of ``task``, by the evaluators of ``pool``.
+class TuneExecutor(Executor):
+    """Evaluates the requests of a search on ``task`` as trials of one Tune experiment, by the evaluators of ``pool``.
 
-    ``known`` points of the strategy's total were told to it before. ``evaluate`` turns a score into what the strategy
-    learns; ``token`` names the attempt, for stopping; a trial carries at most ``batch_size`` points. Tune keeps its
-    files in ``folder``.
+    ``token`` names the attempt, for stopping; a trial carries at most ``batch_size`` requests. Tune keeps its files in
+    ``folder``. One a process: two Tuners in one process disturb each other. Tune runs in a thread, which calls
+    ``on_found``, and is left to end its trials by itself, which takes it seconds: whoever needs the process no longer
+    ends it without waiting. Call ``close`` at the end.
     """
 
-    pool: EvaluatorPool
-    task: Task
-    arrays_of: Supplier
-    strategy: Strategy
-    evaluate: Evaluate
-    token: str
-    batch_size: int
-    folder: Path
-    known: int = 0
-
-    def run(self, sink: Sink, cancelled: threading.Event) -> None:
-        """Run until the strategy ends, ``cancelled`` is set, or something fails for good.
-
-        One call a process: two Tuners in one process disturb each other. Tune runs in a thread, from which ``sink`` is
-        called, and is left to end its trials by itself, which takes it seconds: whoever needs the process no longer
-        ends it without waiting.
-
-        Raises what ``sink`` raised; SoupsearchError with the evaluators' own code; Unavailable when evaluators were
-        lost; Interrupted when the pool was.
-        """
-        dispatcher = Dispatcher(self.strategy, self.pool.names, self.batch_size, self.known)
+    def __init__(
+        self, pool: EvaluatorPool, task: Task, arrays_of: Supplier, token: str, *, batch_size: int, folder: Path
+    ) -> None:
+        self._supply = partial(pool.supply, task, arrays_of)
+        self._pool = pool
+        self._dispatcher = Dispatcher(pool.names, task.blocks, batch_size)
         searcher = BatchSearcher(
-            dispatcher,
-            {"token": self.token, "task": self.task.digest},
-            self.evaluate,
-            sink,
-            lambda name, problem: self.pool.revive(name, problem, self.task, self.arrays_of),
+            self._dispatcher,
+            token,
+            task.digest,
+            lambda name, failure: pool.revive(name, failure, task, arrays_of),
         )
-        fit = _Fit(searcher, TRIALS_PER_EVALUATOR * len(self.pool.names), cancelled, self.folder)
-        fit.start()
-        while fit.is_alive() and not searcher.ended.wait(_POLL) and not cancelled.is_set():
-            pass
-        searcher.close()
-        self._raise_failure(searcher, dispatcher, fit, cancelled.is_set())
+        self._fit = _Fit(searcher, TRIALS_PER_EVALUATOR * len(pool.names), self._dispatcher, folder)
 
-    def _raise_failure(self, searcher: BatchSearcher, dispatcher: Dispatcher, fit: "_Fit", is_cancelled: bool) -> None:
-        if is_cancelled:
-            return
-        if searcher.error is not None:
-            raise searcher.error
-        if dispatcher.failure is not None:
-            problem = dispatcher.failure
-            error = Unavailable if problem.retryable else SoupsearchError
-            raise error(problem.message, code=problem.code)
-        if not searcher.ended.is_set():
-            msg = f"Ray Tune ended before the search did ({fit.error}): see the Ray logs"
-            raise Unavailable(msg, code="search_interrupted") from fit.error
+    def evaluate(self, requests: Sequence[EvaluationRequest], on_found: OnFound) -> None:
+        """See ``Executor``. Raises as ``Dispatcher.run`` does; Unavailable when Tune itself ended."""
+        if not self._fit.has_begun:
+            self._supply()
+            self._fit.start()
+        self._dispatcher.run(requests, on_found, self._check)
+
+    def close(self) -> None:
+        """Tell no more outcomes, and let Tune end."""
+        self._dispatcher.close()
+
+    def _check(self) -> None:
+        self._pool.check_interrupted()
+        if not self._fit.is_alive():
+            msg = f"Ray Tune ended before the search did ({self._fit.error}): see the Ray logs"
+            raise Unavailable(msg, code="search_interrupted") from self._fit.error
 
 
 class _Fit(threading.Thread):
     """Tuner.fit, in a thread of its own."""
 
-    def __init__(self, searcher: BatchSearcher, concurrent: int, cancelled: threading.Event, folder: Path) -> None:
+    def __init__(self, searcher: BatchSearcher, concurrent: int, dispatcher: Dispatcher, folder: Path) -> None:
         super().__init__(name="tune", daemon=True)
         self._searcher = searcher
         self._concurrent = concurrent
-        self._cancelled = cancelled
+        self._dispatcher = dispatcher
         self._folder = folder
         self.error: Exception | None = None
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether it was started."""
+        return self.ident is not None
+
     def run(self) -> None:
         """Fit."""
+        # By default Tune opens a placement group for each trial that waits.
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(self._concurrent)
         try:
             import_tune()
@@ -127,7 +126,7 @@ class _Fit(threading.Thread):
             run_config=tune.RunConfig(
                 name="search",
                 storage_path=str(self._folder),
-                stop=_stopper(lambda: self._cancelled.is_set() or self._searcher.has_failed),
+                stop=_stopper(lambda: self._dispatcher.is_closed),
                 verbose=0,
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
                 failure_config=tune.FailureConfig(max_failures=0),

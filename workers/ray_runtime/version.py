@@ -8,6 +8,7 @@ import numpy as np
 import timm
 import torch
 
+import search
 import workers
 
 _SCORING = ("architectures", "soups", "evaluation", "attacks")
@@ -28,7 +29,9 @@ def evaluator_version() -> str:
 
 def _digest(packages: tuple[str, ...]) -> str:
     root = Path(workers.__file__).parent
+    outcomes = Path(search.__file__).parent / "evaluation.py"
     digest = hashlib.sha256(f"torch {torch.__version__} timm {timm.__version__} numpy {np.__version__}".encode())
+    digest.update(outcomes.read_bytes())
     for package in packages:
         for path in sorted((root / package).rglob("*.py")):
             digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())

@@ -2,6 +2,9 @@
 
 import difflib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -9,6 +12,7 @@ from typing import Any
 import timm
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_module_registration_hook
 
 import workers.architectures  # noqa: F401 - registers what timm lacks
 from workers.soups.errors import IngredientError
@@ -18,6 +22,8 @@ TimmConfig = dict[str, Any]
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
+MOST_MODULES = 10_000
+"""Five times as many as timm's largest architectures have; a configuration could ask for any number of blocks."""
 
 
 def read_config(folder: Path) -> TimmConfig:
@@ -60,7 +66,7 @@ def build_model(config: TimmConfig, device: torch.device | str = "cpu") -> nn.Mo
     with TemporaryDirectory() as folder:
         (Path(folder) / CONFIG_FILE).write_text(json.dumps(config), encoding="utf-8")
         try:
-            with torch.device(device):
+            with torch.device(device), _bounded():
                 model = timm.create_model(f"local-dir:{folder}", pretrained=False)
         except (RuntimeError, TypeError, ValueError, KeyError, AttributeError, AssertionError) as error:
             message = f"timm cannot build {config['architecture']!r} with this {CONFIG_FILE}: {error}"
@@ -68,6 +74,22 @@ def build_model(config: TimmConfig, device: torch.device | str = "cpu") -> nn.Mo
     if not isinstance(model, nn.Module):
         raise IngredientError("model_not_buildable", f"timm built no model for {config['architecture']!r}")
     return model.eval()
+
+
+@contextmanager
+def _bounded() -> Iterator[None]:
+    """Raise ValueError inside as soon as more than MOST_MODULES modules have been put together."""
+    numbers = count(1)
+
+    def check(*_: object) -> None:
+        if next(numbers) > MOST_MODULES:
+            raise ValueError(f"it has more than {MOST_MODULES} modules: ask for fewer blocks")
+
+    hook = register_module_module_registration_hook(check)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def count_classes(model: nn.Module) -> int:

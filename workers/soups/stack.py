@@ -102,7 +102,7 @@ def _read_floats(folder: Path, layout: Layout, row: NDArray[np.float32]) -> None
             stored = frozenset(file.keys())
             for slot in layout.slots:
                 slot.write(row, _read_slot(file, slot, stored, path))
-    except (OSError, SafetensorError) as error:
+    except SafetensorError as error:
         raise IngredientError("weights_unreadable", f"{path} cannot be read as safetensors: {error}") from error
 
 
@@ -124,3 +124,9 @@ def _read_integers(folder: Path, layout: Layout) -> dict[str, NDArray[Any]]:
     with safe_open(folder / WEIGHTS_FILE, framework="pt") as file:
         stored = set(file.keys())
         return {name: file.get_tensor(name).clone().numpy() for name in layout.integer_names if name in stored}
+
+
+def single_model(folder: Path) -> dict[str, Any]:
+    """The model in a timm folder as the arrays of a stack of one ingredient: its soup of weight 1 is the model."""
+    twice = IngredientStack.from_folders([folder, folder], ["model", "same"])
+    return {**twice.arrays(), "names": ("model",), "weights": twice.weights[:1].copy()}

@@ -32,10 +32,12 @@ def verify_folder(folder: Path) -> None:
 
 def _stored_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     path = folder / WEIGHTS_FILE
+    if not path.is_file():
+        raise IngredientError("weights_unreadable", f"{folder} has no {WEIGHTS_FILE}")
     try:
         with safe_open(path, framework="pt") as file:
             return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no iterator
-    except (OSError, SafetensorError) as error:
+    except SafetensorError as error:
         raise IngredientError("weights_unreadable", f"{path} cannot be read as safetensors: {error}") from error
 
 

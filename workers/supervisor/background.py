@@ -7,7 +7,7 @@ from functools import partial
 
 import redis
 
-from service.artifacts.store import ArtifactStore
+from service.artifacts import open_store
 from service.connection import connect
 from service.jobs import merging
 from service.jobs.keys import Keys
@@ -83,7 +83,7 @@ class Background:
     def _sweep(self, client: redis.Redis) -> None:
         store = JobStore(client, self._settings)
         expired = store.sweep()
-        removed = ArtifactStore(self._settings.data_dir, self._settings).sweep(store.models_in_use())
+        removed = open_store(self._settings).sweep(store.in_use())
         logs = remove_old_logs(self._settings.data_dir, self._settings.job_ttl)
         if expired or removed or logs:
-            _log.info("removed %d expired jobs, %d files and %d logs", len(expired), len(removed), logs)
+            _log.info("removed %d expired jobs, %d artifacts and uploads, and %d logs", len(expired), removed, logs)

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 
-from service.artifacts.store import ArtifactStore
+from service.artifacts import open_store
 from service.connection import connect
 from service.errors import SoupsearchError
 from service.jobs.documents import job_urls
@@ -29,7 +29,7 @@ def merge_in_process(settings: Settings, job_id: str, point: int) -> None:
     """
     with connect(settings) as client:
         model = JobStore(client, settings).merged_model(job_id, point)
-    if model is not None and ArtifactStore(settings.data_dir, settings).model(model.sha256).is_file():
+    if model is not None and open_store(settings).exists("models", model.sha256):
         return
     command = [sys.executable, "-P", "-m", "workers.supervisor.merging", "--job", job_id, "--point", str(point)]
     command += ["--parent", str(os.getpid())]
@@ -53,7 +53,7 @@ def merge_point(settings: Settings, job_id: str, index: int) -> None:
     from workers.jobs.material import Ingredients
     from workers.jobs.soup_file import write_soup
 
-    store = ArtifactStore(settings.data_dir, settings)
+    store = open_store(settings)
     with connect(settings) as client, store.staging() as folder:
         jobs = JobStore(client, settings)
         echo, point = jobs.get(job_id).request, jobs.point(job_id, index)

@@ -81,4 +81,6 @@ def _read(path: Path) -> Image.Image:
             picture.load()
             return picture
     except OSError as error:
+        if error.errno:  # of the disk, not of the decoder
+            raise
         raise OSError(f"the image {path} cannot be decoded ({error}): copy it again, or leave it out") from error

@@ -14,6 +14,7 @@ from service.api.openapi import answer, form_body, json_body, problems, request_
 from service.api.routes.jobs import retry_after
 from service.api.services import Services, Use
 from service.errors import (
+    DeletedMeanwhile,
     IdempotencyConflict,
     InvalidRequest,
     InvalidSet,
@@ -57,6 +58,7 @@ REQUEST_PROBLEMS = (
     ),
     PantryNotFound("there is no pantry 'fasion': GET /pantries lists all", param="pantry"),
     SetNotFound("there is no adaptation set 'abc': it was never stored, or has been deleted", param="adaptation_sets"),
+    DeletedMeanwhile("the pantry was deleted while the request was checked: send it again"),
     IdempotencyConflict("this Idempotency-Key belongs to job 5f2c with another body", param="Idempotency-Key"),
     QuotaExceeded("1000 jobs wait already, of at most 1000: try again later"),
 )

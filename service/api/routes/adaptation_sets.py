@@ -52,7 +52,7 @@ def list_sets(
     limit: Annotated[int, Query(ge=1, le=200, description="Sets in a page.")] = 50,
     after: Annotated[str | None, Query(max_length=64, description="`next` of the page before.")] = None,
 ) -> AdaptationSetPage:
-    """Sets that were stored by themselves or with a job."""
+    """Sets that were stored by themselves, and those that came with a job that is kept."""
     sets = list(use.sets.list())
     begin = 0
     if after is not None:
@@ -80,8 +80,10 @@ def get_set(set_id: str, use: Use) -> AdaptationSet:
     status_code=204,
     summary="Delete a set",
     responses=bare(204, "Deleted.")
-    | problems(NO_SET, (InUse, "a job that has not ended needs the set 'abc': cancel the job or wait for its end")),
+    | problems(
+        NO_SET, (InUse, "a job that has not ended needs this adaptation set: cancel the job or wait for its end")
+    ),
 )
 def delete_set(set_id: str, use: Use) -> None:
     """Remove a set that no unfinished job needs; jobs that have ended keep their results."""
-    use.sets.delete(set_id, use.jobs.set_in_use)
+    use.sets.delete(set_id, use.jobs.deletion)

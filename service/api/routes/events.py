@@ -9,8 +9,8 @@ from service.api.examples import EVENTS
 from service.api.openapi import problems, raw_answer
 from service.api.routes.jobs import GONE_JOB, NO_JOB
 from service.api.services import Use
-from service.api.streams import event_stream
-from service.errors import InvalidRequest
+from service.api.streams import EventStream
+from service.errors import InvalidRequest, Unavailable
 
 router = APIRouter(tags=["jobs"])
 
@@ -24,6 +24,7 @@ router = APIRouter(tags=["jobs"])
         NO_JOB,
         GONE_JOB,
         InvalidRequest("Last-Event-ID: String should match pattern '^[0-9]+-[0-9]+$'.", param="last-event-id"),
+        Unavailable("400 streams of events are open already: close one, or poll GET /jobs/{job_id}", code="busy"),
     ),
 )
 async def get_events(
@@ -37,4 +38,4 @@ async def get_events(
     connections open.
     """
     await run_in_threadpool(use.jobs.get, job_id)
-    return event_stream(use.events.follow(job_id, last_event_id), use.stopping)
+    return EventStream(use.events.follow(job_id, last_event_id), use.stopping, use.watchers)

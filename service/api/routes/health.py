@@ -1,7 +1,6 @@
 """Health, readiness and measurements, for machines."""
 
 import logging
-import os
 from collections.abc import Callable
 
 from fastapi import APIRouter, Response
@@ -31,8 +30,7 @@ def _check_job_store(use: Services) -> None:
 
 def _check_artifact_store(use: Services) -> None:
     use.artifacts.reserve()
-    if not os.access(use.artifacts.root / "staging", os.W_OK):
-        raise Unavailable(f"{use.artifacts.root} cannot be written to")
+    use.artifacts.check()
 
 
 CHECKS: dict[str, Callable[[Services], None]] = {
@@ -46,7 +44,7 @@ CHECKS: dict[str, Callable[[Services], None]] = {
     response_model=Readiness,
     summary="Can it take jobs?",
     responses=answer(200, "It can.", READINESS)
-    | problems(Unavailable("job_store: Connection refused", code="not_ready")),
+    | problems(Unavailable("job_store is not ready. The log of the API says why.", code="not_ready")),
 )
 def readyz(use: Use) -> Readiness:
     """Asks the job store and the artifact store; 503 names the first that does not answer."""
@@ -55,7 +53,7 @@ def readyz(use: Use) -> Readiness:
             check(use)
         except (RedisError, OSError, SoupsearchError) as error:
             logger.warning("not ready: %s: %s", name, error)
-            raise Unavailable(f"{name}: {error}", code="not_ready") from error
+            raise Unavailable(f"{name} is not ready. The log of the API says why.", code="not_ready") from error
     return Readiness(checks=dict.fromkeys(CHECKS, "ok"), workers=use.supervisors.live())
 
 

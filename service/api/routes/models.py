@@ -1,9 +1,10 @@
 """The merged model of a job."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
+from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, StreamingResponse
 
 from service.api.conditional import not_modified, quote_tag
@@ -12,6 +13,7 @@ from service.api.problems import ADVICE
 from service.api.routes.jobs import NO_JOB
 from service.api.services import Services, Use
 from service.api.timm_archive import chunks, timm_archive
+from service.artifacts.store import Artifact
 from service.errors import (
     Expired,
     InvalidRequest,
@@ -21,6 +23,7 @@ from service.errors import (
     RangeNotSatisfiable,
     Unavailable,
 )
+from service.pantries.ingredients import CONFIG_FILE, WEIGHTS_FILE
 from service.schemas.job import Job
 from service.schemas.result import MergedModel
 
@@ -57,12 +60,13 @@ RESPONSES = (
         InvalidRequest("The logits of soup 7 are not finite. Choose another.", param="point"),
         QuotaExceeded("64 more soups of job '01k9zq3v7m4t' are kept, the most there may be."),
         Unavailable("no worker has merged the soup within 120 s: start `soupsearch worker`", code="no_worker"),
+        Unavailable("8 downloads wait for their soups to be merged already: ask again", code="busy"),
     )
 )
 
 
-def find_model(use: Services, job: Job) -> tuple[MergedModel, Path]:
-    """The model of ``job`` and its file.
+def find_model(use: Services, job: Job) -> tuple[MergedModel, Artifact]:
+    """The model of ``job`` and its files.
 
     Raises:
         ModelNotReady: the job has not made one, or never will.
@@ -72,37 +76,44 @@ def find_model(use: Services, job: Job) -> tuple[MergedModel, Path]:
         ended = f"ended as {job.status} without a model" if job.is_terminal else f"is {job.status} and has no model yet"
         advice = "Its error says why." if job.is_terminal else "Wait until is_terminal is true."
         raise ModelNotReady(f"Job {job.id!r} {ended}. {advice}")
-    path = use.artifacts.model(job.result.model.sha256)
-    if not path.is_file():
+    try:
+        return job.result.model, use.artifacts.open("models", job.result.model.sha256)
+    except NotFound as error:
         raise Expired(
             f"The model of job {job.id!r} has expired. Run the job again: the same request makes the same model."
-        )
-    return job.result.model, path
+        ) from error
 
 
-def find_soup(use: Services, job: Job, index: int) -> tuple[MergedModel, Path]:
-    """The model of one of the soups that an ended ``job`` has tried, merged by a worker when it was not yet.
+def find_soup(use: Services, job: Job, index: int) -> tuple[MergedModel, Artifact] | None:
+    """The model of one of the soups that an ended ``job`` has tried, None while it is not merged.
 
     Raises:
-        ModelNotReady, Expired: as ``find_model``, or the pantry is gone.
+        ModelNotReady, Expired: as ``find_model``.
         NotFound: there is no such point (``point_not_found``).
         InvalidRequest: the soup's logits are not finite.
-        QuotaExceeded: the job keeps as many merged soups as it may.
-        Unavailable: no worker merges it now (``no_worker``, ``busy``, ``merge_timeout``, ``merge_failed``).
     """
-    model, path = find_model(use, job)
+    winner = find_model(use, job)
     point = use.jobs.point(job.id, index)
     if point.score is None:
         raise InvalidRequest(f"The logits of soup {index} are not finite. Choose another.", param="point")
     if job.result is not None and list(job.result.weights.values()) == point.weights:
-        return model, path
+        return winner
+    return _merged(use, job, index)
+
+
+def merge_soup(use: Services, job: Job, index: int) -> tuple[MergedModel, Artifact]:
+    """Have a worker merge a soup that ``job`` has tried, and wait for it.
+
+    Raises:
+        QuotaExceeded: the job keeps as many merged soups as it may.
+        Expired: the pantry is gone.
+        Unavailable: no worker merges it now (``no_worker``, ``merge_timeout``, ``merge_failed``).
+    """
+    if not use.supervisors.live():
+        raise Unavailable("No worker runs that could merge the soup. Start `soupsearch worker`.", code="no_worker")
+    _check_room(use, job)
+    use.merge(job.id, index)
     found = _merged(use, job, index)
-    if found is None:
-        if not use.supervisors.live():
-            raise Unavailable("No worker runs that could merge the soup. Start `soupsearch worker`.", code="no_worker")
-        _check_room(use, job)
-        use.merge(job.id, index)
-        found = _merged(use, job, index)
     if found is None:
         raise Unavailable("The soup was merged and removed again. Ask again.", code="merge_failed")
     return found
@@ -117,21 +128,29 @@ def _check_room(use: Services, job: Job) -> None:
         )
 
 
-def _merged(use: Services, job: Job, index: int) -> tuple[MergedModel, Path] | None:
+def _merged(use: Services, job: Job, index: int) -> tuple[MergedModel, Artifact] | None:
     model = use.jobs.merged_model(job.id, index)
-    path = None if model is None else use.artifacts.model(model.sha256)
-    return (model, path) if model is not None and path is not None and path.is_file() else None
+    try:
+        return None if model is None else (model, use.artifacts.open("models", model.sha256))
+    except NotFound:
+        return None
 
 
-def _send_file(request: Request, model: MergedModel, path: Path, stem: str) -> Response:
+def _send_file(request: Request, model: MergedModel, artifact: Artifact, stem: str) -> Response:
     tag = quote_tag(model.sha256)
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
     if not_modified(request, tag):
         return Response(status_code=304, headers=headers)
-    return FileResponse(path, headers=headers, media_type="application/octet-stream", filename=f"{stem}.safetensors")
+    return FileResponse(
+        artifact.path / WEIGHTS_FILE,
+        headers=headers,
+        media_type="application/octet-stream",
+        filename=f"{stem}.safetensors",
+        background=BackgroundTask(artifact.close),
+    )
 
 
-def _send_archive(request: Request, model: MergedModel, path: Path, config: Path, stem: str) -> Response:
+def _send_archive(request: Request, model: MergedModel, artifact: Artifact, stem: str) -> Response:
     tag = quote_tag(f"{model.sha256}-timm")
     headers = {
         "ETag": tag,
@@ -141,14 +160,16 @@ def _send_archive(request: Request, model: MergedModel, path: Path, config: Path
     }
     if not_modified(request, tag):
         return Response(status_code=304, headers=headers)
-    archive = timm_archive(path, config)
+    archive = timm_archive(artifact.path / WEIGHTS_FILE, artifact.path / CONFIG_FILE)
     headers["Content-Length"] = str(len(archive))
     if request.method == "HEAD":
         return Response(media_type="application/zip", headers=headers)
-    return StreamingResponse(chunks(archive), media_type="application/zip", headers=headers)
+    return StreamingResponse(
+        chunks(archive), media_type="application/zip", headers=headers, background=BackgroundTask(artifact.close)
+    )
 
 
-def send_model(
+async def send_model(
     job_id: str, request: Request, use: Use, form: Format = "safetensors", point: PointIndex = None
 ) -> Response:
     """The merged checkpoint. Its ETag is its sha256; ranges resume a download that broke off.
@@ -156,12 +177,17 @@ def send_model(
     With `point`, any other soup that the job has tried, such as one of the front: merged when first asked for, which
     takes a worker some seconds, and kept as long as the job.
     """
-    job = use.jobs.get(job_id)
-    model, path = find_model(use, job) if point is None else find_soup(use, job, point)
+    job = await run_in_threadpool(use.jobs.get, job_id)
+    if point is None:
+        model, artifact = await run_in_threadpool(find_model, use, job)
+    elif found := await run_in_threadpool(find_soup, use, job, point):
+        model, artifact = found
+    else:
+        model, artifact = await use.merges.run(merge_soup, use, job, point)
     stem = f"soup-{job.request.request.pantry}-{job_id}" + ("" if point is None else f"-{point}")
     if form == "timm":
-        return _send_archive(request, model, path, use.artifacts.model_config(model.sha256), stem)
-    return _send_file(request, model, path, stem)
+        return await run_in_threadpool(_send_archive, request, model, artifact, stem)
+    return _send_file(request, model, artifact, stem)
 
 
 router.get("/jobs/{job_id}/model", summary="Download the model", responses=RESPONSES, response_class=Response)(

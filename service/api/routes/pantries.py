@@ -1,7 +1,6 @@
 """Pantries: look at them; operators add and remove them."""
 
 from fastapi import APIRouter, Request, Response
-from starlette.concurrency import run_in_threadpool
 
 from service.api.bodies import REQUEST_PART, missing_part, parse, receive_upload
 from service.api.examples import PANTRY, PANTRY_LIST, PANTRY_REQUEST
@@ -15,6 +14,7 @@ from service.errors import (
     PantryNotFound,
     StorageFull,
     TooLarge,
+    Unavailable,
     UnsupportedMediaType,
 )
 from service.schemas.pantry import Pantry, PantryList, PantryRequest
@@ -58,6 +58,8 @@ def get_pantry(name: str, use: Use) -> Pantry:
         UnsupportedMediaType("The body is of text/plain. Send it as multipart/form-data.", param="Content-Type"),
         InvalidPantry("l2: the shape of 'head.weight' differs from linf's", param=PART, code="shape_mismatch"),
         StorageFull("The disk of the artifact store is full. Free space or delete sets and jobs, then try again."),
+        Unavailable("8 uploaded pantries wait for their check already: send yours again in a minute", code="busy"),
+        Unavailable("no worker has checked the pantry within 120 s: start `soupsearch worker`", code="no_worker"),
     ),
 )
 async def add_pantry(request: Request, response: Response, use: Use) -> Pantry:
@@ -65,13 +67,14 @@ async def add_pantry(request: Request, response: Response, use: Use) -> Pantry:
 
     A worker checks that timm can build the architecture before the pantry is stored.
     """
+    use.checks.check()
     async with receive_upload(request, use, PART, use.settings.max_pantry_bytes) as upload:
         if upload.request is None:
             raise missing_part(REQUEST_PART)
         document = parse(PantryRequest, upload.request, REQUEST_PART)
         if upload.file is None:
             raise missing_part(PART)
-        pantry = await run_in_threadpool(use.pantries.add_archive, document, upload.file.path, use.verify)
+        pantry = await use.checks.run(use.pantries.add_archive, document, upload.file.path, use.verify)
     response.headers["Location"] = pantry.url
     return pantry
 
@@ -81,8 +84,8 @@ async def add_pantry(request: Request, response: Response, use: Use) -> Pantry:
     status_code=204,
     summary="Remove a pantry",
     responses=bare(204, "Removed.")
-    | problems(NO_PANTRY, (InUse, "a job that has not ended needs the pantry 'fashion': cancel the job")),
+    | problems(NO_PANTRY, (InUse, "a job that has not ended needs this pantry: cancel the job or wait for its end")),
 )
 def delete_pantry(name: str, use: Use) -> None:
     """Remove a pantry that no unfinished job needs; models made of it stay."""
-    use.pantries.delete(name, use.jobs.pantry_in_use)
+    use.pantries.delete(name, use.jobs.deletion)

@@ -119,19 +119,28 @@ local function fail_attempt(id, reason, max_attempts, ttl)
   return false
 end
 
-local function forget_model(digest)
-  if redis.call("HINCRBY", key("models"), digest, -1) <= 0 then
-    redis.call("HDEL", key("models"), digest)
+-- References of jobs to artifacts: those of a kind in a hash, digest to the number of jobs.
+local function refer(kind, digest)
+  redis.call("HINCRBY", key("references", kind), digest, 1)
+end
+
+local function release(kind, digest)
+  if redis.call("HINCRBY", key("references", kind), digest, -1) <= 0 then
+    redis.call("HDEL", key("references", kind), digest)
   end
 end
 
 local function forget_job(id)
-  local job = redis.call("HMGET", job_key(id), "status", "model", "idempotency")
+  local job = redis.call("HMGET", job_key(id), "status", "model", "idempotency", "pantry", "sets")
+  release("pantries", job[4])
+  for digest in string.gmatch(job[5], "[^,]+") do
+    release("sets", digest)
+  end
   if job[2] then
-    forget_model(job[2])
+    release("models", job[2])
   end
   for _, document in ipairs(redis.call("HVALS", key("job", id, "models"))) do
-    forget_model(cjson.decode(document).sha256)
+    release("models", cjson.decode(document).sha256)
   end
   if job[3] and redis.call("HGET", job[3], "job") == id then
     redis.call("UNLINK", job[3])

@@ -17,7 +17,7 @@ if failure ~= "" then
 end
 if model ~= "" then
   set(id, "model", model)
-  redis.call("HINCRBY", key("models"), model, 1)
+  refer("models", model)
 end
 end_job(id, status, tonumber(ttl))
 return { "ok" }

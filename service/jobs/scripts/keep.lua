@@ -4,6 +4,6 @@ if redis.call("EXISTS", job_key(id)) == 0 then
   return { "missing" }
 end
 if redis.call("HSETNX", key("job", id, "models"), index, document) == 1 then
-  redis.call("HINCRBY", key("models"), digest, 1)
+  refer("models", digest)
 end
 return { "ok" }

@@ -1,4 +1,5 @@
--- id, attempt, seconds to keep the journal, best or "", then for each point: weights key, index, forward passes, backward passes, pruned, document
+-- id, attempt, seconds to keep the journal, best or "", then for each point: weights key, index, forward passes,
+-- backward passes, pruned, document, packed outcome or "" when the journal has it
 -- -> ok, newly recorded | missing | fenced | not_started
 local id, attempt, keep, best = unpack(ARGV, 1, 4)
 local refused = refusal(id, attempt)
@@ -13,7 +14,7 @@ end
 local journal = key("journal", scope)
 local recorded, evaluated, pruned_points, forward, backward = 0, 0, 0, 0, 0
 
-local function record(weights, index, images, gradients, pruned, document)
+local function record(weights, index, images, gradients, pruned, document, outcome)
   if redis.call("HSETNX", key("job", id, "points"), weights, document) == 0 then
     return
   end
@@ -23,7 +24,10 @@ local function record(weights, index, images, gradients, pruned, document)
   if pruned == "1" then
     pruned_points = pruned_points + 1
   end
-  if pruned == "1" or redis.call("HSETNX", journal, weights, document) == 1 then
+  if outcome ~= "" then
+    redis.call("HSET", journal, weights, outcome)
+  end
+  if pruned == "1" or outcome ~= "" then
     evaluated = evaluated + 1
     forward = forward + tonumber(images)
     backward = backward + tonumber(gradients)
@@ -31,8 +35,8 @@ local function record(weights, index, images, gradients, pruned, document)
   append_event(id, "point", document)
 end
 
-for first = 5, #ARGV, 6 do
-  record(unpack(ARGV, first, first + 5))
+for first = 5, #ARGV, 7 do
+  record(unpack(ARGV, first, first + 6))
 end
 
 local better = best ~= "" and best ~= get(id, "best")

@@ -4,6 +4,11 @@ local refused = refusal(id, attempt)
 if refused then
   return { refused }
 end
+local before = get(id, "scope")
+if before and before ~= scope then
+  redis.call("UNLINK", key("job", id, "points"), key("job", id, "order"))
+  redis.call("HDEL", job_key(id), "best", "done", "pruned", "images", "backward")
+end
 set(id, "total", total, "scope", scope, "attempt_started_at", now, "attempt_points", 0, "progress_at", now)
 progress_event(id)
 return { "ok" }

@@ -1,6 +1,7 @@
--- id, idempotency key or "", digest of the body, seconds to remember the key, most waiting jobs, request, pantry, sets
--- -> ok, id, 1 when new | conflict, id | full, waiting jobs
-local id, idempotency, digest, remember, quota, request, pantry, sets = unpack(ARGV)
+-- id, idempotency key or "", digest of the body, seconds to remember the key, most waiting jobs, request,
+-- digest of the pantry, digests of the sets with commas, ms since the epoch when these had not been looked up yet
+-- -> ok, id, 1 when new | conflict, id | full, waiting jobs | deleted, kind, digest
+local id, idempotency, digest, remember, quota, request, pantry, sets, looked_up = unpack(ARGV)
 
 if redis.call("EXISTS", job_key(id)) == 1 then
   return { "ok", id, 1 }
@@ -17,6 +18,20 @@ if waiting >= tonumber(quota) then
   return { "full", waiting }
 end
 
+local references = { { "pantries", pantry } }
+for set_id in string.gmatch(sets, "[^,]+") do
+  table.insert(references, { "sets", set_id })
+end
+for _, reference in ipairs(references) do
+  local deleted = redis.call("ZSCORE", key("deletions"), table.concat(reference, ":"))
+  if deleted and tonumber(deleted) >= tonumber(looked_up) then
+    return { "deleted", unpack(reference) }
+  end
+end
+
+for _, reference in ipairs(references) do
+  refer(unpack(reference))
+end
 set(id, "created_at", now, "attempt", 0, "holder", 0)
 set(id, "request", request, "pantry", pantry, "sets", sets)
 if remembered then

@@ -18,7 +18,7 @@ from lab.data.labelled_images import LabelledImages
 from lab.data.layouts import ImageSet
 from service.adaptation_sets.labels import resolve
 from service.adaptation_sets.registry import SetRegistry
-from service.artifacts.store import ArtifactStore
+from service.artifacts import open_store
 from service.settings import Settings
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
@@ -96,7 +96,7 @@ def test_the_service_reads_the_set_with_the_same_scoring(tmp_path: Path) -> None
     settings = Settings(_env_file=None, data_dir=tmp_path / "data", min_free_bytes=0)
     images = ImageSet(NOISE[:4], ((3, 4), (7,), (9,)), ("dog", "cat", "owl"), ((0,), (1, 2), (2,), (0,)))
     drawn = write_adaptation_set(images, tmp_path / "set.zip", count=4, seed=0)
-    registry = SetRegistry(ArtifactStore(settings.data_dir, settings), settings)
+    registry = SetRegistry(open_store(settings), settings)
     stored = registry.open(registry.add(tmp_path / "set.zip").id)
     labels = resolve(stored, label_names=None, num_classes=10)
     read = {

@@ -85,12 +85,13 @@ def test_scores_are_those_of_a_direct_evaluation(stored: SetInput) -> None:
     correct = np.unpackbits(made["correct"], axis=1, count=40).astype(bool)
     evaluator = Evaluator(stack, [images])
     for row, weights in enumerate(WEIGHTS):
-        detail = evaluator.evaluate(weights, logits=True).sets[0].detail
-        assert detail is not None
-        assert detail.logits is not None
-        assert np.array_equal(correct[row], detail.correct)
-        assert np.array_equal(made["nll"][row], detail.nll.astype(np.float32))
-        assert np.array_equal(made["logits"][row].argmax(axis=1), detail.logits.argmax(axis=1))
+        [found] = evaluator.evaluate(weights, keep_logits=True).sets
+        assert found.log_probability is not None
+        assert found.logits is not None
+        assert np.array_equal(correct[row], found.right)
+        assert made["nll"].dtype == np.float32
+        assert np.array_equal(made["nll"][row], -found.log_probability)
+        assert np.array_equal(made["logits"][row].argmax(axis=1), found.logits.argmax(axis=1))
     assert made["rows"].tolist() == [0, 1, 2]
     assert job.passes == 120
 
@@ -130,8 +131,7 @@ def test_logits_may_be_kept_for_ingredients_alone(stored: SetInput) -> None:
 def test_kept_logits_give_the_ensembles(stored: SetInput) -> None:
     stack, images = IngredientStack.from_folders(FOLDERS), stored.load()
     evaluator = Evaluator(stack, [images])
-    details = [evaluator.evaluate(row, logits=True).sets[0].detail for row in np.eye(4)]
-    logits = [detail.logits for detail in details if detail is not None and detail.logits is not None]
+    logits = [np.asarray(evaluator.evaluate(row, keep_logits=True).sets[0].logits) for row in np.eye(4)]
     labels, kept = np.array([accepted[0] for accepted in images.accepted]), np.stack(list(map(shifted, logits)))
     probabilities = torch.stack([torch.from_numpy(each).double().softmax(dim=1) for each in logits])
     by_softmax = probabilities.mean(dim=0).argmax(dim=1).numpy() == labels

@@ -19,8 +19,9 @@ from lab.study.report import write_report
 from lab.study.results import PantryResults
 from tests.lab.study.conftest import NAMES, RESNET, TINY, MakeStudy, run_of, write_study
 from tests.live import ROOT
-from workers.evaluation.baselines import score_baselines
+from workers.evaluation.baselines import evaluate_baselines
 from workers.evaluation.evaluator import Evaluator
+from workers.evaluation.executor import LocalExecutor
 from workers.soups.stack import IngredientStack
 
 LOADING = {"src", "href", "srcset", "data", "action", "xlink:href", "poster"}
@@ -151,9 +152,8 @@ def test_figures_equal_a_direct_evaluation(whole: Whole) -> None:
         images = jobs[0].images.load()
         evaluator = Evaluator(stack, [images])
         for method, weights in {"linf": (1, 0, 0, 0), "nominal": (0, 0, 0, 1), "single soup": single}.items():
-            detail = evaluator.evaluate(weights, detail=True).sets[0].detail
-            assert detail is not None
-            assert rows[shift.name, method]["accuracy"] == pytest.approx(detail.correct[30:].mean(), abs=1e-5)
+            correct = evaluator.evaluate(weights).sets[0].right
+            assert rows[shift.name, method]["accuracy"] == pytest.approx(correct[30:].mean(), abs=1e-5)
 
 
 def test_a_comparison_model_scores_as_itself(whole: Whole) -> None:
@@ -172,9 +172,10 @@ def test_the_logit_ensemble_is_that_of_the_baselines(whole: Whole) -> None:
     rows = {(row["set"], row["method"]): row["accuracy"] for row in whole.numbers["shifts"]}
     for shift, jobs in whole.plans[0].scores.items():
         evaluator = Evaluator(IngredientStack.from_folders([RESNET / name for name in NAMES]), [jobs[0].images.load()])
-        detail = score_baselines(evaluator).logit_ensemble.sets[0].detail
-        assert detail is not None
-        assert rows[shift.name, LOGIT_ENSEMBLE] == pytest.approx(detail.correct[30:].mean(), abs=1e-5)
+        baselines = evaluate_baselines(LocalExecutor(evaluator), len(NAMES), evaluator.sets, attacked=False)
+        assert baselines.logit_ensemble is not None
+        correct = baselines.logit_ensemble.sets[0].right
+        assert rows[shift.name, LOGIT_ENSEMBLE] == pytest.approx(correct[30:].mean(), abs=1e-5)
     compared = [row["group"] for row in whole.numbers["comparison"] if row["method"] == LOGIT_ENSEMBLE]
     assert compared == [row["group"] for row in whole.numbers["comparison"] if row["method"] == SINGLE]
 

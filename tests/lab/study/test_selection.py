@@ -3,9 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.study.selection import Chooser, best_of, selection_draw
-from search.evaluation import Evaluation
 from search.lattice import Lattice
-from search.ranking import rank
+from search.ranking import Evaluation, rank
 from tests.lab.study.tables import results_of, table_of
 
 SOUPS = Lattice(3, 0.0, 1.0, 0.5).weights()

@@ -68,9 +68,8 @@ def test_the_set_named_clean_is_attacked(stored: Stored) -> None:
     assert {row["metric"] for row in stored.numbers["curves"]} == {"clean", "Linf:0.1", "L2:1.5", "L1:12.0", "union"}
     assert stored.numbers["simplices"]
     images = stored.plan.scores[next(iter(stored.plan.scores))][0].images.load()
-    score = Evaluator(IngredientStack.from_folders(FOLDERS), [images]).evaluate((1, 0, 0, 0), detail=True)
-    assert score.sets[0].detail is not None
-    expected = score.sets[0].detail.correct[:8].mean()
+    outcome = Evaluator(IngredientStack.from_folders(FOLDERS), [images]).evaluate((1, 0, 0, 0))
+    expected = outcome.sets[0].right[:8].mean()
     [first] = [row for row in stored.numbers["curves"] if (row["w"], row["metric"]) == (0.0, "clean")]
     assert first["accuracy"] == pytest.approx(expected)
 

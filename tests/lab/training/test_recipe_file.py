@@ -41,6 +41,15 @@ def test_overrides_change_fields_and_add_sections(tmp_path: Path) -> None:
     assert recipe.data.folder == Path("/data")
 
 
+def test_overrides_reach_an_ingredient_with_dots_in_its_name(tmp_path: Path) -> None:
+    training = {**ADVERSARIAL, "adversary": None}
+    named = tiny_pantry(fine_tunes={"lr0.01": training, "lr0.001": training})
+    path = written(tmp_path, named.model_dump(mode="json", exclude_defaults=True))
+    recipe = read_pantry_recipe(path, ["fine_tunes.lr0.001.optimizer.learning_rate=0.001"])
+    assert recipe.fine_tunes["lr0.001"].optimizer.learning_rate == 0.001
+    assert recipe.fine_tunes["lr0.01"] == read_pantry_recipe(path).fine_tunes["lr0.01"]
+
+
 def test_label_names_may_be_those_of_a_data_set(tmp_path: Path) -> None:
     recipe = read_recipe(written(tmp_path, SINGLE), ["model.label_names=imagenet", "model.arguments.num_classes=1000"])
     assert len(recipe.model.label_names) == 1000

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from service.adaptation_sets.registry import SetRegistry
-from service.artifacts.store import ArtifactStore
+from service.artifacts.folder import FolderStore
 from service.settings import Settings
 
 
@@ -21,10 +21,10 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def store(settings: Settings) -> ArtifactStore:
-    return ArtifactStore(settings.data_dir, settings)
+def store(settings: Settings) -> FolderStore:
+    return FolderStore(settings.data_dir, settings)
 
 
 @pytest.fixture
-def registry(store: ArtifactStore, settings: Settings) -> SetRegistry:
+def registry(store: FolderStore, settings: Settings) -> SetRegistry:
     return SetRegistry(store, settings)

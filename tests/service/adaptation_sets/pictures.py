@@ -27,4 +27,4 @@ _NAMES = [("cat", 0), ("cat", 1), ("dog", 0), ("dog", 1)]
 
 def files_below(root: Path) -> list[Path]:
     """Everything in a store but its own folders."""
-    return sorted(path for path in root.rglob("*") if path.parent != root)
+    return sorted(path for path in root.rglob("*") if path.parent not in (root, root / "names"))

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from service.adaptation_sets.registry import SetRegistry
-from service.artifacts.store import ArtifactStore
+from service.artifacts.folder import FolderStore
 from service.errors import InvalidSet, SoupsearchError
 from tests.service.adaptation_sets.pictures import files_below, picture, two_classes
 from tests.service.archives.packing import FORMATS, pack, zip_with
@@ -25,7 +25,7 @@ def lab() -> bytes:
     return buffer.getvalue()
 
 
-def refused(registry: SetRegistry, store: ArtifactStore, path: Path) -> SoupsearchError:
+def refused(registry: SetRegistry, store: FolderStore, path: Path) -> SoupsearchError:
     """The refusal of the set at ``path``, which must leave nothing behind."""
     with pytest.raises(SoupsearchError) as caught:
         registry.add(path)
@@ -187,6 +187,7 @@ REFUSALS: dict[str, tuple[dict[str, bytes], str, str]] = {
     "cut_jpeg": (two_classes() | {"cat/2.jpg": picture(9, "JPEG")[:-20]}, "image_damaged", "cat/2.jpg"),
     "sixteen_bits": (two_classes() | {"cat/2.png": sixteen_bit()}, "image_mode", "cat/2.png"),
     "lab": (two_classes() | {"cat/2.tif": lab()}, "image_mode", "cat/2.tif"),
+    "line": (two_classes() | {"cat/2.png": picture(9, size=(1, 101))}, "image_too_large", "1 x 101"),
     "pixels": (two_classes() | {"cat/2.png": picture(9, size=(65, 64))}, "image_too_large", "65 x 64"),
     "many": ({f"c{i % 2}/{i}.png": picture(0) for i in range(121)}, "too_many_images", "120"),
     "empty_folder": (two_classes() | {"bird/": b""}, "empty_folder", "bird"),
@@ -195,6 +196,8 @@ REFUSALS: dict[str, tuple[dict[str, bytes], str, str]] = {
     "labels_float": (labelled({"cat/0.png": [1.5]}, two_classes()), "invalid_labels", "cat/0.png"),
     "labels_none": (labelled({"cat/0.png": []}, two_classes()), "invalid_labels", "cat/0.png"),
     "labels_blank": (labelled({"cat/0.png": [""]}, two_classes()), "invalid_labels", "cat/0.png"),
+    "labels_twice": (labelled({"cat/0.png": ["cat", "cat"]}, two_classes()), "invalid_labels", "cat/0.png"),
+    "labels_one_hot": (labelled({"cat/0.png": [1, 0, 0]}, two_classes()), "invalid_labels", "one-hot"),
     "labels_stray": (labelled({"cat/9.png": ["cat"]}, two_classes()), "unknown_image", "cat/9.png"),
     "labels_deep": (two_classes() | {"labels.json": b"[" * 100_000}, "invalid_labels", "labels.json"),
     "map_syntax": (two_classes() | {"label_map.json": b"nope"}, "invalid_label_map", "label_map.json"),
@@ -221,7 +224,7 @@ REFUSALS: dict[str, tuple[dict[str, bytes], str, str]] = {
 def test_refusals_name_what_is_wrong_and_leave_nothing(
     *,
     registry: SetRegistry,
-    store: ArtifactStore,
+    store: FolderStore,
     tmp_path: Path,
     members: dict[str, bytes],
     code: str,
@@ -233,20 +236,20 @@ def test_refusals_name_what_is_wrong_and_leave_nothing(
     assert error.status == (413 if code.startswith("too_many") or code.endswith("too_large") else 422)
 
 
-def test_an_unsafe_archive_leaves_nothing(registry: SetRegistry, store: ArtifactStore, tmp_path: Path) -> None:
+def test_an_unsafe_archive_leaves_nothing(registry: SetRegistry, store: FolderStore, tmp_path: Path) -> None:
     link = zipfile.ZipInfo("dog/9.png")
     link.external_attr = 0o120777 << 16
     assert refused(registry, store, zip_with(tmp_path / "a", link, two_classes())).code == "link_member"
 
 
-def test_a_huge_label_file_is_refused(registry: SetRegistry, store: ArtifactStore, tmp_path: Path) -> None:
+def test_a_huge_label_file_is_refused(registry: SetRegistry, store: FolderStore, tmp_path: Path) -> None:
     registry._settings.max_unpacked_bytes = 2**26
     members = two_classes() | {"labels.json": b" " * (2**25 + 1)}
     assert refused(registry, store, pack(tmp_path / "a", members)).code == "document_too_large"
 
 
 def test_an_image_that_pillow_itself_calls_a_bomb_is_refused(
-    registry: SetRegistry, store: ArtifactStore, tmp_path: Path
+    registry: SetRegistry, store: FolderStore, tmp_path: Path
 ) -> None:
     bomb = b"P4 60000 60000\n"
     error = refused(registry, store, pack(tmp_path / "a", two_classes() | {"cat/2.pbm": bomb}))
@@ -254,7 +257,7 @@ def test_an_image_that_pillow_itself_calls_a_bomb_is_refused(
 
 
 def test_a_label_map_in_request_and_archive_must_agree(
-    registry: SetRegistry, store: ArtifactStore, tmp_path: Path
+    registry: SetRegistry, store: FolderStore, tmp_path: Path
 ) -> None:
     members = two_classes() | {"label_map.json": b'{"dog": [1], "cat": [0, 5]}'}
     path = pack(tmp_path / "a", members)

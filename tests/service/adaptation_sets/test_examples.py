@@ -7,7 +7,7 @@ from PIL import Image
 
 from service.adaptation_sets.labels import resolve
 from service.adaptation_sets.registry import SetRegistry
-from service.artifacts.store import ArtifactStore
+from service.artifacts import open_store
 from service.settings import Settings
 from tests.service.archives.packing import pack
 
@@ -20,7 +20,7 @@ SETS = [
 @pytest.fixture
 def registry(tmp_path: Path) -> SetRegistry:
     limits = Settings(_env_file=None, data_dir=tmp_path / "data", min_free_bytes=0)
-    return SetRegistry(ArtifactStore(limits.data_dir, limits), limits)
+    return SetRegistry(open_store(limits), limits)
 
 
 @pytest.mark.parametrize("path", SETS, ids=lambda path: f"{path.parent.name}-{path.stem}")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from service.adaptation_sets.images import FORMATS as FORMATS_OF_IMAGES
 from service.adaptation_sets.registry import SetRegistry
-from service.artifacts.store import ArtifactStore
+from service.artifacts.folder import FolderStore
 from service.errors import SoupsearchError
 from service.settings import Settings
 from tests.service.adaptation_sets.pictures import picture, two_classes
@@ -41,7 +41,7 @@ def stored_or_refused(data: bytes) -> bool:
     """Nothing but a SoupsearchError comes out, and nothing stays but a whole set; returns whether it was stored."""
     with tempfile.TemporaryDirectory() as scratch:
         limits = Settings(_env_file=None, data_dir=Path(scratch) / "data", min_free_bytes=0, **LIMITS)
-        store = ArtifactStore(limits.data_dir, limits)
+        store = FolderStore(limits.data_dir, limits)
         upload = Path(scratch) / "upload"
         upload.write_bytes(data)
         registry = SetRegistry(store, limits)

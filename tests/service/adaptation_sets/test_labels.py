@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from service.adaptation_sets.labels import resolve
@@ -118,3 +119,12 @@ def test_a_subset_of_a_thousand_classes(registry: SetRegistry, tmp_path: Path) -
     labels = resolve(given, None, 1000)
     assert len(labels.columns) == 200
     assert [labels.columns[columns[0]][0] for columns in labels.accepted] == maps["imagenet_a"][5:8]
+
+
+def test_images_that_all_accept_one_class_are_refused(registry: SetRegistry, tmp_path: Path) -> None:
+    images = np.zeros((2, 4, 4), np.uint8)
+    with (tmp_path / "a").open("wb") as file:
+        np.savez(file, images=images, labels=np.array([[3, 1], [1, 2]]))
+    with pytest.raises(InvalidSet, match="accept the class 'b'") as caught:
+        resolve(registry.open(registry.add(tmp_path / "a").id), ["a", "b", "c", "d"], 4)
+    assert caught.value.code == "one_class"

@@ -5,11 +5,13 @@ import pytest
 
 from service.adaptation_sets.registry import SetRegistry
 from service.adaptation_sets.stored import CONTENTS_FILE, DOCUMENT_FILE, StoredSet
-from service.artifacts.store import ArtifactStore
+from service.artifacts import open_store
+from service.artifacts.folder import FolderStore
 from service.errors import InUse, InvalidRequest, SetNotFound, StorageFull
 from service.settings import Settings
 from tests.service.adaptation_sets.pictures import files_below, picture, two_classes
 from tests.service.archives.packing import pack
+from tests.service.artifacts.deletions import allowed, refused
 
 
 def test_a_set_is_found_by_its_id(registry: SetRegistry, tmp_path: Path) -> None:
@@ -21,13 +23,15 @@ def test_a_set_is_found_by_its_id(registry: SetRegistry, tmp_path: Path) -> None
 
 def test_adding_again_keeps_the_first(registry: SetRegistry, tmp_path: Path) -> None:
     path = pack(tmp_path / "a", two_classes())
-    first, is_new = registry.admit(path, None, lambda _: None)
-    again, is_new_again = registry.admit(path, None, lambda _: None)
-    assert (first, is_new, is_new_again) == (again, True, False)
+    first, new = registry.admit(path, None, lambda _: None)
+    again, known = registry.admit(path, None, lambda _: None)
+    assert first == again
+    assert new is not None
+    assert known is None
     assert path.exists()
 
 
-def test_a_set_is_kept_out_by_whoever_checks_it(registry: SetRegistry, store: ArtifactStore, tmp_path: Path) -> None:
+def test_a_set_is_kept_out_by_whoever_checks_it(registry: SetRegistry, store: FolderStore, tmp_path: Path) -> None:
     def refuse(stored: StoredSet) -> None:
         assert len(stored) == len(list(stored.images())) == 4
         raise InvalidRequest("no")
@@ -42,22 +46,22 @@ def test_sets_are_listed_newest_first(registry: SetRegistry, tmp_path: Path) -> 
     assert [document.id for document in registry.list()] == ids[::-1]
 
 
-def test_half_removed_sets_are_not_listed(registry: SetRegistry, store: ArtifactStore, tmp_path: Path) -> None:
+def test_half_removed_sets_are_not_listed(registry: SetRegistry, store: FolderStore, tmp_path: Path) -> None:
     set_id = registry.add(pack(tmp_path / "a", two_classes())).id
-    store.adaptation_set("a" * 64).mkdir()
+    (store.root / "sets" / ("a" * 64)).mkdir()
     assert [document.id for document in registry.list()] == [set_id]
 
 
-def test_a_set_in_use_stays(registry: SetRegistry, store: ArtifactStore, tmp_path: Path) -> None:
+def test_a_set_in_use_stays(registry: SetRegistry, store: FolderStore, tmp_path: Path) -> None:
     set_id = registry.add(pack(tmp_path / "a", two_classes())).id
     with pytest.raises(InUse):
-        registry.delete(set_id, lambda used: used == set_id)
+        registry.delete(set_id, refused)
     assert registry.get(set_id).id == set_id
 
-    registry.delete(set_id, lambda _: False)
+    registry.delete(set_id, allowed)
     assert files_below(store.root) == []
     with pytest.raises(SetNotFound):
-        registry.delete(set_id, lambda _: False)
+        registry.delete(set_id, allowed)
 
 
 @pytest.mark.parametrize("set_id", ["a" * 64, "../pantries", "", "x/y"])
@@ -69,16 +73,16 @@ def test_unknown_ids_are_not_found(registry: SetRegistry, set_id: str) -> None:
 
 def test_another_process_reads_what_was_stored(registry: SetRegistry, settings: Settings, tmp_path: Path) -> None:
     document = registry.add(pack(tmp_path / "a", two_classes()), {"cat": 1, "dog": [0, 2]})
-    other = SetRegistry(ArtifactStore(settings.data_dir, settings), settings)
+    other = SetRegistry(open_store(settings), settings)
     assert other.open(document.id).document == document
     assert other.open(document.id).contents.identity() == document.id
 
 
 def test_a_set_stored_before_its_preprocessing_was_kept_is_read(
-    registry: SetRegistry, store: ArtifactStore, tmp_path: Path
+    registry: SetRegistry, store: FolderStore, tmp_path: Path
 ) -> None:
     document = registry.add(pack(tmp_path / "a", two_classes()))
-    path = store.adaptation_set(document.id) / DOCUMENT_FILE
+    path = store.open("sets", document.id).path / DOCUMENT_FILE
     former = {name: value for name, value in json.loads(path.read_text()).items() if name != "precropped"}
     path.write_text(json.dumps(former))
     assert registry.open(document.id).document == document
@@ -87,7 +91,7 @@ def test_a_set_stored_before_its_preprocessing_was_kept_is_read(
 
 def test_a_full_disk_refuses_before_anything_is_written(settings: Settings, tmp_path: Path) -> None:
     full = settings.model_copy(update={"min_free_bytes": 2**60})
-    store = ArtifactStore(full.data_dir, full)
+    store = FolderStore(full.data_dir, full)
     with pytest.raises(StorageFull):
         SetRegistry(store, full).add(pack(tmp_path / "a", two_classes()))
     assert files_below(store.root) == []

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from service.artifacts.store import ArtifactStore
+from service.artifacts import open_store
 from service.jobs.store import JobStore
 from service.pantries.registry import PantryRegistry
 from service.schemas.pantry import Pantry
@@ -35,7 +35,7 @@ def settings(settings: Settings) -> Settings:
 
 @pytest.fixture
 def pantry(settings: Settings, tmp_path: Path) -> Pantry:
-    registry = PantryRegistry(ArtifactStore(settings.data_dir, settings), settings)
+    registry = PantryRegistry(open_store(settings), settings)
     folders = {name: write_ingredient(tmp_path / name, seed) for seed, name in enumerate(NAMES)}
     return registry.add("fashion", folders, verify=lambda _: None)
 

@@ -33,7 +33,9 @@ def test_a_live_service_says_so(api: httpx2.Client) -> None:
 def test_without_redis_it_lives_but_is_not_ready(lonely: Settings) -> None:
     with running_api(lonely) as url, httpx2.Client(base_url=url) as client:
         assert client.get("/healthz").status_code == 200
-        assert "job_store" in problem(client.get("/readyz"), 503, "not_ready")["detail"]
+        answer = client.get("/readyz")
+        assert "job_store" in problem(answer, 503, "not_ready")["detail"]
+        assert "none.sock" not in answer.text
         answer = client.get("/jobs")
         problem(answer, 503, "job_store_unavailable")
         assert answer.headers["retry-after"]
@@ -44,7 +46,9 @@ def test_without_redis_it_lives_but_is_not_ready(lonely: Settings) -> None:
 
 def test_with_a_full_disk_it_is_not_ready(settings: Settings, api: httpx2.Client) -> None:
     settings.min_free_bytes = 2**60
-    assert "artifact_store" in problem(api.get("/readyz"), 503, "not_ready")["detail"]
+    answer = api.get("/readyz")
+    assert "artifact_store" in problem(answer, 503, "not_ready")["detail"]
+    assert str(settings.data_dir) not in answer.text
 
 
 def test_requests_and_jobs_are_counted(api: httpx2.Client, adapt: Post) -> None:
@@ -61,3 +65,11 @@ def test_requests_and_jobs_are_counted(api: httpx2.Client, adapt: Post) -> None:
     assert counted[("soupsearch_http_requests_total", ("404", "GET", "unknown"))] == 1
     assert counted[("soupsearch_uploaded_bytes_total", ())] > 100
     assert counted[("soupsearch_artifact_free_bytes", ())] > 0
+
+
+def test_methods_that_nobody_knows_share_one_label(api: httpx2.Client) -> None:
+    for method in ("BREW", "WHEN", "GETS", "A" * 1000):
+        assert api.request(method, "/jobs").status_code == 405
+    assert api.put("/jobs").status_code == 405
+    counted = {labels: count for (name, labels), count in samples(api).items() if name.endswith("requests_total")}
+    assert counted == {("/jobs", "405", "other"): 4, ("/jobs", "405", "PUT"): 1}

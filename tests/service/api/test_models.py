@@ -3,12 +3,11 @@
 import hashlib
 import io
 import zipfile
-from pathlib import Path
 
 import httpx2
 import pytest
 
-from service.artifacts.store import ArtifactStore
+from service.artifacts import open_store
 from service.schemas.result import MergedModel
 from service.settings import Settings
 from tests.driving import Driver
@@ -29,7 +28,7 @@ def url(model: MergedModel) -> str:
 
 @pytest.fixture
 def content(model: MergedModel, settings: Settings) -> bytes:
-    return ArtifactStore(settings.data_dir, settings).model(model.sha256).read_bytes()
+    return open_store(settings).read("models", model.sha256, "model.safetensors")
 
 
 def test_the_file_is_sent_whole(api: httpx2.Client, url: str, model: MergedModel, content: bytes) -> None:
@@ -102,7 +101,7 @@ def test_the_archive_holds_what_timm_loads(
     answer = api.get(url, params={"format": "timm"})
     assert answer.headers["content-type"] == "application/zip"
     assert int(answer.headers["content-length"]) == len(answer.content)
-    config = ArtifactStore(settings.data_dir, settings).model_config(model.sha256).read_bytes()
+    config = open_store(settings).read("models", model.sha256, "config.json")
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
         assert archive.testzip() is None
         assert {name: archive.read(name) for name in archive.namelist()} == {
@@ -133,8 +132,10 @@ def test_a_cancelled_job_keeps_its_best(api: httpx2.Client, job_id: str, driver:
 
 
 def test_a_removed_model_has_expired(api: httpx2.Client, url: str, model: MergedModel, settings: Settings) -> None:
-    path: Path = ArtifactStore(settings.data_dir, settings).model(model.sha256)
-    path.unlink()
+    store = open_store(settings)
+    (entry,) = store.entries("models")
+    assert entry.digest == model.sha256
+    store.delete(entry)
     for form in ("safetensors", "timm"):
         problem(api.get(url, params={"format": form}), 410, "expired")
 

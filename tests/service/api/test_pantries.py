@@ -61,7 +61,8 @@ def test_what_the_worker_refuses_is_refused(
 
     with checking(settings, refuse):
         problem(add(api, pantry_zip(tmp_path / "in")), 422, "unknown_architecture")
-    assert files("pantries") == ["fashion"]
+    assert files("names/pantries") == ["fashion.json"]
+    assert len(files("pantries")) == 1
     assert files("staging") == []
 
 
@@ -69,7 +70,8 @@ def test_without_a_worker_nothing_is_kept(api: httpx2.Client, tmp_path: Path, fi
     answer = add(api, pantry_zip(tmp_path / "in"))
     problem(answer, 503, "no_worker")
     assert answer.headers["retry-after"]
-    assert files("pantries") == ["fashion"]
+    assert files("names/pantries") == ["fashion.json"]
+    assert len(files("pantries")) == 1
     assert files("staging") == []
 
 
@@ -84,7 +86,8 @@ def test_bad_pantries_are_refused(api: httpx2.Client, tmp_path: Path, files: Fil
     problem(api.post("/pantries", files={"pantry": ("p.zip", archive)}), 400, "malformed_body", "request")
     problem(api.post("/pantries", files={"request": (None, '{"name": "a"}')}), 400, "malformed_body", "pantry")
     problem(api.post("/pantries", json={"name": "a"}), 415, "unsupported_media_type")
-    assert files("pantries") == ["fashion"]
+    assert files("names/pantries") == ["fashion.json"]
+    assert len(files("pantries")) == 1
     assert files("staging") == []
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import httpx2
 import pytest
 
-from service.artifacts.store import ArtifactStore
+from service.artifacts import open_store
 from service.connection import connect
 from service.errors import PantryNotFound
 from service.jobs.keys import Keys
@@ -75,7 +75,7 @@ def test_a_soup_is_merged_once_and_kept(
     answers = [api.get(f"/jobs/{ended}/model", params={"point": point}) for _ in range(2)]
     model = driver.store.merged_model(ended, point)
     assert model is not None
-    content = ArtifactStore(settings.data_dir, settings).model(model.sha256).read_bytes()
+    content = open_store(settings).read("models", model.sha256, "model.safetensors")
     for answer in answers:
         assert (answer.status_code, answer.content) == (200, content)
         assert answer.headers["etag"] == f'"{model.sha256}"'
@@ -87,9 +87,9 @@ def test_a_soup_is_merged_once_and_kept(
     assert api.get(f"/jobs/{ended}/model", params={"point": point}, headers=tag).status_code == 304
     archive = api.get(f"/jobs/{ended}/model", params={"point": point, "format": "timm"})
     assert archive.headers["content-type"] == "application/zip"
-    assert model.sha256 in driver.store.models_in_use()
+    assert model.sha256 in driver.store.in_use()["models"]
     assert api.delete(f"/jobs/{ended}").status_code == 204
-    assert driver.store.models_in_use() == set()
+    assert driver.store.in_use()["models"] == set()
     assert not driver.store.redis.exists(driver.store.keys.job_models(ended))
 
 

@@ -1,10 +1,14 @@
 """Uploads as bytes on the wire: limits, broken bodies, callers who go away."""
 
+import hashlib
 import json
 import socket
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from types import FrameType
 from urllib.parse import urlsplit
 
 import anyio
@@ -136,6 +140,54 @@ def test_a_full_disk_is_told_before_the_upload(settings: Settings, api: httpx2.C
     problem(api.post("/adapt", files=parts), 507, "storage_full")
 
 
+@pytest.mark.parametrize("path", ["/adapt", "/adaptation-sets", "/pantries"])
+def test_a_body_announced_longer_than_the_disk_is_refused_before_it_is_sent(
+    settings: Settings, connect: Connect, files: Files, path: str
+) -> None:
+    settings.max_upload_bytes = settings.max_pantry_bytes = 2**60
+    connection = connect()
+    connection.sendall(headers(f"Content-Length: {2**59}", "Expect: 100-continue", path=path))
+    status, document = read_answer(connection)
+    assert (status, document["code"]) == (507, "storage_full")
+    assert files("staging") == []
+
+
+def test_a_body_of_unknown_length_is_refused_once_the_disk_is_full(
+    settings: Settings, connect: Connect, files: Files
+) -> None:
+    settings.max_upload_bytes = 2**30
+    connection = connect()
+    connection.sendall(headers("Transfer-Encoding: chunked"))
+    chunk = HEAD + b"x" * 2**21
+    connection.sendall(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n")
+    wait_until(lambda: any(path.stat().st_size for path in settings.data_dir.glob("staging/*/*.part")))
+    settings.min_free_bytes = 2**60
+    connection.sendall(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n")
+    status, document = read_answer(connection)
+    assert (status, document["code"]) == (507, "storage_full")
+    wait_until(lambda: files("staging") == [])
+
+
+def test_an_upload_is_not_hashed(tmp_path: Path) -> None:
+    hashed: list[int] = []
+
+    def watch(_frame: FrameType, event: str, called: object) -> None:
+        if event == "c_call" and type(getattr(called, "__self__", None)).__name__ == "HASH":
+            hashed.append(1)
+
+    threading.setprofile(watch)
+    sys.setprofile(watch)
+    try:
+        form = anyio.run(receive, form_of(b"x" * 4000), [100], tmp_path)
+        assert hashed == []
+        hashlib.sha256().update(b"")
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)  # type: ignore[arg-type]
+    assert form[2] == 4000
+    assert hashed
+
+
 @given(
     content=st.binary(max_size=400).map(lambda data: data.replace(b"\x01", f"\r\n--{BOUNDARY}".encode()[:-1])),
     sizes=st.lists(st.integers(1, 60), min_size=1, max_size=40),
@@ -144,13 +196,16 @@ def test_parts_arrive_whole_however_the_body_is_cut(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, sizes: list[int]
 ) -> None:
     folder = tmp_path_factory.mktemp("form")
-    body = b'--soup\r\nContent-Disposition: form-data; name="request"\r\n\r\n{}\r\n' + HEAD + content + TAIL
-    form = anyio.run(receive, body, sizes, folder)
+    form = anyio.run(receive, form_of(content), sizes, folder)
     assert form == (b"{}", content, len(content))
 
 
+def form_of(content: bytes) -> bytes:
+    return b'--soup\r\nContent-Disposition: form-data; name="request"\r\n\r\n{}\r\n' + HEAD + content + TAIL
+
+
 async def receive(body: bytes, sizes: list[int], folder: Path) -> tuple[bytes, bytes, int]:
-    form = await read_form(request_of(body, sizes), folder, {"request": 100}, {"adaptation_set": 4000})
+    form = await read_form(request_of(body, sizes), folder, {"request": 100}, {"adaptation_set": 4000}, lambda _: None)
     file = form.files["adaptation_set"]
     return form.fields["request"], file.path.read_bytes(), file.size
 

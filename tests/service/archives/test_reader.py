@@ -5,13 +5,16 @@ import struct
 import tarfile
 import warnings
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from service.archives.members import Kind, Limits
 from service.archives.reader import read_members
-from service.errors import InvalidSet, SoupsearchError, TooLarge
+from service.errors import InvalidSet, SoupsearchError, TooLarge, is_of_machine
+from tests.service.archives.failing import FAILURES, FailingFile, failures
 from tests.service.archives.packing import FORMATS, pack, tar_of, tar_with, zip_of, zip_with
 
 LIMITS = Limits(packed_bytes=2**20, unpacked_bytes=2**20, members=50)
@@ -33,6 +36,25 @@ def refused(path: Path, limits: Limits = LIMITS) -> SoupsearchError:
 @pytest.mark.parametrize("form", FORMATS)
 def test_all_members_are_read_in_order(tmp_path: Path, form: str) -> None:
     assert list(contents(pack(tmp_path / "a", FILES, form)).items()) == list(FILES.items())
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
+def test_what_the_machine_fails_to_read_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, failure: Callable[[], Exception]
+) -> None:
+    path = pack(tmp_path / "a", FILES | {"dog/2.png": np.random.default_rng(0).bytes(100_000)}, form)
+
+    def read(reads: int) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr("io.FileIO", lambda path: FailingFile(path, reads, failure))
+            patch.setattr("gzip.open", lambda path, _: gzip.GzipFile(fileobj=FailingFile(path, reads, failure)))
+            contents(path)
+
+    errors = list(failures(read))
+    assert len(errors) > 2
+    assert {type(error) for error in errors if not is_of_machine(error)} == set()
+    assert not any(isinstance(error, SoupsearchError) for error in errors)
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -7,6 +7,7 @@ from service.schemas.result import Cost, MergedModel, Result
 from tests.waiting import wait_until
 
 PANTRY = "fashion"
+PANTRY_DIGEST = "d" * 64
 SET = "5" * 64
 MODEL = "a" * 64
 SCOPE = "scope"
@@ -15,7 +16,7 @@ SCOPE = "scope"
 def request_echo(pantry: str = PANTRY, set_id: str = SET) -> RequestEcho:
     return RequestEcho(
         request=AdaptRequest(pantry=pantry, adaptation_sets=[set_id]),
-        pantry_digest="d" * 64,
+        pantry_digest=PANTRY_DIGEST,
         adaptation_sets=[set_id],
         ingredients=["linf", "l2"],
     )

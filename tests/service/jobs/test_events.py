@@ -37,8 +37,8 @@ def whole_life(store: JobStore) -> str:
     store.claim("worker")
     store.start(job_id, 1, 3, SCOPE)
     store.warn(job_id, 1, JobWarning(code="few_images", message="few"))
-    store.record_points(job_id, 1, [point(0), point(1)], best(0.5))
-    store.record_points(job_id, 1, [point(2)], best(0.5))
+    store.record_points(job_id, 1, [point(0), point(1)], best(0.5), outcomes={0: "a", 1: "b"})
+    store.record_points(job_id, 1, [point(2)], best(0.5), outcomes={2: "c"})
     store.set_phase(job_id, 1, "finalizing")
     store.finish(job_id, 1, JobStatus.SUCCEEDED, result())
     return job_id
@@ -115,3 +115,23 @@ def test_unknown_and_expired_jobs_have_no_events(job_store: JobStore, settings: 
     job_store.sweep()
     with pytest.raises(Expired):
         all_events(settings, job_id)
+
+
+def test_more_watchers_than_a_pool_has_by_default_see_the_end(job_store: JobStore, settings: Settings) -> None:
+    job_id = submit(job_store)
+
+    async def watch(events: JobEvents) -> list[str]:
+        async def last(waiting: asyncio.Event) -> str:
+            kinds = []
+            async for event in events.follow(job_id):
+                kinds.append(event.type)
+                waiting.set()
+            return kinds[-1]
+
+        begun = [asyncio.Event() for _ in range(120)]
+        watchers = [asyncio.ensure_future(last(each)) for each in begun]
+        await asyncio.gather(*(each.wait() for each in begun))
+        job_store.cancel(job_id)
+        return await asyncio.gather(*watchers)
+
+    assert run(settings, watch) == ["end"] * 120

@@ -20,16 +20,24 @@ def started(store: JobStore, total: int = 10) -> Claim:
     return claim
 
 
+def journalled(store: JobStore, *indexes: int) -> list[str | None]:
+    return store.journalled(SCOPE, [weights_key(point(index).weights) for index in indexes])
+
+
+def evaluated(*indexes: int) -> dict[int, str]:
+    return dict.fromkeys(indexes, "packed")
+
+
 def test_points_are_in_the_job_and_the_journal_by_their_weights(job_store: JobStore, claim: Claim) -> None:
     points = [point(2), point(0)]
 
-    assert job_store.record_points(claim.job_id, 1, points, best(0.5)) == 2
+    assert job_store.record_points(claim.job_id, 1, points, best(0.5), outcomes={2: "c", 0: "a"}) == 2
 
     job = job_store.get(claim.job_id)
     assert (job.progress.done, job.progress.pruned, job.progress.total, job.progress.images) == (2, 0, 10, 200)
     assert job.best == best(0.5)
     assert list(job_store.iter_points(claim.job_id)) == [point(0), point(2)]
-    assert job_store.journalled(SCOPE) == {weights_key(each.weights): each for each in points}
+    assert journalled(job_store, 0, 1, 2) == ["a", None, "c"]
 
 
 def test_a_point_recorded_again_changes_nothing(job_store: JobStore, claim: Claim) -> None:
@@ -42,39 +50,39 @@ def test_a_point_recorded_again_changes_nothing(job_store: JobStore, claim: Clai
 
 
 def test_points_of_the_journal_are_done_but_cost_nothing(job_store: JobStore, claim: Claim) -> None:
-    job_store.record_points(claim.job_id, 1, [point(0), point(1)])
+    job_store.record_points(claim.job_id, 1, [point(0), point(1)], outcomes=evaluated(0, 1))
     other = started(job_store)
 
-    assert job_store.record_points(other.job_id, 1, list(job_store.journalled(SCOPE).values())) == 2
+    assert job_store.record_points(other.job_id, 1, [point(0), point(1)]) == 2
 
     progress = job_store.get(other.job_id).progress
     assert (progress.done, progress.images, progress.rate) == (2, 0, None)
 
 
 def test_the_next_attempt_continues_with_the_points_there_are(job_store: JobStore, claim: Claim) -> None:
-    job_store.record_points(claim.job_id, 1, [point(0), point(1)], best())
+    job_store.record_points(claim.job_id, 1, [point(0), point(1)], best(), outcomes=evaluated(0, 1))
     job_store.fail_attempt(claim.job_id, 1, "killed")
     again = job_store.claim("worker")
     assert again == Claim(claim.job_id, 2)
     job_store.start(claim.job_id, 2, 10, SCOPE)
 
-    assert job_store.record_points(claim.job_id, 2, [point(1), point(2)]) == 1
+    assert job_store.record_points(claim.job_id, 2, [point(1), point(2)], outcomes=evaluated(1, 2)) == 1
     job = job_store.get(claim.job_id)
     assert (job.progress.done, job.progress.images) == (3, 300)
     assert job.best == best()
 
 
 def test_pruned_points_are_done_but_no_score_for_others(job_store: JobStore, claim: Claim) -> None:
-    job_store.record_points(claim.job_id, 1, [point(0, pruned=True), point(1)])
+    job_store.record_points(claim.job_id, 1, [point(0, pruned=True), point(1)], outcomes=evaluated(1))
 
     progress = job_store.get(claim.job_id).progress
     assert (progress.done, progress.pruned) == (2, 1)
-    assert list(job_store.journalled(SCOPE).values()) == [point(1)]
+    assert journalled(job_store, 0, 1) == [None, "packed"]
     assert len(list(job_store.iter_points(claim.job_id))) == 2
 
 
 def test_the_journal_is_kept_for_its_time(job_store: JobStore, claim: Claim) -> None:
-    job_store.record_points(claim.job_id, 1, [point(0)])
+    job_store.record_points(claim.job_id, 1, [point(0)], outcomes=evaluated(0))
     assert 0 < job_store.redis.ttl(job_store.keys.journal(SCOPE)) <= job_store.settings.journal_ttl
 
 
@@ -111,7 +119,7 @@ def test_all_points_of_a_large_search_are_read(job_store: JobStore, claim: Claim
 
 
 def test_rate_and_finish_come_from_this_attempt(job_store: JobStore, claim: Claim) -> None:
-    job_store.record_points(claim.job_id, 1, [point(0), point(1)])
+    job_store.record_points(claim.job_id, 1, [point(0), point(1)], outcomes=evaluated(0, 1))
     fields = job_store.keys.job(claim.job_id)
     recorded = int(job_store.redis.hget(fields, "progress_at"))
     job_store.redis.hset(fields, "attempt_started_at", recorded - 4000)

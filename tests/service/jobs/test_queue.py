@@ -120,7 +120,7 @@ def test_a_superseded_attempt_can_write_nothing(job_store: JobStore) -> None:
         with pytest.raises(FencedOut):
             write()
     assert job_store.get(claim.job_id) == before
-    assert job_store.journalled(SCOPE) == {}
+    assert not job_store.redis.exists(job_store.keys.journal(SCOPE))
 
 
 def test_writes_to_an_unknown_job_are_not_found(job_store: JobStore) -> None:

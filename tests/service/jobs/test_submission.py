@@ -1,14 +1,31 @@
 import pytest
 
-from service.errors import Expired, IdempotencyConflict, JobNotFinished, JobNotFound, QuotaExceeded
+from service.artifacts.store import Kind
+from service.errors import (
+    DeletedMeanwhile,
+    Expired,
+    IdempotencyConflict,
+    InUse,
+    JobNotFinished,
+    JobNotFound,
+    QuotaExceeded,
+)
 from service.jobs import store
 from service.jobs.store import Accepted, JobStore, NewJob
 from service.schemas.job import JobStatus
-from tests.service.jobs.samples import MODEL, SCOPE, best, point, request_echo, result, submit
+from tests.service.jobs.samples import MODEL, PANTRY_DIGEST, SCOPE, SET, best, point, request_echo, result, submit
+from tests.waiting import wait_until
+
+REFERENCES: list[tuple[Kind, str]] = [("sets", SET), ("pantries", PANTRY_DIGEST)]
 
 
 def expire(job_store: JobStore, job_id: str) -> None:
     job_store.redis.zadd(job_store.keys.expiries, {job_id: 1})
+
+
+def submit_at(job_store: JobStore, looked_up: int) -> str:
+    job = NewJob(request_echo(), looked_up)
+    return job_store.submit(job, idempotency_key=None, body_digest="body").job_id
 
 
 def succeed(job_store: JobStore, model: str = MODEL) -> str:
@@ -121,16 +138,85 @@ def test_pages_of_one_status(job_store: JobStore) -> None:
     assert job_store.counts()[JobStatus.QUEUED] == 2
 
 
-def test_what_waiting_and_running_jobs_need_is_in_use(job_store: JobStore) -> None:
-    job_id = submit(job_store, pantry="needed", set_id="1" * 64)
+def delete(job_store: JobStore, kind: Kind, digest: str) -> None:
+    with job_store.deletion(kind, digest):
+        pass
 
-    assert job_store.pantry_in_use("needed")
-    assert job_store.set_in_use("1" * 64)
-    assert not job_store.pantry_in_use("other")
-    assert not job_store.set_in_use("2" * 64)
-    job_store.cancel(job_id)
-    assert not job_store.pantry_in_use("needed")
-    assert not job_store.set_in_use("1" * 64)
+
+def test_what_an_unended_job_needs_cannot_be_deleted(job_store: JobStore) -> None:
+    job_id = submit(job_store)
+
+    for status in (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.FINALIZING, JobStatus.CANCELLING):
+        if status is JobStatus.RUNNING:
+            claim = job_store.claim("worker")
+            assert claim is not None
+        if status is JobStatus.FINALIZING:
+            job_store.set_phase(job_id, claim.attempt, "finalizing")
+        if status is JobStatus.CANCELLING:
+            job_store.cancel(job_id)
+        assert job_store.get(job_id).status is status
+        for kind, digest in REFERENCES:
+            with pytest.raises(InUse):
+                delete(job_store, kind, digest)
+        delete(job_store, "sets", "2" * 64)
+    job_store.finish(job_id, claim.attempt, JobStatus.CANCELLED)
+    for kind, digest in REFERENCES:
+        delete(job_store, kind, digest)
+
+
+@pytest.mark.parametrize(("kind", "digest"), REFERENCES)
+def test_a_job_whose_artifacts_were_deleted_since_they_were_looked_up_is_refused(
+    job_store: JobStore, kind: Kind, digest: str
+) -> None:
+    before = job_store.now()
+    with job_store.deletion(kind, digest), pytest.raises(DeletedMeanwhile):
+        submit_at(job_store, job_store.now())
+    with pytest.raises(DeletedMeanwhile):
+        submit_at(job_store, before)
+    assert job_store.in_use() == {"sets": set(), "pantries": set(), "models": set()}
+    assert job_store.list().items == []
+
+    ended = job_store.now()
+    later = wait_until(lambda: (now := job_store.now()) > ended and now)
+    submit_at(job_store, later)
+    with pytest.raises(InUse):
+        delete(job_store, kind, digest)
+
+
+def test_a_failed_deletion_is_over_too(job_store: JobStore) -> None:
+    def fail() -> None:
+        with job_store.deletion("sets", SET):
+            raise FileNotFoundError
+
+    with pytest.raises(FileNotFoundError):
+        fail()
+    ended = job_store.now()
+    submit_at(job_store, wait_until(lambda: (now := job_store.now()) > ended and now))
+
+
+def test_jobs_refer_to_sets_and_pantries_until_they_are_removed(job_store: JobStore) -> None:
+    first, second = submit(job_store), submit(job_store, set_id="1" * 64)
+    both = {"sets": {SET, "1" * 64}, "pantries": {PANTRY_DIGEST}, "models": set()}
+    assert job_store.in_use() == both
+
+    for job_id in (first, second):
+        job_store.cancel(job_id)
+    assert job_store.in_use() == both
+    job_store.delete(first)
+    assert job_store.in_use() == both | {"sets": {"1" * 64}}
+    expire(job_store, second)
+    job_store.sweep()
+    assert job_store.in_use() == {"sets": set(), "pantries": set(), "models": set()}
+
+
+def test_a_submission_repeated_after_a_lost_answer_refers_once(job_store: JobStore) -> None:
+    job = NewJob(request_echo())
+    for _ in range(2):
+        job_store.submit(job, idempotency_key=None, body_digest="body")
+    job_store.cancel(job.id)
+    job_store.delete(job.id)
+
+    assert job_store.in_use() == {"sets": set(), "pantries": set(), "models": set()}
 
 
 def test_unknown_jobs_are_not_found(job_store: JobStore) -> None:
@@ -159,12 +245,12 @@ def test_only_ended_jobs_are_deleted_and_then_wholly(job_store: JobStore) -> Non
 
 def test_models_are_in_use_while_a_job_names_them(job_store: JobStore) -> None:
     first, second = succeed(job_store), succeed(job_store)
-    assert job_store.models_in_use() == {MODEL}
+    assert job_store.in_use()["models"] == {MODEL}
 
     job_store.delete(first)
-    assert job_store.models_in_use() == {MODEL}
+    assert job_store.in_use()["models"] == {MODEL}
     job_store.delete(second)
-    assert job_store.models_in_use() == set()
+    assert job_store.in_use()["models"] == set()
 
 
 def test_ended_jobs_expire_and_are_remembered_for_a_while(job_store: JobStore) -> None:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from service.artifacts.store import ArtifactStore
+from service.artifacts.folder import FolderStore
 from service.pantries.registry import PantryRegistry
 from service.settings import Settings
 
@@ -13,10 +13,10 @@ def limits(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def store(limits: Settings) -> ArtifactStore:
-    return ArtifactStore(limits.data_dir, limits)
+def store(limits: Settings) -> FolderStore:
+    return FolderStore(limits.data_dir, limits)
 
 
 @pytest.fixture
-def registry(store: ArtifactStore, limits: Settings) -> PantryRegistry:
+def registry(store: FolderStore, limits: Settings) -> PantryRegistry:
     return PantryRegistry(store, limits)

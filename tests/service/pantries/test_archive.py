@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from service.artifacts.store import ArtifactStore
+from service.artifacts.folder import FolderStore
 from service.errors import InvalidPantry, PantryExists, SoupsearchError
 from service.pantries.registry import PantryRegistry
 from service.schemas.pantry import PantryRequest
 from tests.service.adaptation_sets.pictures import files_below
 from tests.service.archives.packing import FORMATS, pack, tar_with
+from tests.service.artifacts.deletions import allowed
 from tests.service.pantries.checkpoints import ingredient, packed_files, pair, tensors
 
 
@@ -35,11 +36,13 @@ def test_an_archive_is_as_good_as_folders(registry: PantryRegistry, tmp_path: Pa
 def test_a_recipe_is_kept_and_changes_no_digest(registry: PantryRegistry, tmp_path: Path) -> None:
     ingredients = pair(tmp_path)
     before = registry.add("before", dict(sorted(ingredients.items())), accept)
+    registry.delete("before", allowed)
     recipe = b"data: {folder: images}\ntraining: {epochs: 3}\n"
     path = pack(tmp_path / "a", packed_files(ingredients) | {"linf/recipe.yaml": recipe})
     assert registry.add_archive(REQUEST, path, accept).digest == before.digest
-    assert (registry.folder("tiny") / "linf" / "recipe.yaml").read_bytes() == recipe
-    assert not (registry.folder("tiny") / "l2" / "recipe.yaml").exists()
+    folder = registry.open("tiny").artifact.path
+    assert (folder / "linf" / "recipe.yaml").read_bytes() == recipe
+    assert not (folder / "l2" / "recipe.yaml").exists()
 
 
 def test_the_request_orders_and_chooses(registry: PantryRegistry, tmp_path: Path) -> None:
@@ -48,7 +51,7 @@ def test_the_request_orders_and_chooses(registry: PantryRegistry, tmp_path: Path
     request = PantryRequest(name="tiny", ingredients=["linf", "l1"])
     pantry = registry.add_archive(request, path, accept)
     assert [each.name for each in pantry.ingredients] == ["linf", "l1"]
-    assert sorted(each.name for each in registry.folder("tiny").iterdir()) == ["l1", "linf", "pantry.json"]
+    assert sorted(each.name for each in registry.open("tiny").artifact.path.iterdir()) == ["l1", "linf"]
 
 
 def test_the_request_names_a_reference(registry: PantryRegistry, tmp_path: Path) -> None:
@@ -61,7 +64,7 @@ def test_the_request_names_a_reference(registry: PantryRegistry, tmp_path: Path)
 
 
 def refused(
-    registry: PantryRegistry, store: ArtifactStore, path: Path, request: PantryRequest = REQUEST
+    registry: PantryRegistry, store: FolderStore, path: Path, request: PantryRequest = REQUEST
 ) -> SoupsearchError:
     with pytest.raises(SoupsearchError) as caught:
         registry.add_archive(request, path, accept)
@@ -74,7 +77,7 @@ def refused(
     [(["linf", "l9"], "unknown_ingredient"), (["linf", "linf"], "duplicate_ingredient")],
 )
 def test_the_request_must_fit_the_archive(
-    registry: PantryRegistry, store: ArtifactStore, tmp_path: Path, ingredients: list[str], code: str
+    registry: PantryRegistry, store: FolderStore, tmp_path: Path, ingredients: list[str], code: str
 ) -> None:
     path = pack(tmp_path / "a", packed_files(pair(tmp_path)))
     error = refused(registry, store, path, PantryRequest(name="tiny", ingredients=ingredients))
@@ -97,7 +100,7 @@ def test_the_request_must_fit_the_archive(
     ],
 )
 def test_archives_of_other_things_are_refused(
-    *, registry: PantryRegistry, store: ArtifactStore, tmp_path: Path, members: dict[str, bytes], code: str
+    *, registry: PantryRegistry, store: FolderStore, tmp_path: Path, members: dict[str, bytes], code: str
 ) -> None:
     error = refused(registry, store, pack(tmp_path / "a", members))
     assert error.code == code, error.detail
@@ -105,19 +108,19 @@ def test_archives_of_other_things_are_refused(
 
 
 def test_a_document_that_is_far_too_long_is_refused(
-    registry: PantryRegistry, store: ArtifactStore, tmp_path: Path
+    registry: PantryRegistry, store: FolderStore, tmp_path: Path
 ) -> None:
     registry._settings.max_pantry_bytes = 2**26
     path = pack(tmp_path / "a", {"a/training.json": b" " * (2**24 + 1)})
     assert refused(registry, store, path).code == "document_too_large"
 
 
-def test_a_bomb_is_refused(registry: PantryRegistry, store: ArtifactStore, tmp_path: Path) -> None:
+def test_a_bomb_is_refused(registry: PantryRegistry, store: FolderStore, tmp_path: Path) -> None:
     path = pack(tmp_path / "a", {"a/model.safetensors": bytes(2**21)}, "tar.gz")
     assert refused(registry, store, path).code == "unpacked_too_large"
 
 
-def test_a_link_is_refused(registry: PantryRegistry, store: ArtifactStore, tmp_path: Path) -> None:
+def test_a_link_is_refused(registry: PantryRegistry, store: FolderStore, tmp_path: Path) -> None:
     link = tarfile.TarInfo("linf/training.json")
     link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
     error = refused(registry, store, tar_with(tmp_path / "a", link, packed_files(pair(tmp_path))))

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from service.artifacts.store import ArtifactStore
-from service.errors import InUse, InvalidPantry, PantryExists, PantryNotFound
+from service.artifacts.folder import FolderStore
+from service.artifacts.store import Name
+from service.errors import DeletedMeanwhile, InUse, InvalidPantry, PantryExists, PantryNotFound
 from service.pantries.registry import PantryRegistry
 from tests.service.adaptation_sets.pictures import files_below
+from tests.service.artifacts.deletions import allowed, refused
 from tests.service.pantries.checkpoints import config, ingredient, pair, tensors
 
 EXAMPLES = Path("examples/pantries")
@@ -43,7 +45,7 @@ def test_an_ingredients_files_are_kept_and_others_are_not(registry: PantryRegist
     for folder in ingredients.values():
         (folder / "recipe.yaml").write_text("training: {epochs: 3}\n")
     registry.add("tiny", ingredients, accept)
-    folders = registry.ingredient_folders("tiny")
+    folders = registry.open("tiny").folders
     assert [folder.name for folder in folders] == ["linf", "l2"]
     for folder in folders:
         assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors", "recipe.yaml"]
@@ -72,10 +74,10 @@ def test_a_reference_is_kept_beside_the_ingredients(registry: PantryRegistry, tm
     assert [each.name for each in pantry.ingredients] == list(folders)
     assert pantry.reference is not None
     assert pantry.reference.name == "standard"
-    kept = registry.reference_folder("tiny")
+    kept = registry.open("tiny").reference_folder
     assert kept is not None
     assert (kept / "model.safetensors").is_file()
-    assert registry.reference_folder("plain") is None
+    assert registry.open("plain").reference_folder is None
     assert pantry.digest != plain.digest
 
 
@@ -101,7 +103,7 @@ def test_a_name_is_taken_once(registry: PantryRegistry, tmp_path: Path) -> None:
     assert registry.get("tiny") == first
 
 
-def test_who_comes_second_to_a_name_is_told(registry: PantryRegistry, store: ArtifactStore, tmp_path: Path) -> None:
+def test_who_comes_second_to_a_name_is_told(registry: PantryRegistry, store: FolderStore, tmp_path: Path) -> None:
     ingredients = pair(tmp_path)
 
     def overtaken(_: Path) -> None:
@@ -120,34 +122,54 @@ def test_pantries_are_listed_by_name(registry: PantryRegistry, tmp_path: Path) -
     assert [pantry.name for pantry in registry.list()] == ["C", "a", "b"]
 
 
-def test_half_removed_pantries_are_not_listed(registry: PantryRegistry, store: ArtifactStore, tmp_path: Path) -> None:
-    registry.add("tiny", pair(tmp_path), accept)
-    (store.root / "pantries" / "going").mkdir()
-    assert [pantry.name for pantry in registry.list()] == ["tiny"]
+def test_two_names_of_one_pantry_share_its_files(registry: PantryRegistry, store: FolderStore, tmp_path: Path) -> None:
+    first, second = (registry.add(name, pair(tmp_path / name), accept) for name in ("a", "b"))
+    assert first.digest == second.digest
+    assert len(store.entries("pantries")) == 1
+
+    registry.delete("a", allowed)
+    assert all((folder / "model.safetensors").is_file() for folder in registry.open("b").folders)
+    registry.delete("b", allowed)
+    assert files_below(store.root) == []
 
 
-def test_a_pantry_in_use_stays(registry: PantryRegistry, store: ArtifactStore, tmp_path: Path) -> None:
+def test_a_pantry_removed_while_it_is_added_under_another_name_is_sent_again(
+    registry: PantryRegistry, store: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.add("a", pair(tmp_path / "a"), accept)
+    bind = store.bind
+
+    def late(name: Name) -> bool:
+        registry.delete("a", allowed)
+        return bind(name)
+
+    monkeypatch.setattr(store, "bind", late)
+    with pytest.raises(DeletedMeanwhile):
+        registry.add("b", pair(tmp_path / "b"), accept)
+    assert registry.list() == []
+    assert files_below(store.root) == []
+
+
+def test_a_pantry_in_use_stays(registry: PantryRegistry, store: FolderStore, tmp_path: Path) -> None:
     registry.add("tiny", pair(tmp_path), accept)
     with pytest.raises(InUse):
-        registry.delete("tiny", lambda name: name == "tiny")
+        registry.delete("tiny", refused)
     assert registry.get("tiny").name == "tiny"
 
-    registry.delete("tiny", lambda _: False)
+    registry.delete("tiny", allowed)
     assert files_below(store.root) == []
     with pytest.raises(PantryNotFound):
-        registry.delete("tiny", lambda _: False)
+        registry.delete("tiny", allowed)
 
 
 @pytest.mark.parametrize("name", ["absent", "../sets", "", "a/b", ".hidden"])
 def test_unknown_pantries_are_not_found(registry: PantryRegistry, name: str) -> None:
-    for call in (registry.get, registry.folder, registry.ingredient_folders):
-        if call == registry.folder and name == "absent":
-            continue
+    for call in (registry.get, registry.open):
         with pytest.raises(PantryNotFound):
             call(name)
 
 
-def test_what_timm_cannot_build_is_refused(registry: PantryRegistry, store: ArtifactStore, tmp_path: Path) -> None:
+def test_what_timm_cannot_build_is_refused(registry: PantryRegistry, store: FolderStore, tmp_path: Path) -> None:
     class Unbuildable(ValueError):
         code = "unknown_architecture"
 
@@ -161,7 +183,7 @@ def test_what_timm_cannot_build_is_refused(registry: PantryRegistry, store: Arti
     assert files_below(store.root) == []
 
 
-def test_a_failing_check_leaves_nothing(registry: PantryRegistry, store: ArtifactStore, tmp_path: Path) -> None:
+def test_a_failing_check_leaves_nothing(registry: PantryRegistry, store: FolderStore, tmp_path: Path) -> None:
     def fail(folder: Path) -> None:
         os.stat(folder / "absent")  # noqa: PTH116
 
@@ -196,7 +218,7 @@ def test_timms_older_layout_is_read(registry: PantryRegistry, tmp_path: Path) ->
     }
     pantry = registry.add("tiny", ingredients, accept)
     assert pantry.label_names == ["cat", "dog", "yak"]
-    assert json.loads((registry.folder("tiny") / "a" / "config.json").read_text()) == old | named
+    assert json.loads((registry.open("tiny").folders[0] / "config.json").read_text()) == old | named
 
 
 def test_the_models_own_arguments_decide_its_input(registry: PantryRegistry, tmp_path: Path) -> None:

@@ -4,15 +4,16 @@ from pathlib import Path
 
 import pytest
 import redis
+from safetensors import safe_open
 
-from service.artifacts.store import ArtifactStore
+from service.artifacts import open_store
 from service.connection import connect
 from service.errors import InvalidPantry, Unavailable
 from service.jobs.keys import Keys
 from service.pantries.registry import PantryRegistry
 from service.pantries.verification import answer_next, request_verification
 from service.settings import Settings
-from tests.service.pantries.checkpoints import pair
+from tests.service.pantries.checkpoints import ingredient, pair, tensors
 from tests.waiting import wait_until
 
 
@@ -23,10 +24,8 @@ def client(settings: Settings) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
-def folder(settings: Settings) -> Path:
-    folder = settings.data_dir / "staging" / "upload" / "pantry" / "linf"
-    folder.mkdir(parents=True)
-    return folder
+def folder(tmp_path: Path) -> Path:
+    return ingredient(tmp_path / "upload" / "linf", tensors(0))
 
 
 @pytest.fixture
@@ -43,24 +42,36 @@ def answered(
     return request
 
 
-def test_a_worker_is_shown_the_folder(
+def test_a_worker_sees_configuration_names_and_shapes_without_the_file(
     pool: ThreadPoolExecutor, client: redis.Redis, settings: Settings, folder: Path
 ) -> None:
+    def check(shown: Path) -> None:
+        assert shown != folder
+        assert shown.name == "linf"
+        assert (shown / "config.json").read_bytes() == (folder / "config.json").read_bytes()
+        assert header_of(shown) == header_of(folder)
+        seen.append(shown)
+
     seen: list[Path] = []
-    answered(pool, client, settings, folder, seen.append).result(30)
-    assert seen == [folder]
+    answered(pool, client, settings, folder, check).result(30)
+    (shown,) = seen
+    assert not shown.exists()
 
 
-def test_a_worker_may_mount_the_data_elsewhere(
-    pool: ThreadPoolExecutor, client: redis.Redis, settings: Settings, folder: Path, tmp_path: Path
+def header_of(folder: Path) -> dict[str, tuple[str, list[int]]]:
+    with safe_open(folder / "model.safetensors", framework="np") as file:
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - no iterator
+        return {name: (each.get_dtype(), each.get_shape()) for name, each in slices.items()}
+
+
+def test_a_refusal_names_the_ingredient_and_no_path(
+    pool: ThreadPoolExecutor, client: redis.Redis, settings: Settings, folder: Path
 ) -> None:
-    (tmp_path / "mounted").symlink_to(settings.data_dir)
-    elsewhere = settings.model_copy(update={"data_dir": tmp_path / "mounted"})
-    seen: list[Path] = []
-    request = pool.submit(request_verification, client, settings, folder)
-    assert answer_next(client, elsewhere, seen.append, 30)
-    request.result(30)
-    assert seen == [tmp_path / "mounted" / folder.relative_to(settings.data_dir)]
+    def refuse(shown: Path) -> None:
+        raise ValueError(f"{shown}: timm does not know it")
+
+    with pytest.raises(InvalidPantry, match=r"^ingredient 'linf': timm does not know it$"):
+        answered(pool, client, settings, folder, refuse).result(30)
 
 
 def test_a_refusal_reaches_the_user(
@@ -87,16 +98,6 @@ def test_a_check_that_breaks_is_answered(
     assert "out of memory" not in caught.value.detail
 
 
-def test_a_worker_without_the_files_says_so(
-    pool: ThreadPoolExecutor, client: redis.Redis, settings: Settings, folder: Path
-) -> None:
-    folder.rmdir()
-    with pytest.raises(Unavailable) as caught:
-        answered(pool, client, settings, folder, lambda _: None).result(30)
-    assert caught.value.code == "check_failed"
-    assert "SOUPSEARCH_DATA_DIR" in caught.value.detail
-
-
 def test_without_a_worker_the_request_ends_and_is_withdrawn(
     client: redis.Redis, settings: Settings, folder: Path
 ) -> None:
@@ -114,27 +115,26 @@ def test_without_a_request_the_worker_goes_on(client: redis.Redis, settings: Set
 def test_requests_are_answered_in_order_and_leave_nothing(
     client: redis.Redis, settings: Settings, folder: Path
 ) -> None:
-    folders = [folder.parent / name for name in ("a", "b", "c")]
+    folders = [ingredient(folder.parent / name, tensors(0)) for name in ("a", "b", "c")]
     keys = Keys(settings.redis_prefix)
-    seen: list[Path] = []
+    seen: list[str] = []
     with ThreadPoolExecutor(3) as pool:
         requests = []
         for count, each in enumerate(folders, 1):
-            each.mkdir()
             requests.append(pool.submit(request_verification, client, settings, each))
             wait_until(lambda count=count: client.llen(keys.checks) == count)
         for _ in folders:
-            assert answer_next(client, settings, seen.append, 30)
+            assert answer_next(client, settings, lambda shown: seen.append(shown.name), 30)
         for request in requests:
             request.result(30)
-    assert seen == folders
+    assert seen == ["a", "b", "c"]
     assert client.keys(f"{settings.redis_prefix}:check*") == []
 
 
 def test_a_pantry_is_stored_after_a_workers_check(
     pool: ThreadPoolExecutor, client: redis.Redis, settings: Settings, tmp_path: Path
 ) -> None:
-    registry = PantryRegistry(ArtifactStore(settings.data_dir, settings), settings)
+    registry = PantryRegistry(open_store(settings), settings)
     added = pool.submit(
         registry.add, "tiny", pair(tmp_path), lambda folder: request_verification(client, settings, folder)
     )

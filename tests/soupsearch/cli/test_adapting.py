@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from service.artifacts.store import ArtifactStore
+from service.artifacts import open_store
 from service.pantries.registry import PantryRegistry
 from service.settings import Settings
 from tests.inputs import image_zip, write_ingredient
@@ -20,7 +20,7 @@ COARSE = {"worn": [0, 1, 2, 3, 4, 6], "carried": ["Bag"]}
 @pytest.fixture
 def url(settings: Settings, tmp_path: Path) -> Iterator[str]:
     settings = settings.model_copy(update={"port": 0})
-    registry = PantryRegistry(ArtifactStore(settings.data_dir, settings), settings)
+    registry = PantryRegistry(open_store(settings), settings)
     folders = {name: write_ingredient(tmp_path / name, seed) for seed, name in enumerate(("linf", "l2"))}
     registry.add("fashion", folders, verify=lambda _: None)
     with running_api(settings) as url:

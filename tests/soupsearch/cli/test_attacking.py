@@ -171,7 +171,7 @@ def test_what_cannot_be_attacked_with_is_refused(
 
 def test_several_right_answers_for_an_image_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     archive = tmp_path / "set.zip"
-    labels = {"1.png": ["bag", "coat"], "2.png": ["coat"]}
+    labels = {"1.png": ["bag", "coat"], "2.png": ["shirt"]}
     archive.write_bytes(zip_of({"1.png": png(1), "2.png": png(2), "labels.json": json.dumps(labels).encode()}))
     assert exit_code("attack", LINF, archive, "--threat", "Linf:0.1") == 1
     assert "keep one label per image" in capsys.readouterr().err

@@ -49,10 +49,45 @@ def test_a_state_dict_becomes_a_folder_that_does_not_stay(tmp_path: Path) -> Non
     config = timm_folder(tmp_path / "other") / "config.json"
     torch.save({"weight": torch.ones(2, 3)}, tmp_path / "linf.epoch9.pt")
     with gathered([tmp_path / "linf.epoch9.pt"], config) as ingredients:
-        folder = ingredients["linf"]
+        folder = ingredients["linf.epoch9"]
         assert load_file(folder / "model.safetensors")["weight"].shape == (2, 3)
         assert (folder / "config.json").read_text() == config.read_text()
     assert not folder.exists()
+
+
+def test_dots_belong_to_a_name(tmp_path: Path) -> None:
+    config = timm_folder(tmp_path / "vit_lr0.001") / "config.json"
+    timm_folder(tmp_path / "vit_lr0.01")
+    for name in ("vit_lr0.003.pt", "vit_lr0.03.pth.tar"):
+        torch.save({"weight": torch.ones(2)}, tmp_path / name)
+    paths = [tmp_path / name for name in ("vit_lr0.001", "vit_lr0.01", "vit_lr0.003.pt", "vit_lr0.03.pth.tar")]
+    with gathered(paths, config) as ingredients:
+        assert list(ingredients) == ["vit_lr0.001", "vit_lr0.01", "vit_lr0.003", "vit_lr0.03"]
+
+
+@pytest.mark.parametrize(
+    ("use_ema", "value", "said"),
+    [
+        (True, 1, "took state_dict_ema (the moving average, EMA) from {}; --no-ema takes state_dict"),
+        (False, 0, "took state_dict from {}; --ema takes state_dict_ema"),
+    ],
+)
+def test_it_is_said_which_weights_of_a_file_were_taken(
+    use_ema: bool, value: int, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = timm_folder(tmp_path / "other") / "config.json"
+    source = tmp_path / "best.pt"
+    torch.save({"state_dict": {"weight": torch.zeros(2)}, "state_dict_ema": {"weight": torch.ones(2)}}, source)
+    with gathered([source], config, use_ema=use_ema) as ingredients:
+        assert load_file(ingredients["best"] / "model.safetensors")["weight"].tolist() == [value, value]
+    assert capsys.readouterr().out == f"best: {said.format(source)}\n"
+
+
+def test_weights_without_an_average_are_told_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = timm_folder(tmp_path / "other") / "config.json"
+    torch.save({"weight": torch.ones(2)}, tmp_path / "linf.pt")
+    with gathered([tmp_path / "linf.pt"], config):
+        assert capsys.readouterr().out == f"linf: took the plain state_dict from {tmp_path / 'linf.pt'}\n"
 
 
 def test_what_cannot_be_an_ingredient_is_refused(tmp_path: Path) -> None:

@@ -114,6 +114,8 @@ def test_a_constraint_on_one_of_the_sets_leaves_the_objective_on_all() -> None:
     ("sets", "names"),
     [
         (["rotation.zip", "noise.npz"], ["rotation", "noise"]),
+        (["noise_0.1", "noise_0.5"], ["noise_0.1", "noise_0.5"]),
+        (["noise.tar.gz", "noise_0.5.tgz"], ["noise", "noise_0.5"]),
         (["sets/rotation/few.zip", "sets/noise/few.zip"], ["rotation-few", "noise-few"]),
         (["a/x/few.zip", "b/x/few.zip"], ["set-1", "set-2"]),
         (["0f" * 32, "grey images/"], ["0f" * 20, "grey-images"]),

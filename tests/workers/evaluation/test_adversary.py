@@ -7,16 +7,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from search.evaluation import EvaluationRequest, Passes
+from search.loop import Interrupted
+from tests.search.outcomes import assert_same
 from tests.workers.evaluation.images import CLASSES, random_images, random_set, vit_stack
 from workers.attacks.apgd import Settings
 from workers.attacks.model import NormalizedModel
 from workers.attacks.robustness import robust_accuracy
 from workers.attacks.threat import Threat
-from workers.evaluation.adversary import Attack
-from workers.evaluation.baselines import score_baselines, score_ensembles
+from workers.evaluation.adversary import Adversary, Attack
+from workers.evaluation.baselines import AVERAGES, evaluate_baselines
 from workers.evaluation.ensemble import EnsembleModel
-from workers.evaluation.errors import EvaluationStopped
 from workers.evaluation.evaluator import Evaluator
+from workers.evaluation.executor import LocalExecutor
 from workers.evaluation.folder import load_folder
 from workers.evaluation.labels import LabelSpace
 from workers.evaluation.preprocess import DataConfig
@@ -43,8 +46,12 @@ def evaluator(stack: IngredientStack, sets: list[EncodedSet]) -> Evaluator:
     return Evaluator(stack, sets, batch_size=16, attacks=ATTACKS, seed=7)
 
 
+def adversary_of(evaluator: Evaluator) -> Adversary:
+    return Adversary(evaluator.soup.model, evaluator.images, ATTACKS, seed=7, part_size=16)
+
+
 def pixels(source: EncodedSet) -> tuple[Tensor, Tensor]:
-    labels = torch.tensor([label for (label,) in source.accepted])
+    labels = torch.tensor([label for (label,) in source.labels])
     return torch.from_numpy(source.images).float() / 255, labels
 
 
@@ -61,68 +68,76 @@ def test_a_soup_withstands_what_the_written_file_withstands(
 ) -> None:
     save_model(tmp_path, merge(stack, WEIGHTS), soup_config(stack.config), {})
     model = load_folder(tmp_path)
-    score = evaluator.evaluate(WEIGHTS, detail=True)
-    assert score.complete
-    for source, result in zip(sets, score.sets, strict=True):
+    outcome = evaluator.evaluate(WEIGHTS)
+    assert outcome.status == "complete"
+    for source, result in zip(sets, outcome.sets, strict=True):
         assert result.robust is not None
-        assert result.detail is not None
         assert (result.robust == attacked_alone(model, source)).mean() > 0.95
-        assert not (result.robust & ~result.detail.correct).any()
-        assert result.robust.sum() <= 3 * result.correct
-    assert score.images == 33 + score.attacks.forward
-    assert score.attacks.forward > score.attacks.backward > 0
+        assert not (result.robust & ~result.right).any()
+        assert result.robust.sum() <= 3 * result.right.sum()
+    _, passes = adversary_of(evaluator).robust(evaluator.images.batches)
+    assert outcome.passes == Passes(33) + passes
+    assert passes.forward > passes.backward > 0
+
+
+def test_attacks_are_left_out_where_they_are_not_asked_for(
+    stack: IngredientStack, sets: list[EncodedSet], evaluator: Evaluator
+) -> None:
+    clean = evaluator.evaluate(WEIGHTS, attacked=False)
+    assert clean.passes == Passes(33)
+    assert_same(clean, Evaluator(stack, sets, batch_size=16).evaluate(WEIGHTS))
 
 
 def test_flags_equal_those_of_the_resident_model_by_itself(evaluator: Evaluator, sets: list[EncodedSet]) -> None:
-    score = evaluator.evaluate(WEIGHTS)
-    for source, result in zip(sets, score.sets, strict=True):
+    outcome = evaluator.evaluate(WEIGHTS)
+    for source, result in zip(sets, outcome.sets, strict=True):
         np.testing.assert_array_equal(result.robust, attacked_alone(evaluator.soup.model, source))
 
 
 def test_results_depend_on_the_seed_and_not_on_history(
     stack: IngredientStack, sets: list[EncodedSet], evaluator: Evaluator
 ) -> None:
-    first = [each.robust for each in evaluator.evaluate(WEIGHTS).sets]
+    first = evaluator.evaluate(WEIGHTS)
     evaluator.evaluate([1.4, -0.2, -0.2])
     other = Evaluator(stack, sets, batch_size=16, attacks=ATTACKS, seed=7)
     for again in (evaluator, other):
-        for one, two in zip(first, again.evaluate(WEIGHTS).sets, strict=True):
-            np.testing.assert_array_equal(one, two.robust)
+        assert_same(again.evaluate(WEIGHTS), first)
 
 
 def test_a_soup_with_infinite_logits_is_not_attacked(tmp_path: Path) -> None:
     stack = vit_stack(tmp_path)
     head = next(slot for slot in stack.layout.slots if "head.bias" in slot.names)
     stack.weights[0, head.offset] = 3e38
-    score = Evaluator(stack, [random_set(10)], batch_size=4, attacks=ATTACKS).evaluate([1.4, -0.4, 0.0])
-    assert not score.finite
-    assert score.sets[0].robust is None
-    assert score.attacks.forward == 0
+    outcome = Evaluator(stack, [random_set(10)], batch_size=4, attacks=ATTACKS).evaluate([1.4, -0.4, 0.0])
+    assert outcome.status == "not_finite"
+    assert outcome.sets[0].robust is None
+    assert outcome.passes == Passes(10)
 
 
 def test_stop_ends_an_attack_between_passes(evaluator: Evaluator) -> None:
     asked: list[None] = []
     clean = len(evaluator.images)
-    score = evaluator.evaluate(WEIGHTS, stop=lambda: asked.append(None) or len(asked) > clean + 3)
+    outcome = evaluator.evaluate(WEIGHTS, stop=lambda: asked.append(None) or len(asked) > clean + 3)
     assert len(asked) == clean + 4
-    assert not score.complete
-    assert all(each.robust is None and each.seen == each.total for each in score.sets)
-    with pytest.raises(EvaluationStopped):
-        score_baselines(evaluator, stop=lambda: asked.append(None) or len(asked) > 40)
+    assert outcome.status == "stopped"
+    assert all(each.robust is None and each.seen == each.total for each in outcome.sets)
+    executor = LocalExecutor(evaluator, stop=lambda: asked.append(None) or len(asked) > 40)
+    with pytest.raises(Interrupted):
+        evaluate_baselines(executor, 3, evaluator.sets, attacked=True)
+    assert len(asked) == 41
 
 
-def test_classes_are_the_columns_of_the_set(stack: IngredientStack, evaluator: Evaluator) -> None:
+def test_classes_are_the_columns_of_the_set(stack: IngredientStack) -> None:
     source = random_set(30)
-    detail = Evaluator(stack, [source], batch_size=16).evaluate(WEIGHTS, logits=True).sets[0].detail
-    assert detail is not None
-    logits = torch.from_numpy(detail.logits)
+    clean = Evaluator(stack, [source], batch_size=16).evaluate(WEIGHTS, keep_logits=True)
+    logits = torch.from_numpy(np.asarray(clean.sets[0].logits))
     for columns in ([(1,), (3,), (2,)], [(0, 1), (2, 3, 4), (1,)]):
         space = LabelSpace(columns, CLASSES)
         predicted = tuple((label,) for label in space.log_scores(logits).argmax(1).tolist())
         images = EncodedSet(source.images, predicted, space)
         attacked = Evaluator(stack, [images], batch_size=16, attacks=[(Threat("Linf", 0.1), Settings(steps=8))])
         result = attacked.evaluate(WEIGHTS).sets[0]
-        assert result.correct == 30
+        assert result.right.all()
         assert result.robust is not None
         assert result.robust.sum() < 30
 
@@ -138,31 +153,33 @@ def test_what_cannot_be_attacked_is_refused(stack: IngredientStack) -> None:
 def test_ensembles_are_attacked_as_one_model(
     stack: IngredientStack, evaluator: Evaluator, sets: list[EncodedSet], tmp_path: Path
 ) -> None:
-    baselines = score_baselines(evaluator)
+    baselines = evaluate_baselines(LocalExecutor(evaluator), 3, sets, attacked=True)
+    found = (baselines.logit_ensemble, baselines.softmax_ensemble)
     folders = [tmp_path / str(index) for index in range(3)]
     for folder, row in zip(folders, np.eye(3), strict=True):
         save_model(folder, merge(stack, row), soup_config(stack.config), {})
     models = [load_folder(folder) for folder in folders]
     config = DataConfig.of_model(models[0])
     images, labels = pixels(sets[0])
-    for average, score in (("logits", baselines.logit_ensemble), ("softmax", baselines.softmax_ensemble)):
+    for average, outcome in zip(AVERAGES, found, strict=True):
         ensemble = NormalizedModel(EnsembleModel(models, average), config.mean, config.std)
         expected = robust_accuracy(ensemble, images, labels, ATTACKS, seeds=(7,), batch_size=16)
         flags = torch.stack([each.robust[0] for each in expected.threats]).numpy()
-        assert score.sets[0].robust is not None
-        assert (score.sets[0].robust == flags).mean() > 0.95
-        assert int(expected.clean.sum()) == score.sets[0].correct
-    pairs = zip(score_ensembles(evaluator), (baselines.logit_ensemble, baselines.softmax_ensemble), strict=True)
-    assert all(np.array_equal(alone.sets[0].robust, score.sets[0].robust) for alone, score in pairs)
-    for ingredient in (*baselines.ingredients, baselines.uniform_soup):
+        assert outcome is not None
+        assert outcome.sets[0].robust is not None
+        assert (outcome.sets[0].robust == flags).mean() > 0.95
+        np.testing.assert_array_equal(outcome.sets[0].right, expected.clean.numpy())
+        assert_same(evaluator.answer(EvaluationRequest(average)), outcome)
+    for row, ingredient in zip(np.eye(3), baselines.ingredients, strict=True):
+        assert_same(ingredient, evaluator.evaluate(row))
         assert all(each.robust is not None for each in ingredient.sets)
+    assert all(each.robust is not None for each in baselines.uniform_soup.sets)
 
 
 def test_memory_that_runs_out_halves_the_parts(evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch) -> None:
-    adversary = evaluator.adversary(evaluator.soup.model)
-    assert adversary is not None
+    adversary, batches = adversary_of(evaluator), evaluator.images.batches
     evaluator.soup.set_weights(WEIGHTS)
-    expected, _ = adversary.robust()
+    expected, _ = adversary.robust(batches)
     model = evaluator.soup.model
     whole = model.forward
 
@@ -170,7 +187,7 @@ def test_memory_that_runs_out_halves_the_parts(evaluator: Evaluator, monkeypatch
         return torch.empty(2**60) if len(images) > 5 else whole(images)
 
     monkeypatch.setattr(model, "forward", hungry)
-    found, _ = adversary.robust()
+    found, _ = adversary.robust(batches)
     assert adversary.part_size == 4
     for one, two in zip(expected, found, strict=True):
         assert (one == two).mean() > 0.95

@@ -1,4 +1,3 @@
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Barrier
@@ -8,15 +7,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from search.evaluation import EvaluationRequest, Passes
+from tests.search.outcomes import assert_same
 from tests.workers.evaluation.images import CLASSES, random_set, vit_stack
+from workers.attacks.apgd import Settings
+from workers.attacks.threat import Threat
+from workers.evaluation.baselines import evaluate_baselines
 from workers.evaluation.errors import EvaluationMemoryError
 from workers.evaluation.evaluator import Evaluator
-from workers.evaluation.folder import load_folder, score_model
+from workers.evaluation.executor import LocalExecutor
+from workers.evaluation.folder import evaluate_model, load_folder
 from workers.evaluation.forward import ForwardPass
 from workers.evaluation.preprocess import DataConfig, Normaliser
 from workers.evaluation.sets import EncodedSet
 from workers.evaluation.streams import Streams
-from workers.evaluation.tally import Running
 from workers.soups.files import save_model, soup_config
 from workers.soups.merge import merge
 from workers.soups.resident import ResidentSoup
@@ -35,34 +39,38 @@ def evaluator(stack: IngredientStack, sets: list[EncodedSet]) -> Evaluator:
     return Evaluator(stack, sets, batch_size=16)
 
 
-def test_scores_equal_a_bare_loop_over_the_images(evaluator: Evaluator, sets: list[EncodedSet]) -> None:
-    score = evaluator.evaluate(WEIGHTS, logits=True)
+def test_outcomes_equal_a_bare_loop_over_the_images(evaluator: Evaluator, sets: list[EncodedSet]) -> None:
+    outcome = evaluator.evaluate(WEIGHTS, keep_logits=True)
     normalise = Normaliser(DataConfig.of_model(evaluator.soup.model), "cpu")
-    for source, result in zip(sets, score.sets, strict=True):
+    for source, result in zip(sets, outcome.sets, strict=True):
         with torch.inference_mode():
             logits = evaluator.soup.model(normalise(torch.from_numpy(source.images)))
-        labels = torch.tensor([label for (label,) in source.accepted])
-        assert result.correct == int((logits.argmax(dim=1) == labels).sum())
+        labels = torch.tensor([label for (label,) in source.labels])
+        np.testing.assert_array_equal(result.prediction, logits.argmax(dim=1).numpy())
+        np.testing.assert_array_equal(result.right, (logits.argmax(dim=1) == labels).numpy())
+        assert result.accuracy == result.right.mean()
         assert result.nll == pytest.approx(nn.functional.cross_entropy(logits, labels).item(), rel=1e-5)
-        assert result.detail is not None
-        assert result.detail.correct.sum() == result.correct
-        assert result.detail.logits is not None
-        np.testing.assert_allclose(result.detail.logits, logits.numpy(), rtol=1e-4, atol=1e-5)
-    assert score.complete
-    assert score.finite
-    assert score.images == 71
-    assert score.weights == tuple(WEIGHTS)
+        losses = nn.functional.cross_entropy(logits, labels, reduction="none")
+        np.testing.assert_allclose(result.log_probability, -losses.numpy(), rtol=1e-4, atol=1e-5)
+        assert result.logits is not None
+        np.testing.assert_allclose(result.logits, logits.numpy(), rtol=1e-4, atol=1e-5)
+        assert (result.seen, result.total, result.robust) == (len(source), len(source), None)
+    assert outcome.status == "complete"
+    assert outcome.passes == Passes(71)
+    assert outcome.seconds > 0
+    assert_same(evaluator.evaluate(WEIGHTS), outcome.without_logits())
 
 
-def test_a_written_file_scores_as_the_resident_soup(
+def test_a_written_file_is_evaluated_as_the_resident_soup(
     tmp_path: Path, evaluator: Evaluator, sets: list[EncodedSet], stack: IngredientStack
 ) -> None:
     save_model(tmp_path, merge(stack, WEIGHTS), soup_config(stack.config), {})
     expected = evaluator.evaluate(WEIGHTS)
     done: list[int] = []
-    stored = [score_model(load_folder(tmp_path), each, batch_size=16, on_batch=done.append) for each in sets]
-    assert [detail.correct.sum() for detail in stored] == [each.correct for each in expected.sets]
-    assert [detail.nll.mean() for detail in stored] == pytest.approx([each.nll for each in expected.sets], rel=1e-5)
+    stored = [evaluate_model(load_folder(tmp_path), each, batch_size=16, on_batch=done.append) for each in sets]
+    assert [each.right.tolist() for each in stored] == [each.right.tolist() for each in expected.sets]
+    assert [each.nll for each in stored] == pytest.approx([each.nll for each in expected.sets], rel=1e-5)
+    assert [np.shape(each.logits) for each in stored] == [(50, CLASSES), (21, CLASSES)]
     assert done == [16, 32, 48, 50, 16, 21]
 
 
@@ -73,24 +81,24 @@ def test_results_do_not_depend_on_history_or_on_a_shared_model(
     evaluator.evaluate([1.4, -0.2, -0.2])
     other = Evaluator(stack, sets, batch_size=16, soup=evaluator.soup)
     for again in (evaluator.evaluate(WEIGHTS), other.evaluate(WEIGHTS)):
-        assert replace(again, seconds=first.seconds) == first
+        assert_same(again, first)
 
 
 def test_a_thread_for_each_batch_changes_no_bit_and_more_hardly_any(stack: IngredientStack) -> None:
     source = random_set(150)
     before = torch.get_num_threads()
-    scores = []
+    logits = []
     try:
         for threads, count in ((1, 1), (2, 2), (3, 3), (9, 4)):
             evaluator = Evaluator(stack, [source], threads=threads)
             assert evaluator.streams.count == count
-            scores.append(evaluator.evaluate(WEIGHTS, logits=True).sets[0].detail)
+            logits.append(evaluator.evaluate(WEIGHTS, keep_logits=True).sets[0].logits)
     finally:
         torch.set_num_threads(before)
-    one, *others, many = (score.logits for score in scores if score is not None)
+    one, *others, many = logits
+    assert one is not None
     for other in others:
         np.testing.assert_array_equal(other, one)
-    assert one is not None
     np.testing.assert_allclose(many, one, rtol=1e-4, atol=1e-6)
 
 
@@ -119,69 +127,63 @@ def test_batches_without_images_are_refused(stack: IngredientStack, sizes: dict[
         Evaluator(stack, [random_set(2)], **sizes)
 
 
-def test_a_point_that_ended_early_does_not_touch_the_next(stack: IngredientStack) -> None:
-    streams = Evaluator(stack, [random_set(300)], threads=2)
-    expected = streams.evaluate(WEIGHTS, logits=True).sets[0].detail
-    for end in range(1, 5):
-        early = streams.evaluate([1.4, -0.2, -0.2], monitor=lambda _, running, end=end: running[0].seen >= 50 * end)
-        assert not early.complete
-        again = streams.evaluate(WEIGHTS, logits=True).sets[0].detail
-        assert again is not None
-        assert expected is not None
-        np.testing.assert_array_equal(again.logits, expected.logits)
+def test_a_soup_that_ended_early_does_not_touch_the_next(stack: IngredientStack) -> None:
+    before = torch.get_num_threads()
+    try:
+        streams = Evaluator(stack, [random_set(300)], threads=2)
+        expected = streams.evaluate(WEIGHTS, keep_logits=True)
+        for end in range(5):
+            asked: list[None] = []
+            early = streams.evaluate([1.4, -0.2, -0.2], stop=lambda a=asked, end=end: a.append(None) or len(a) > end)
+            assert early.status == "stopped"
+            assert (early.sets[0].seen, early.passes) == (64 * end, Passes(64 * end))
+            assert_same(streams.evaluate(WEIGHTS, keep_logits=True), expected)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_an_infinite_soup_is_marked_and_wrong(tmp_path: Path) -> None:
     stack = vit_stack(tmp_path)
     head = next(slot for slot in stack.layout.slots if "head.bias" in slot.names)
     stack.weights[0, head.offset] = 3e38
-    score = Evaluator(stack, [random_set(10)], batch_size=4).evaluate([1.4, -0.4, 0.0])
-    assert not score.finite
-    assert score.sets[0].correct == 0
-    assert score.sets[0].nll == float("inf")
+    outcome = Evaluator(stack, [random_set(10)], batch_size=4).evaluate([1.4, -0.4, 0.0])
+    assert outcome.status == "not_finite"
+    assert outcome.is_whole
+    assert not outcome.sets[0].right.any()
+    assert (outcome.sets[0].prediction == -1).all()
+    assert (outcome.sets[0].log_probability == -np.inf).all()
+    assert outcome.sets[0].nll == float("inf")
 
 
-def test_stop_ends_a_point_between_batches(evaluator: Evaluator) -> None:
+def test_stop_ends_a_soup_between_batches(evaluator: Evaluator) -> None:
     asked: list[None] = []
-    score = evaluator.evaluate(WEIGHTS, stop=lambda: asked.append(None) or len(asked) > 2)
-    assert not score.complete
-    assert [(each.seen, each.total) for each in score.sets] == [(32, 50), (0, 21)]
+    outcome = evaluator.evaluate(WEIGHTS, stop=lambda: asked.append(None) or len(asked) > 2)
+    assert outcome.status == "stopped"
+    assert not outcome.is_whole
+    assert [(each.seen, each.total) for each in outcome.sets] == [(32, 50), (0, 21)]
 
 
-def test_iteration_yields_whole_points_until_stopped(evaluator: Evaluator) -> None:
-    points = [WEIGHTS, [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
-    assert [score.weights for score in evaluator.iter_evaluate(points)] == [tuple(point) for point in points]
+def test_whole_outcomes_are_yielded_until_stopped(evaluator: Evaluator) -> None:
+    soups = [tuple(WEIGHTS), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0)]
+    requests = [EvaluationRequest(soup) for soup in soups]
+    for soup, found in zip(soups, evaluator.answers(requests), strict=True):
+        assert_same(found, evaluator.evaluate(soup))
     batches = len(evaluator.images)
     asked: list[None] = []
-    scores = list(evaluator.iter_evaluate(points, stop=lambda: asked.append(None) or len(asked) > batches + 1))
-    assert [score.weights for score in scores] == [tuple(WEIGHTS)]
-
-
-def test_a_monitor_may_end_a_point_early(evaluator: Evaluator) -> None:
-    seen: list[list[Running]] = []
-
-    def monitor(weights: np.ndarray, running: Sequence[Running]) -> bool:
-        assert weights.tolist() == WEIGHTS
-        seen.append(list(running))
-        return running[0].seen >= 32
-
-    (score,) = evaluator.iter_evaluate([WEIGHTS], monitor=monitor)
-    assert not score.complete
-    assert score.images == 32
-    assert [state[0].seen for state in seen] == [16, 32]
-    assert seen[-1][0].correct == score.sets[0].correct
+    [first] = evaluator.answers(requests, stop=lambda: asked.append(None) or len(asked) > batches + 1)
+    assert len(asked) == batches + 2
+    assert_same(first, evaluator.evaluate(WEIGHTS))
 
 
 def test_bfloat16_runs_forward_passes_only(
     stack: IngredientStack, sets: list[EncodedSet], evaluator: Evaluator
 ) -> None:
-    score = Evaluator(stack, sets, precision="bfloat16", batch_size=16).evaluate(WEIGHTS, logits=True)
+    [found, _] = Evaluator(stack, sets, precision="bfloat16", batch_size=16).evaluate(WEIGHTS, keep_logits=True).sets
     exact = evaluator.evaluate(WEIGHTS)
-    assert score.sets[0].detail is not None
-    assert score.sets[0].detail.logits is not None
-    assert score.sets[0].detail.logits.dtype == np.float32
-    assert score.sets[0].nll == pytest.approx(exact.sets[0].nll, rel=0.05)
-    assert score.sets[0].nll != exact.sets[0].nll
+    assert found.logits is not None
+    assert found.logits.dtype == np.float32
+    assert found.nll == pytest.approx(exact.sets[0].nll, rel=0.05)
+    assert found.nll != exact.sets[0].nll
 
 
 def test_sets_that_do_not_fit_are_refused(stack: IngredientStack) -> None:
@@ -192,14 +194,42 @@ def test_sets_that_do_not_fit_are_refused(stack: IngredientStack) -> None:
         with pytest.raises(ValueError, match=message):
             Evaluator(stack, [wrong])
     with pytest.raises(ValueError, match="4 images have 3 labels"):
-        EncodedSet(source.images, source.accepted[:3], source.space)
+        EncodedSet(source.images, source.labels[:3], source.space)
 
 
 def test_sets_travel_as_arrays() -> None:
-    source = random_set(4)
-    again = EncodedSet.from_arrays(source.arrays())
-    assert again.images is source.images
-    assert (again.accepted, again.space.columns) == (source.accepted, source.space.columns)
+    labelled = random_set(4)
+    for source in (labelled, replace(labelled, accepted=None)):
+        again = EncodedSet.from_arrays(source.arrays())
+        assert again.images is source.images
+        assert (again.accepted, again.space.columns) == (source.accepted, source.space.columns)
+
+
+def test_sets_without_labels_give_predictions_alone(
+    tmp_path: Path, stack: IngredientStack, sets: list[EncodedSet], evaluator: Evaluator
+) -> None:
+    bare = replace(sets[0], accepted=None)
+    with pytest.raises(ValueError, match="no labels"):
+        bare.labels  # noqa: B018
+    expected = evaluator.evaluate(WEIGHTS, keep_logits=True)
+    found = Evaluator(stack, [bare, sets[1]], batch_size=16).evaluate(WEIGHTS, keep_logits=True)
+    unlabelled = replace(expected.sets[0], correct=None, log_probability=None)
+    assert_same(found, replace(expected, sets=(unlabelled, expected.sets[1])))
+    for read in (lambda: found.sets[0].right, lambda: found.sets[0].nll):
+        with pytest.raises(ValueError, match="without labels"):
+            read()
+    with pytest.raises(ValueError, match="exactly one right class"):
+        Evaluator(stack, [bare], attacks=[(Threat("Linf", 0.1), Settings(steps=1))])
+
+    baselines = evaluate_baselines(LocalExecutor(Evaluator(stack, [bare])), 3, [bare], attacked=False)
+    for outcome in (*baselines.ingredients, baselines.uniform_soup, baselines.logit_ensemble):
+        assert outcome is not None
+        assert outcome.status == "complete"
+        assert (outcome.sets[0].seen, outcome.sets[0].correct, outcome.sets[0].log_probability) == (50, None, None)
+    save_model(tmp_path, merge(stack, WEIGHTS), soup_config(stack.config), {})
+    stored = evaluate_model(load_folder(tmp_path), bare, batch_size=16)
+    np.testing.assert_array_equal(stored.prediction, expected.sets[0].prediction)
+    assert (stored.correct, stored.log_probability) == (None, None)
 
 
 class Hungry(nn.Module):

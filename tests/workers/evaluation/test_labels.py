@@ -1,3 +1,5 @@
+"""Log-probabilities are float32, rounded from float64: off by at most 2^-24 of their size."""
+
 import numpy as np
 import pytest
 import torch
@@ -8,18 +10,20 @@ from torch.nn.functional import cross_entropy
 
 from workers.evaluation.labels import LabelSpace
 
+ROUNDING = {"rtol": 2**-24, "atol": 1e-12}
 LOGITS = arrays(np.float32, (6, 4), elements=st.floats(-50, 50, width=32))
 
 
 @given(logits=LOGITS, labels=st.lists(st.integers(0, 3), min_size=6, max_size=6))
-def test_plain_scores_are_argmax_and_cross_entropy(logits: np.ndarray, labels: list[int]) -> None:
+def test_plain_outcomes_are_argmax_and_cross_entropy(logits: np.ndarray, labels: list[int]) -> None:
     tensor, target = torch.from_numpy(logits), torch.tensor(labels)
     space = LabelSpace.of_classes(4)
-    scores = space.score(tensor, space.mask([[label] for label in labels]))
-    assert torch.equal(scores.correct, tensor.argmax(dim=1) == target)
+    found = space.outcomes(tensor, space.mask([[label] for label in labels]))
+    assert torch.equal(found.prediction, tensor.argmax(dim=1).int())
+    assert torch.equal(found.correct, tensor.argmax(dim=1) == target)
     expected = cross_entropy(tensor.double(), target, reduction="none")
-    torch.testing.assert_close(scores.nll, expected, rtol=1e-12, atol=1e-12)
-    assert scores.nll.dtype == torch.float64
+    torch.testing.assert_close(-found.log_probability.double(), expected, **ROUNDING)
+    assert found.log_probability.dtype == torch.float32
 
 
 @given(logits=LOGITS)
@@ -27,39 +31,55 @@ def test_groups_score_by_the_mean_softmax(logits: np.ndarray) -> None:
     space = LabelSpace([(0, 2), (3,)], 4)
     softmax = torch.from_numpy(logits).double().softmax(dim=1)
     means = torch.stack([softmax[:, [0, 2]].mean(dim=1), softmax[:, 3]], dim=1)
-    scores = space.score(torch.from_numpy(logits), space.mask([[0]] * 6))
+    found = space.outcomes(torch.from_numpy(logits), space.mask([[0]] * 6))
     clear = (means[:, 0] - means[:, 1]).abs() > 1e-12
-    assert torch.equal(scores.correct[clear], (means[:, 0] > means[:, 1])[clear])
+    assert torch.equal(found.correct[clear], (means[:, 0] > means[:, 1])[clear])
+    assert torch.equal(found.prediction[clear], means.argmax(dim=1).int()[clear])
     expected = -(means[:, 0] / means.sum(dim=1)).log()
     finite = expected < 30
-    torch.testing.assert_close(scores.nll[finite], expected[finite], rtol=1e-9, atol=1e-9)
+    likelihood = found.log_probability.double()
+    torch.testing.assert_close(-likelihood[finite], expected[finite], rtol=2**-24 + 1e-9, atol=1e-9)
 
 
 def test_a_subset_ignores_all_other_classes() -> None:
     space = LabelSpace([(1,), (3,)], 4)
     logits = torch.tensor([[9.0, 2.0, 9.0, 1.0]])
-    scores = space.score(logits, space.mask([[0]]))
-    assert scores.correct.tolist() == [True]
-    torch.testing.assert_close(scores.nll, cross_entropy(torch.tensor([[2.0, 1.0]]).double(), torch.tensor([0]))[None])
+    found = space.outcomes(logits, space.mask([[0]]))
+    assert (found.correct.tolist(), found.prediction.tolist()) == ([True], [0])
+    expected = cross_entropy(torch.tensor([[2.0, 1.0]]).double(), torch.tensor([0]))[None]
+    torch.testing.assert_close(-found.log_probability.double(), expected, **ROUNDING)
 
 
 def test_several_labels_may_be_accepted() -> None:
     space = LabelSpace.of_classes(3)
     logits = torch.tensor([[0.0, 3.0, 1.0], [0.0, 3.0, 1.0]])
-    scores = space.score(logits, space.mask([[1, 2], [0, 2]]))
-    assert scores.correct.tolist() == [True, False]
+    found = space.outcomes(logits, space.mask([[1, 2], [0, 2]]))
+    assert found.correct.tolist() == [True, False]
     softmax = logits.double().softmax(dim=1)[0]
-    torch.testing.assert_close(scores.nll[0], -(softmax[1] + softmax[2]).log())
+    torch.testing.assert_close(found.log_probability[0].double(), (softmax[1] + softmax[2]).log(), **ROUNDING)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
 def test_logits_that_are_not_finite_are_wrong(bad: float) -> None:
     space = LabelSpace.of_classes(3)
-    scores = space.score(torch.tensor([[bad, 0.0, 0.0], [1.0, 0.0, 0.0]]), space.mask([[0], [0]]))
-    assert scores.finite.tolist() == [False, True]
-    assert scores.correct.tolist() == [False, True]
-    assert scores.nll[0] == torch.inf
-    assert scores.nll[1].isfinite()
+    logits = torch.tensor([[bad, 0.0, 0.0], [1.0, 0.0, 0.0]])
+    found = space.outcomes(logits, space.mask([[0], [0]]))
+    assert found.finite.tolist() == [False, True]
+    assert found.correct.tolist() == [False, True]
+    assert found.prediction.tolist() == [-1, 0]
+    assert found.log_probability[0] == -torch.inf
+    assert found.log_probability[1].isfinite()
+    assert space.outcomes(logits, None).prediction.tolist() == [-1, 0]
+
+
+@given(logits=LOGITS)
+def test_images_without_labels_are_predicted_alike(logits: np.ndarray) -> None:
+    space = LabelSpace([(0, 2), (3,)], 4)
+    bare, full = (space.outcomes(torch.from_numpy(logits), mask) for mask in (None, space.mask([[0]] * 6)))
+    assert torch.equal(bare.prediction, full.prediction)
+    assert torch.equal(bare.finite, full.finite)
+    assert bare.correct is None
+    assert bare.log_probability is None
 
 
 @pytest.mark.parametrize("columns", [[], [()], [(0,), (4,)], [(-1,)]])

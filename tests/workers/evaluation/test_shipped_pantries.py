@@ -43,7 +43,7 @@ def test_a_soup_scores_as_timm_and_plain_torch_score_it(pantry: str) -> None:
     images = labelled_images(EXAMPLES / "sets" / "fashion-rotation" / "adaptation.zip", label_names)
     labels = [label for _, label in images]
     encoded = encode_images([image for image, _ in images], DataConfig.of(stack.config))
-    score = Evaluator(stack, [EncodedSet.of_classes(encoded, labels, 10)]).evaluate(WEIGHTS, logits=True)
+    outcome = Evaluator(stack, [EncodedSet.of_classes(encoded, labels, 10)]).evaluate(WEIGHTS, keep_logits=True)
 
     models = [timm.create_model(f"local-dir:{folder}", pretrained=True).eval() for folder in folders]
     states = [model.state_dict() for model in models]
@@ -61,11 +61,12 @@ def test_a_soup_scores_as_timm_and_plain_torch_score_it(pantry: str) -> None:
     with torch.inference_mode():
         logits = models[0](inputs)
 
-    assert score.sets[0].detail is not None
-    assert score.sets[0].detail.logits is not None
-    np.testing.assert_allclose(score.sets[0].detail.logits, logits.numpy(), rtol=1e-3, atol=1e-4)
-    assert score.sets[0].correct == int((logits.argmax(dim=1) == torch.tensor(labels)).sum())
-    assert score.sets[0].accuracy > 0.3
+    [found] = outcome.sets
+    assert found.logits is not None
+    np.testing.assert_allclose(found.logits, logits.numpy(), rtol=1e-3, atol=1e-4)
+    np.testing.assert_array_equal(found.prediction, logits.argmax(dim=1).numpy())
+    np.testing.assert_array_equal(found.right, (logits.argmax(dim=1) == torch.tensor(labels)).numpy())
+    assert found.accuracy > 0.3
 
 
 def test_extrapolated_resnets_are_floored_and_stay_finite() -> None:
@@ -73,6 +74,6 @@ def test_extrapolated_resnets_are_floored_and_stay_finite() -> None:
     images = np.random.default_rng(0).integers(0, 256, (8, 1, 28, 28), dtype=np.uint8)
     evaluator = Evaluator(stack, [EncodedSet.of_classes(images, [0] * 8, 10)])
     corners = [np.roll([1.4, 0.4, -0.4, -0.4], shift) for shift in range(4)]
-    scores = [evaluator.evaluate(corner) for corner in corners]
-    assert any(score.floored_channels for score in scores)
-    assert all(score.finite for score in scores)
+    outcomes = [evaluator.evaluate(corner) for corner in corners]
+    assert any(outcome.floored_channels for outcome in outcomes)
+    assert all(outcome.status == "complete" for outcome in outcomes)

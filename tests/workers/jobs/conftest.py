@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import save_file
 
 from service.adaptation_sets.registry import SetRegistry
-from service.artifacts.store import ArtifactStore
+from service.artifacts import open_store
+from service.artifacts.store import ArtifactStore, Kind
 from service.connection import connect
 from service.jobs.store import JobStore, NewJob
 from service.pantries.registry import PantryRegistry
@@ -47,7 +48,7 @@ class Bench:
 
     @property
     def artifacts(self) -> ArtifactStore:
-        return ArtifactStore(self.settings.data_dir, self.settings)
+        return open_store(self.settings)
 
     def add_pantry(self, name: str = "tiny", perturbation: float = 0.1, *, reference: str | None = None) -> list[Path]:
         """The ingredients' folders in the store."""
@@ -57,12 +58,18 @@ class Bench:
             each: write_ingredient(self.folder / name / each, seed, perturbation) for seed, each in enumerate(names)
         }
         registry.add(name, folders, verify_folder, reference=reference)
-        return list(registry.ingredient_folders(name))
+        return list(registry.open(name).folders)
 
     def add_set(self, count: int = IMAGES) -> str:
         """The set's id."""
         path = write_images(self.folder / f"{count}.npz", count)
         return SetRegistry(self.artifacts, self.settings).add(path).id
+
+    def remove(self, kind: Kind, digest: str) -> None:
+        """Remove an artifact, whatever needs it."""
+        entry = self.artifacts.find(kind, digest)
+        assert entry is not None
+        assert self.artifacts.delete(entry)
 
     def submit(self, pantry: str = "tiny", **fields: object) -> str:
         """The id of a new job; what is not given has a default, the stored set of IMAGES among them."""

@@ -56,7 +56,7 @@ def test_cancelling_keeps_the_best_within_seconds(bench: Bench) -> None:
     result = result_of(job)
     assert result.partial
     assert result.score == max(point.score or 0 for point in bench.store.iter_points(job_id))
-    assert bench.artifacts.model(result.model.sha256).is_file()
+    assert bench.artifacts.exists("models", result.model.sha256)
     assert took < 5 * slowness(), took
 
 
@@ -111,7 +111,7 @@ def test_a_job_without_a_finite_soup_fails_with_its_code(bench: Bench) -> None:
 def test_a_set_whose_classes_the_pantry_lacks_fails_the_job(bench: Bench) -> None:
     bench.add_pantry()
     job_id = bench.submit()
-    bench.artifacts.remove(bench.artifacts.adaptation_set(bench.add_set()))
+    bench.remove("sets", bench.add_set())
     job = bench.run(job_id)
 
     assert job.status is JobStatus.FAILED

@@ -9,13 +9,14 @@ from search.lattice import Lattice
 from service.schemas.job import Job, JobStatus
 from service.schemas.result import Result
 from tests.workers.jobs.conftest import HELD_OUT, IMAGES, Bench, Reference
-from workers.evaluation.baselines import score_baselines
+from workers.evaluation.baselines import evaluate_baselines
 from workers.evaluation.evaluator import Evaluator
-from workers.evaluation.folder import load_folder, score_model
+from workers.evaluation.executor import LocalExecutor
+from workers.evaluation.folder import evaluate_model, load_folder
 from workers.evaluation.preprocess import DataConfig, encode_images
 from workers.evaluation.sets import EncodedSet
 from workers.jobs.reproduce import reproduce
-from workers.jobs.selection import split_images
+from workers.jobs.split import split_images
 from workers.soups.files import load_tensors
 from workers.soups.model import read_config
 from workers.soups.stack import IngredientStack
@@ -79,7 +80,7 @@ def test_the_result_is_complete_and_consistent(reference: Reference) -> None:
 
 def test_the_model_is_the_weighted_sum_scores_so_and_can_be_made_again(reference: Reference) -> None:
     result, artifacts = result_of(reference.job), reference.bench.artifacts
-    path = artifacts.model(result.model.sha256)
+    path = artifacts.open("models", result.model.sha256).path / "model.safetensors"
     assert path.stat().st_size == result.model.bytes
     again = reproduce(path, dict(zip(result.weights, reference.ingredients, strict=True)))
     assert again.same
@@ -87,14 +88,14 @@ def test_the_model_is_the_weighted_sum_scores_so_and_can_be_made_again(reference
     downloaded = reference.bench.folder / "downloaded"
     downloaded.mkdir()
     (downloaded / "model.safetensors").write_bytes(path.read_bytes())
-    (downloaded / "config.json").write_bytes(artifacts.model_config(result.model.sha256).read_bytes())
+    (downloaded / "config.json").write_bytes(artifacts.read("models", result.model.sha256, "config.json"))
     model = load_folder(downloaded)
-    assert result.score == pytest.approx(score_model(model, images(reference)).correct.mean(), abs=1e-9)
+    assert result.score == pytest.approx(evaluate_model(model, images(reference)).accuracy, abs=1e-9)
     held_out = images(reference, held_out=True)
     assert result.held_out is not None
     assert result.held_out.images == len(held_out) == IMAGES - SELECTION
-    assert result.held_out.soup.score == pytest.approx(score_model(model, held_out).correct.mean(), abs=1e-9)
-    assert result.held_out.soup.nll == pytest.approx(score_model(model, held_out).nll.mean(), abs=1e-6)
+    assert result.held_out.soup.score == pytest.approx(evaluate_model(model, held_out).accuracy, abs=1e-9)
+    assert result.held_out.soup.nll == pytest.approx(evaluate_model(model, held_out).nll, abs=1e-6)
     tensors = [load_tensors(folder) for folder in reference.ingredients]
     for name, merged in load_tensors(downloaded).items():
         expected = sum(w * t[name].double() for w, t in zip(result.weights.values(), tensors, strict=True))
@@ -105,12 +106,15 @@ def test_the_baselines_are_scored_on_the_held_out_images_too(reference: Referenc
     apart = result_of(reference.job).held_out
     assert apart is not None
     stack = IngredientStack.from_folders(reference.ingredients)
-    expected = score_baselines(Evaluator(stack, [images(reference, held_out=True)], batch_size=64, threads=1))
+    apart_images = images(reference, held_out=True)
+    executor = LocalExecutor(Evaluator(stack, [apart_images], batch_size=64, threads=1))
+    expected = evaluate_baselines(executor, 3, [apart_images], attacked=False)
     pairs = [*zip(apart.ingredients.values(), expected.ingredients, strict=True)]
     pairs += [(apart.uniform_soup, expected.uniform_soup), (apart.logit_ensemble, expected.logit_ensemble)]
     pairs += [(apart.softmax_ensemble, expected.softmax_ensemble)]
     for document, score in pairs:
         assert document is not None
+        assert score is not None
         assert document.score == score.sets[0].accuracy
         assert document.nll == pytest.approx(score.sets[0].nll, abs=1e-6)
         assert document.interval is not None

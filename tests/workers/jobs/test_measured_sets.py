@@ -61,7 +61,7 @@ def test_a_constraint_on_one_set_changes_the_soup_chosen_on_the_other(bench: Ben
     assert bound_to.constraints[0].constraint.adaptation_sets == [clean]
     assert bound_to.paired_test is not None
 
-    model = bench.artifacts.model(bound_to.model.sha256)
+    model = bench.artifacts.open("models", bound_to.model.sha256).path / "model.safetensors"
     assert read_manifest(model).request == job.request.request
     folders: dict[str, Path] = dict(zip(bound_to.weights, bench.ingredients, strict=True))
     assert reproduce(model, folders).same

@@ -2,16 +2,18 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from search.evaluation import Outcome, SetOutcome
 from service.errors import InvalidRequest
 from service.jobs.store import JobStore
+from service.pantries.registry import PantryRegistry
 from service.settings import Settings
+from tests.service.artifacts.deletions import allowed
 from tests.workers.jobs.conftest import INGREDIENTS, Bench
-from workers.evaluation.scores import ModelScore, SetScore
-from workers.jobs.material import Material
+from workers.jobs.material import Material, scope_of
 from workers.jobs.preflight import warn_of_chance, warn_of_collapse, warn_of_images
-from workers.jobs.scope import scope_of
 
 PAIRS = [(0, 1), (0, 2), (1, 2)]
 
@@ -28,8 +30,8 @@ def material(bench: Bench, images: int = 60, **fields: object) -> Material:
     return Material(bench.store.get(job_id).request, bench.settings)
 
 
-def model(correct: int, total: int = 42) -> ModelScore:
-    return ModelScore((SetScore(correct, total, total, 1.0),), finite=True, complete=True)
+def model(correct: int, total: int = 42) -> Outcome:
+    return Outcome("complete", (SetOutcome(total, np.zeros(total, dtype=np.int32), np.arange(total) < correct),))
 
 
 @pytest.mark.parametrize(
@@ -70,24 +72,30 @@ def test_a_collapsed_midpoint_names_its_ends() -> None:
     assert "'gamma'" in warning.message
 
 
-def test_the_scope_covers_what_a_score_depends_on(store_bench: Bench) -> None:
-    same = [scope_of(material(store_bench), ["cpu"], 64), scope_of(material(store_bench, top_k=9), ["cpu"], 64)]
+def test_the_scope_covers_what_an_outcome_depends_on_and_nothing_that_only_reads_it(store_bench: Bench) -> None:
+    same = [
+        scope_of(material(store_bench), ["cpu"], 64),
+        scope_of(material(store_bench, top_k=9), ["cpu"], 64),
+        scope_of(material(store_bench, objective={"over_sets": "worst"}), ["cpu"], 64),
+        scope_of(material(store_bench, constraints=[{"at_least": 0.5}]), ["cpu"], 64),
+    ]
+    threat = {"norm": "Linf", "eps": 0.1}
     others = [
         scope_of(material(store_bench, 100), ["cpu"], 64),
         scope_of(material(store_bench, held_out_fraction=0.5), ["cpu"], 64),
         scope_of(material(store_bench, seed=1), ["cpu"], 64),
+        scope_of(material(store_bench, objective={"metric": "robust_accuracy", "threats": [threat]}), ["cpu"], 64),
         scope_of(material(store_bench, precision="bfloat16"), ["cpu"], 64),
-        scope_of(material(store_bench, objective={"over_sets": "worst"}), ["cpu"], 64),
         scope_of(material(store_bench), ["cuda"], 64),
         scope_of(material(store_bench), ["cpu"], 32),
     ]
-    assert same[0] == same[1]
+    assert len(set(same)) == 1
     assert len({*others, same[0]}) == len(others) + 1
 
 
 def test_a_replaced_pantry_is_refused(store_bench: Bench) -> None:
     job_id = store_bench.submit()
-    store_bench.artifacts.remove(store_bench.artifacts.pantry("tiny"))
+    PantryRegistry(store_bench.artifacts, store_bench.settings).delete("tiny", allowed)
     for folder in (store_bench.folder / "tiny").iterdir():
         folder.rename(folder.with_name(f"old-{folder.name}"))
     store_bench.add_pantry(perturbation=0.2)

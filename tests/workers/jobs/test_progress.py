@@ -1,17 +1,21 @@
 """What an attempt writes while it runs, to a real Redis."""
 
 import threading
+from collections.abc import Sequence
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from search.evaluation import Outcome, Passes, SetOutcome, Weights, packed
+from search.strategy import generation
 from service.errors import FencedOut
+from service.jobs.keys import weights_key
 from service.jobs.queue import Claim
 from service.jobs.store import JobStore, NewJob
 from service.schemas.job import RequestEcho
-from service.schemas.request import AdaptRequest, Grid
+from service.schemas.request import AdaptRequest
 from service.settings import Settings
-from workers.evaluation.scores import SetScore, SoupScore
-from workers.jobs.plan import plan_search
 from workers.jobs.progress import CancelWatch, Recorder
 from workers.jobs.scoring import Scoring
 
@@ -31,47 +35,101 @@ def claim(job_store: JobStore) -> Claim:
     return claim
 
 
-def recorder(store: JobStore, claim: Claim, settings: Settings, step: float = 0.5) -> Recorder:
-    plan = plan_search(Grid(lower=0, upper=1, step=step), 2, settings)
-    return Recorder(store, claim, plan, Scoring(AdaptRequest(pantry="tiny"), [SET]), NAMES)
+SOUPS = ((0.0, 1.0), (0.5, 0.5), (1.0, 0.0))
 
 
-def score(first: float, correct: int) -> SoupScore:
-    sets = (SetScore(correct, 10, 10, 5.0),)
-    return SoupScore(weights=(first, 1 - first), sets=sets, finite=True, complete=True, floored_channels=0, seconds=0.1)
+def recorder(store: JobStore, claim: Claim, soups: Sequence[Weights] = SOUPS, scope: str = SCOPE) -> Recorder:
+    recorder = Recorder(store, claim, Scoring(AdaptRequest(pantry="tiny"), [SET]), NAMES)
+    recorder.start(len(soups), scope)
+    recorder.proposed(generation(soups))
+    return recorder
 
 
-def test_points_are_in_the_job_and_the_journal(job_store: JobStore, claim: Claim, settings: Settings) -> None:
-    writer = recorder(job_store, claim, settings)
-    assert writer.start(SCOPE) == 0
-    writer.take([score(1.0, 3), score(0.5, 8)])
-    writer.take([score(0.0, 5)])
+def outcome(correct: int) -> Outcome:
+    likelihood = np.full(10, -0.5, dtype=np.float32)
+    found = SetOutcome(10, np.zeros(10, dtype=np.int32), np.arange(10) < correct, likelihood)
+    return Outcome("complete", (found,), Passes(10), seconds=0.1)
+
+
+def keys(soups: Sequence[Weights]) -> list[str]:
+    return [weights_key(soup) for soup in soups]
+
+
+def test_points_are_in_the_job_and_outcomes_in_the_journal(job_store: JobStore, claim: Claim) -> None:
+    writer = recorder(job_store, claim)
+    writer.found([(2, outcome(3)), (1, outcome(8))], known=False)
+    writer.found([(0, outcome(5))], known=False)
     job = job_store.get(claim.job_id)
-    assert (job.progress.done, job.progress.total) == (3, 3)
+    assert (job.progress.done, job.progress.total, job.progress.images) == (3, 3, 30)
     assert job.best is not None
     assert job.best.weights == {"one": 0.5, "two": 0.5}
     assert [point.index for point in job_store.iter_points(claim.job_id)] == [0, 1, 2]
-    assert len(job_store.journalled(SCOPE)) == 3
+    assert job_store.journalled(SCOPE, keys(SOUPS)) == [packed(outcome(right)) for right in (5, 8, 3)]
     assert [point.score for point in writer.ranked()] == [0.8, 0.5, 0.3]
-    assert [evaluation.weights for evaluation in writer.evaluations()] == [(0.0, 1.0), (0.5, 0.5), (1.0, 0.0)]
 
 
-def test_a_finer_search_takes_over_what_is_known(job_store: JobStore, claim: Claim, settings: Settings) -> None:
-    first = recorder(job_store, claim, settings)
-    first.start(SCOPE)
-    first.take([score(0.5, 8), score(1.0, 2)])
-    finer = recorder(job_store, claim, settings, step=0.25)
-    assert finer.start(SCOPE) == 2
-    assert sorted(finer.points) == [2, 4]
-    assert finer.points[2].weights == [0.5, 0.5]
+def test_a_finer_search_takes_over_what_is_known(job_store: JobStore, claim: Claim) -> None:
+    recorder(job_store, claim).found([(1, outcome(8)), (2, outcome(2))], known=False)
+    finer = tuple((step / 4, 1 - step / 4) for step in range(5))
+    writer = recorder(job_store, claim, finer)
+    found = writer.find(generation(finer))
+    assert [place for place, each in enumerate(found) if each is not None] == [2, 4]
+    writer.found([(place, each) for place, each in enumerate(found) if each is not None], known=True)
+    assert writer.reused == 2
+    assert writer.points[2].weights == [0.5, 0.5]
+    assert job_store.get(claim.job_id).progress.images == 20
 
 
-def test_a_superseded_attempt_cannot_write(job_store: JobStore, claim: Claim, settings: Settings) -> None:
-    writer = recorder(job_store, claim, settings)
-    writer.start(SCOPE)
+def test_an_outcome_that_cannot_be_read_is_evaluated_again(job_store: JobStore, claim: Claim) -> None:
+    job_store.redis.hset(job_store.keys.journal(SCOPE), weights_key(SOUPS[1]), "of another version")
+    assert recorder(job_store, claim).find(generation(SOUPS)) == [None, None, None]
+
+
+def test_pruned_points_are_told_and_not_kept_for_others(job_store: JobStore, claim: Claim) -> None:
+    writer = recorder(job_store, claim)
+    pruned = replace(outcome(8), status="pruned")
+    writer.found([(0, pruned), (1, outcome(8))], known=False)
+    assert job_store.journalled(SCOPE, keys(SOUPS))[0] is None
+    assert job_store.get(claim.job_id).progress.pruned == 1
+
+
+def test_a_superseded_attempt_cannot_write(job_store: JobStore, claim: Claim) -> None:
+    writer = recorder(job_store, claim)
     job_store.fail_attempt(claim.job_id, claim.attempt, "silent")
     with pytest.raises(FencedOut):
-        writer.take([score(0.5, 8)])
+        writer.found([(1, outcome(8))], known=False)
+
+
+def test_a_job_ranks_soups_of_one_scope(job_store: JobStore, claim: Claim) -> None:
+    """Its first attempt ran on other hardware, say: the next one shows and ranks its own outcomes."""
+    recorder(job_store, claim).found([(0, outcome(9)), (1, outcome(2))], known=False)
+    job_store.fail_attempt(claim.job_id, claim.attempt, "lost")
+    again = job_store.claim("tests")
+    assert again is not None
+    writer = recorder(job_store, again, scope="other")
+    assert job_store.get(claim.job_id).progress.done == 0
+    writer.found([(0, outcome(3)), (1, outcome(7))], known=False)
+    job = job_store.get(claim.job_id)
+    assert [point.score for point in job_store.iter_points(claim.job_id)] == [0.3, 0.7]
+    assert (job.progress.done, job.progress.images) == (2, 20)
+    assert job.best is not None
+    assert job.best.score == writer.ranked()[0].score == 0.7
+
+
+def test_a_large_journal_is_read_without_holding_up_others(job_store: JobStore, claim: Claim) -> None:
+    soups = tuple((step / 20_000, 1 - step / 20_000) for step in range(20_000))
+    text = packed(outcome(5))
+    for first in range(0, len(soups), 5000):
+        some = dict.fromkeys(keys(soups[first : first + 5000]), text)
+        job_store.redis.hset(job_store.keys.journal(SCOPE), mapping=some)
+    writer = recorder(job_store, claim, soups)
+    job_store.redis.config_resetstat()
+    job_store.redis.config_set("slowlog-log-slower-than", 250_000)
+    job_store.redis.slowlog_reset()
+    found = writer.find(generation(soups))
+    writer.found([(place, each) for place, each in enumerate(found) if each is not None], known=True)
+    assert job_store.redis.slowlog_get() == []
+    assert job_store.get(claim.job_id).progress.done == len(soups)
 
 
 def test_the_watch_sees_a_cancellation(job_store: JobStore, claim: Claim, settings: Settings) -> None:

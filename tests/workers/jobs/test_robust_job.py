@@ -172,10 +172,10 @@ def test_any_soup_is_merged_on_demand_as_the_winner_was(ready: Bench) -> None:
     assert same is not None
     assert same.sha256 == best.model.sha256
     assert model is not None
-    path = ready.artifacts.model(model.sha256)
+    path = ready.artifacts.open("models", model.sha256).path / "model.safetensors"
     assert path.stat().st_size == model.bytes
     assert reproduce(path, dict(zip(best.weights, ready.ingredients, strict=True))).same
-    assert {model.sha256, best.model.sha256} <= ready.store.models_in_use()
+    assert {model.sha256, best.model.sha256} <= ready.store.in_use()["models"]
     tensors = [load_file(folder / "model.safetensors") for folder in ready.ingredients]
     for name, merged in load_file(path).items():
         expected = sum(w * t[name].astype(np.float64) for w, t in zip(other.weights, tensors, strict=True))

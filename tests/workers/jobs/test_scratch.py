@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from workers.jobs.scratch import scratch_folder
+from workers.jobs.process import scratch_folder
 
 
 def test_folders_of_killed_processes_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,113 +1,184 @@
-"""Batches of points for evaluators."""
+"""Batches of requests for evaluators."""
 
-from collections.abc import Iterable
+import random
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.evaluation import Evaluation
-from search.strategies import FixedStrategy
-from workers.ray_runtime.dispatcher import MAX_TRIES, Batch, Dispatcher
-from workers.ray_runtime.task import Problem
+from search.evaluation import EvaluationRequest, Outcome, Passes, SetOutcome
+from search.loop import Found, Interrupted
+from service.errors import SoupsearchError, Unavailable
+from workers.evaluation.errors import EvaluationMemoryError
+from workers.ray_runtime.dispatcher import MAX_TRIES, Dispatcher, EvaluatorBatch
+from workers.ray_runtime.task import STOPPED, Failure, Report
 
-LOST = Problem("evaluator_lost", "it was killed", retryable=True)
-
-
-class Recording(FixedStrategy):
-    """Remembers what it is told."""
-
-    def __init__(self, count: int) -> None:
-        super().__init__(np.array([[index, 1 - index] for index in range(count)], dtype=float))
-        self.told: list[tuple[float, ...]] = []
-
-    def tell(self, evaluations: Iterable[Evaluation]) -> None:
-        self.told += [evaluation.weights for evaluation in evaluations]
+LOST = Failure("evaluator_lost", "it was killed", retryable=True)
+BLOCK = 3
 
 
-def evaluations(batch: Batch) -> list[Evaluation]:
-    return [Evaluation(weights, 0.5, 1.0) for weights in batch.weights]
+def requests(count: int) -> list[EvaluationRequest]:
+    return [EvaluationRequest((float(index), float(1 - index))) for index in range(count)]
 
 
-def order(count: int) -> list[tuple[float, ...]]:
-    return [(float(index), float(1 - index)) for index in range(count)]
+def outcome(request: EvaluationRequest, blocks: int) -> Outcome:
+    """What identifies the request and the blocks that were seen."""
+    first, last = request.blocks or (0, blocks)
+    prediction = np.arange(BLOCK * first, BLOCK * last, dtype=np.int32) + 1000 * int(request.model[0])
+    return Outcome("complete", (SetOutcome(BLOCK * blocks, prediction),), Passes(len(prediction)))
 
 
+class Told:
+    def __init__(self) -> None:
+        self.outcomes: dict[int, Outcome] = {}
+
+    def __call__(self, found: Found) -> None:
+        for place, each in found:
+            assert place not in self.outcomes
+            self.outcomes[place] = each
+
+
+@contextmanager
+def running(dispatcher: Dispatcher, asked: list[EvaluationRequest], told: Told) -> Iterator[list[Exception]]:
+    """``run`` in a thread while the block gives answers; what it raised is in the list at the end."""
+    errors: list[Exception] = []
+    begun = threading.Event()
+
+    def run() -> None:
+        try:
+            dispatcher.run(asked, told, begun.set)
+        except Exception as error:  # noqa: BLE001
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    assert begun.wait(30)
+    yield errors
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+@settings(max_examples=60, deadline=None)
 @given(
-    count=st.integers(1, 60),
-    names=st.integers(1, 4),
+    count=st.integers(1, 40),
+    names=st.integers(1, 8),
     size=st.integers(1, 16),
+    blocks=st.integers(1, 7),
     choices=st.randoms(use_true_random=False),
     losses=st.integers(0, 2),
 )
-def test_every_point_once_and_told_in_order(
-    count: int, names: int, size: int, choices: np.random.Generator, losses: int
+def test_every_request_is_told_once_and_whole(
+    *, count: int, names: int, size: int, blocks: int, choices: random.Random, losses: int
 ) -> None:
-    strategy = Recording(count)
-    dispatcher = Dispatcher(strategy, [f"e{index}" for index in range(names)], size)
-    open_batches: dict[str, Batch] = {}
-    done: list[tuple[float, ...]] = []
+    dispatcher = Dispatcher([f"e{index}" for index in range(names)], blocks, size)
+    told, asked = Told(), requests(count)
+    open_batches: dict[str, EvaluatorBatch] = {}
     number = 0
-    while True:
-        while len(open_batches) < 2 * names and (batch := dispatcher.next_batch(str(number))) is not None:
-            assert len(batch.weights) <= size
-            open_batches[str(number)] = batch
-            number += 1
-        if not open_batches:
-            break
-        batch_id = choices.choice(sorted(open_batches))
-        batch = open_batches.pop(batch_id)
-        finished = evaluations(batch)
-        if losses:
-            losses -= 1
-            finished = finished[: len(finished) // 2]
-        done += [evaluation.weights for evaluation in dispatcher.take(batch_id, finished)]
-        dispatcher.close(batch_id, None if len(finished) == len(batch.weights) else LOST)
-    assert dispatcher.is_finished
-    assert dispatcher.failure is None
-    assert sorted(done) == sorted(order(count))
-    assert strategy.told == order(count)
+    with running(dispatcher, asked, told) as errors:
+        while True:
+            while len(open_batches) < 2 * names and (batch := dispatcher.next_batch(str(number))) is not None:
+                assert len(batch.parts) <= size
+                open_batches[str(number)] = batch
+                number += 1
+            if not open_batches:
+                break
+            batch_id = choices.choice(sorted(open_batches))
+            batch = open_batches.pop(batch_id)
+            answers = [outcome(request, blocks) for request in batch.requests]
+            cut = len(answers) // 2
+            dispatcher.take(batch_id, Report(0, answers[:cut], last=False))
+            is_lost = losses > 0
+            losses -= is_lost
+            if not is_lost:
+                dispatcher.take(batch_id, Report(cut, answers[cut:], last=True))
+            dispatcher.end(batch_id, LOST if is_lost else None)
+    assert errors == []
+    assert {place: each.sets[0].prediction.tolist() for place, each in told.outcomes.items()} == {
+        place: outcome(request, blocks).sets[0].prediction.tolist() for place, request in enumerate(asked)
+    }
+    assert all(each.passes == Passes(BLOCK * blocks) for each in told.outcomes.values())
+
+
+def test_few_requests_are_shared_block_by_block() -> None:
+    dispatcher = Dispatcher([f"e{index}" for index in range(4)], 16, 16)
+    with running(dispatcher, requests(1), Told()):
+        batches = [dispatcher.next_batch(str(number)) for number in range(4)]
+        assert [batch is not None and batch.evaluator for batch in batches] == ["e0", "e1", "e2", "e3"]
+        dispatcher.fail(ValueError("enough"))
 
 
 def test_the_evaluator_with_the_least_to_do_is_next() -> None:
-    dispatcher = Dispatcher(Recording(40), ["a", "b"], 4)
-    batches = [dispatcher.next_batch(str(number)) for number in range(4)]
-    assert [batch.evaluator for batch in batches if batch] == ["a", "b", "a", "b"]
-    second = batches[1]
-    assert second is not None
-    dispatcher.take("1", evaluations(second))
-    dispatcher.close("1")
-    following = dispatcher.next_batch("4")
-    assert following is not None
-    assert following.evaluator == "b"
+    dispatcher = Dispatcher(["a", "b"], 1, 4)
+    with running(dispatcher, requests(40), Told()):
+        batches = [dispatcher.next_batch(str(number)) for number in range(4)]
+        assert [batch.evaluator for batch in batches if batch] == ["a", "b", "a", "b"]
+        second = batches[1]
+        assert second is not None
+        dispatcher.take("1", Report(0, [outcome(each, 1) for each in second.requests], last=True))
+        dispatcher.end("1")
+        following = dispatcher.next_batch("4")
+        assert following is not None
+        assert following.evaluator == "b"
+        dispatcher.fail(ValueError("enough"))
 
 
 def test_a_repeated_report_counts_once() -> None:
-    dispatcher = Dispatcher(Recording(4), ["a"], 4)
-    batch = dispatcher.next_batch("0")
-    assert batch is not None
-    assert len(dispatcher.take("0", evaluations(batch))) == 4
-    assert dispatcher.take("0", evaluations(batch)) == []
+    dispatcher, told = Dispatcher(["a"], 1, 4), Told()
+    with running(dispatcher, requests(4), told) as errors:
+        batch = dispatcher.next_batch("0")
+        assert batch is not None
+        report = Report(0, [outcome(each, 1) for each in batch.requests], last=True)
+        dispatcher.take("0", report)
+        dispatcher.take("0", report)
+        dispatcher.end("0")
+    assert errors == []
+    assert len(told.outcomes) == 4
 
 
 def test_a_batch_that_is_lost_again_and_again_fails_the_search() -> None:
-    dispatcher = Dispatcher(Recording(4), ["a"], 4)
-    for tries in range(MAX_TRIES):
-        assert dispatcher.failure is None
-        batch = dispatcher.next_batch(str(tries))
-        assert batch is not None
-        assert batch.tries == tries
-        dispatcher.close(str(tries), LOST)
-    assert dispatcher.failure == LOST
+    dispatcher = Dispatcher(["a"], 1, 4)
+    with running(dispatcher, requests(4), Told()) as errors:
+        for tries in range(MAX_TRIES):
+            batch = dispatcher.next_batch(str(tries))
+            assert batch is not None
+            assert batch.tries == tries
+            dispatcher.end(str(tries), LOST)
+    (error,) = errors
+    assert isinstance(error, Unavailable)
+    assert error.code == "evaluator_lost"
     assert dispatcher.next_batch("more") is None
 
 
-@pytest.mark.parametrize("known", [0, 10])
-def test_a_final_problem_is_not_tried_again(known: int) -> None:
-    problem = Problem("evaluation_out_of_memory", "no room", retryable=False)
-    dispatcher = Dispatcher(Recording(40), ["a"], 8, known)
-    assert dispatcher.next_batch("0") is not None
-    dispatcher.close("0", problem)
-    assert dispatcher.failure == problem
-    assert dispatcher.is_finished
+@pytest.mark.parametrize(
+    ("failure", "kind"),
+    [
+        (Failure("evaluation_out_of_memory", "no room", retryable=False), EvaluationMemoryError),
+        (Failure("evaluation_refused", "wrong weights", retryable=False), ValueError),
+        (Failure(STOPPED, "the user cancelled", retryable=False), Interrupted),
+        (Failure("odd", "who knows", retryable=False), SoupsearchError),
+    ],
+)
+def test_a_final_failure_is_not_tried_again(failure: Failure, kind: type[Exception]) -> None:
+    dispatcher = Dispatcher(["a"], 1, 8)
+    with running(dispatcher, requests(40), Told()) as errors:
+        assert dispatcher.next_batch("0") is not None
+        dispatcher.end("0", failure)
+    assert [type(error) for error in errors] == [kind]
+    assert dispatcher.is_closed
+
+
+def test_what_the_listener_raises_ends_the_run() -> None:
+    dispatcher = Dispatcher(["a"], 1, 8)
+
+    def refuse(found: Found) -> None:
+        raise OSError("the disk is full")
+
+    with running(dispatcher, requests(2), refuse) as errors:
+        batch = dispatcher.next_batch("0")
+        assert batch is not None
+        dispatcher.take("0", Report(0, [outcome(each, 1) for each in batch.requests], last=True))
+    assert [str(error) for error in errors] == ["the disk is full"]

@@ -19,7 +19,9 @@ import ray
 from service.settings import Settings
 from tests.workers.jobs.conftest import INGREDIENTS, write_ingredient
 from pathlib import Path
-from workers.evaluation.errors import EvaluationStopped
+from search.evaluation import EvaluationRequest
+from search.loop import Interrupted
+from workers.evaluation.baselines import evaluate_baselines
 from workers.ray_runtime.connection import connect
 from workers.ray_runtime.evaluators import EvaluatorPool
 from workers.ray_runtime.task import SetPart, Task
@@ -41,18 +43,19 @@ settings = Settings(_env_file=None, ray_address=address, evaluators=1, evaluator
 connect(settings)
 churn = [ray.put(np.zeros(60 * 2**20, dtype=np.uint8)) for _ in range(0 if supplies else 4)]
 pool = EvaluatorPool(settings, threading.Event())
-scores = pool.score("token", task, arrays_of, [[0.5, 0.25, 0.25], [1.0, -0.5, 0.5]])
-baselines = pool.baselines("token", task, arrays_of)
+executor = pool.executor(task, arrays_of, "token")
+outcomes = executor.outcomes([EvaluationRequest(each) for each in ((0.5, 0.25, 0.25), (1.0, -0.5, 0.5))])
+baselines = evaluate_baselines(executor, 3, task.sets, attacked=False)
 pool.stop(["stopped"])
 is_stopped, deadline = False, time.monotonic() + 120
 while not is_stopped:
     assert time.monotonic() < deadline, "stopped work went on"
     try:
-        pool.baselines("stopped", task, arrays_of)
-    except EvaluationStopped:
+        pool.executor(task, arrays_of, "stopped").outcomes([EvaluationRequest((0.5, 0.25, 0.25))])
+    except Interrupted:
         is_stopped = True
 pids = [info.pid for info in pool.infos.values()]
-values = [[score.sets[0].correct, score.sets[0].nll_sum] for score in (*scores, *baselines.ingredients)]
+values = [[each.sets[0].accuracy, each.sets[0].nll] for each in (*outcomes, *baselines.ingredients)]
 print(json.dumps([pids, values]))
 """
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from search.evaluation import EvaluationRequest, Outcome
 from tests.workers.jobs.conftest import INGREDIENTS, write_ingredient
 from workers.ray_runtime.host import EvaluatorHost
-from workers.ray_runtime.task import AttackPlan, SetPart, Task, Unprepared
+from workers.ray_runtime.task import STOPPED, AttackPlan, Order, Report, SetPart, Task, Unprepared
 from workers.soups.stack import IngredientStack
 
 COUNT = 12
@@ -34,43 +35,70 @@ def host(tmp_path: Path) -> EvaluatorHost:
     return host
 
 
+def reports(host: EvaluatorHost, task: Task, count: int = 1) -> list[Report]:
+    return list(host.evaluate(Order("token", task.digest, (EvaluationRequest(UNIFORM),) * count)))
+
+
+def evaluated(host: EvaluatorHost, task: Task) -> Outcome:
+    (report,) = reports(host, task)
+    assert report.failure is None
+    (outcome,) = report.outcomes
+    return outcome
+
+
 def test_a_task_that_made_room_for_another_is_asked_for_again(host: EvaluatorHost) -> None:
     first, second = task_on("first"), task_on("second")
     images = host._cache.get("first")
     host.prepare(first)
-    before = host.score("token", first.digest, UNIFORM)
-    assert host.missing(second) == ("second",)
+    assert host.missing(first.digest, first.keys) is None
+    before = evaluated(host, first)
+    assert host.missing(second.digest, second.keys) == ("second",)
     host.load("second", {"images": images})
     host.prepare(second)
-    with pytest.raises(Unprepared):
-        host.score("token", first.digest, UNIFORM)
-    (report,) = host.evaluate("token", first.digest, [UNIFORM])
-    assert report.problem is not None
-    assert (report.problem.code, report.problem.retryable, report.scores) == ("unprepared", True, ())
+    (report,) = reports(host, first)
+    assert report.failure is not None
+    assert (report.failure.code, report.failure.retryable, report.outcomes) == ("unprepared", True, ())
 
-    assert host.missing(first) == ("first",)
+    assert host.missing(first.digest, first.keys) == ("first",)
     with pytest.raises(Unprepared):
         host.prepare(first)
     host.load("first", {"images": images})
     host.prepare(first)
-    assert host.score("token", first.digest, UNIFORM).sets[0].nll_sum == before.sets[0].nll_sum
+    assert evaluated(host, first).sets[0].nll == before.sets[0].nll
 
 
-def test_a_stopped_batch_reports_no_more_points(host: EvaluatorHost) -> None:
+def test_a_stopped_batch_reports_no_more_outcomes(host: EvaluatorHost) -> None:
     task = task_on("first")
     host.prepare(task)
     host.stop(["another"])
-    assert sum(len(report.scores) for report in host.evaluate("token", task.digest, [UNIFORM] * 3)) == 3
+    assert sum(len(report.outcomes) for report in reports(host, task, 3)) == 3
     host.stop(["token"])
-    assert sum(len(report.scores) for report in host.evaluate("token", task.digest, [UNIFORM] * 3)) == 0
+    (report,) = reports(host, task, 3)
+    assert report.failure is not None
+    assert (report.failure.code, len(report.outcomes)) == (STOPPED, 0)
+
+
+def test_weights_that_do_not_fit_are_our_fault_and_not_tried_again(host: EvaluatorHost) -> None:
+    task = task_on("first")
+    host.prepare(task)
+    (report,) = host.evaluate(Order("token", task.digest, (EvaluationRequest((1.0, 1.0)),)))
+    assert report.failure is not None
+    assert (report.failure.code, report.failure.retryable) == ("evaluation_refused", False)
+
+
+def test_an_evaluator_that_a_job_holds_is_not_idle(host: EvaluatorHost) -> None:
+    host._last_use -= 100
+    assert host.idle_seconds() >= 100
+    host.hold(60)
+    assert host.idle_seconds() == 0
 
 
 def test_a_job_that_was_accepted_with_a_radius_wider_than_the_pixels_is_attacked(host: EvaluatorHost) -> None:
     plan = AttackPlan("Linf", 8.0, steps=2, loss="ce", restarts=1, larger_radii=False)
     task = replace(task_on("first"), attacks=(plan,))
     host.prepare(task)
-    score = host.score("token", task.digest, UNIFORM)
-    (part,) = score.sets
-    assert score.complete
+    outcome = evaluated(host, task)
+    (part,) = outcome.sets
+    assert outcome.status == "complete"
     assert part.robust is not None
     assert part.robust.shape == (1, COUNT)

@@ -1,5 +1,6 @@
 """Files of a state_dict as timm folders."""
 
+import argparse
 import json
 import os
 import pickle
@@ -12,9 +13,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
+from timm.models import load_state_dict
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
-from workers.soups.conversion import ConversionError, convert_state_dict
+from tests.limits import no_more_files
+from workers.soups.conversion import ConversionError, Weights, convert_state_dict
 
 CONFIG = {"architecture": "resnet18", "num_classes": 3}
 
@@ -52,6 +56,51 @@ def test_the_tensors_may_be_wrapped(key: str | None, config: Path, model: nn.Mod
     state = model.state_dict()
     content = state if key is None else {key: state, "epoch": 9, "args": {"lr": 0.1}}
     assert_same(converted(content, config), state)
+
+
+TRAINED, AVERAGE = {"weight": torch.zeros(2)}, {"weight": torch.ones(2)}
+
+
+@pytest.mark.parametrize(("trained", "average"), [("state_dict", "state_dict_ema"), ("model", "model_ema")])
+@pytest.mark.parametrize("use_ema", [True, False])
+def test_the_moving_average_is_taken_as_timm_takes_it(trained: str, average: str, use_ema: bool, config: Path) -> None:
+    source, target = config.parent / "checkpoint.pth.tar", config.parent / "out"
+    torch.save({trained: TRAINED, average: AVERAGE, "args": argparse.Namespace(lr=0.1)}, source)
+    taken = convert_state_dict(source, config, target, use_ema=use_ema)
+    assert taken == (Weights(average, trained) if use_ema else Weights(trained, average))
+    assert_same(load_file(target / "model.safetensors"), load_state_dict(str(source), use_ema=use_ema))
+
+
+@pytest.mark.parametrize(
+    ("content", "taken"),
+    [
+        ({"model": TRAINED, "ema": AVERAGE}, Weights("ema", "model")),
+        ({"ema": AVERAGE}, Weights("ema", None)),
+        ({"state_dict": TRAINED, "state_dict_ema": None}, Weights("state_dict", None)),
+        (TRAINED, Weights(None, None)),
+    ],
+)
+def test_which_weights_were_taken_is_told(content: Any, taken: Weights, config: Path) -> None:
+    torch.save(content, config.parent / "checkpoint.pt")
+    assert convert_state_dict(config.parent / "checkpoint.pt", config, config.parent / "out") == taken
+
+
+def test_an_average_alone_is_refused_where_none_is_wanted(config: Path) -> None:
+    torch.save({"state_dict_ema": AVERAGE}, config.parent / "checkpoint.pt")
+    with pytest.raises(ConversionError, match="leave --no-ema out"):
+        convert_state_dict(config.parent / "checkpoint.pt", config, config.parent / "out", use_ema=False)
+
+
+def test_an_averaged_model_of_torch_loses_its_counter(config: Path, model: nn.Module) -> None:
+    content = {"model": model.state_dict(), "model_ema": AveragedModel(model).state_dict()}
+    assert_same(converted(content, config), model.state_dict())
+
+
+def test_a_machine_out_of_file_handles_does_not_make_the_file_unreadable(config: Path) -> None:
+    source = config.parent / "checkpoint.pt"
+    torch.save(TRAINED, source)
+    with no_more_files(), pytest.raises(OSError, match="Too many open files"):
+        convert_state_dict(source, config, config.parent / "out")
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
@@ -97,6 +146,7 @@ def test_a_pickle_with_code_in_it_is_refused_and_does_not_run(legacy: bool, conf
     ("content", "message"),
     [
         ({"weight": torch.ones(2), "epoch": 3}, "'epoch', which is no dense tensor"),
+        ({"model": {"weight": torch.ones(2)}, "ema": {"decay": 0.9}}, "'decay', .* or take model by --no-ema"),
         ({"weight": torch.ones(2).to_sparse()}, "'weight', which is no dense tensor"),
         ({}, "holds no state_dict"),
         ({"state_dict": {}}, "holds no state_dict"),

@@ -46,6 +46,13 @@ def test_arguments_that_timm_refuses(folder: Path) -> None:
     assert refusal(folder).code == "model_not_buildable"
 
 
+def test_more_blocks_than_any_model_has(folder: Path) -> None:
+    edit_config(folder, model_args={"layers": [2**20, 2, 2, 2]})
+    error = refusal(folder)
+    assert error.code == "model_not_buildable"
+    assert "more than 10000 modules" in error.message
+
+
 @pytest.mark.parametrize(
     ("text", "code"), [("{", "config_malformed"), ("[]", "config_malformed"), ("{}", "config_malformed")]
 )

@@ -84,7 +84,7 @@ def job_after(bench: Bench, job_id: str, status: JobStatus) -> Job:
 
 def test_what_the_user_can_change_fails_the_job_at_once(bench: Bench, supervisor: subprocess.Popen[bytes]) -> None:
     job_id = bench.submit()
-    bench.artifacts.remove(bench.artifacts.adaptation_set(bench.store.get(job_id).request.adaptation_sets[0]))
+    bench.remove("sets", bench.store.get(job_id).request.adaptation_sets[0])
     job = job_after(bench, job_id, JobStatus.FAILED)
     assert job.error is not None
     assert (job.error.code, job.error.attempts, job.attempt) == ("set_not_found", [], 1)
@@ -93,7 +93,7 @@ def test_what_the_user_can_change_fails_the_job_at_once(bench: Bench, supervisor
 
 def test_attempts_that_fail_are_counted_with_their_reasons(bench: Bench, supervisor: subprocess.Popen[bytes]) -> None:
     adaptation_set = bench.add_set(IMAGES // 2)
-    (bench.artifacts.adaptation_set(adaptation_set) / "set.json").write_text("damaged")
+    (bench.artifacts.open("sets", adaptation_set).path / "set.json").write_text("damaged")
     job = job_after(bench, bench.submit(adaptation_sets=[adaptation_set]), JobStatus.FAILED)
     assert job.error is not None
     assert (job.error.code, job.attempt) == ("attempts_exhausted", 2)

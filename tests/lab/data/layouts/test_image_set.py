@@ -8,6 +8,7 @@ from PIL import Image
 
 from lab.data.labelled_images import LabelledImages
 from lab.data.layouts import ImageSet
+from tests.limits import no_more_files
 
 GREY = np.arange(12, dtype=np.uint8).reshape(3, 2, 2)
 
@@ -60,3 +61,11 @@ def test_a_file_that_does_not_decode_is_named(tmp_path: Path, kept: int) -> None
     assert np.array_equal(np.asarray(images.picture(0)), noise)
     with pytest.raises(OSError, match=r"cut.png cannot be decoded.*copy it again"):
         images.picture(1)
+
+
+def test_a_machine_without_file_handles_does_not_make_an_image_damaged(tmp_path: Path) -> None:
+    Image.fromarray(GREY[0]).save(tmp_path / "whole.png")
+    images = ImageSet((tmp_path / "whole.png",), ((0,), (1,)), ("a", "b"), ((0,),))
+    images.picture(0)
+    with no_more_files(), pytest.raises(OSError, match=r"^\[Errno 24\] Too many open files"):
+        images.picture(0)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.jobs.selection import split_images, spread
+from workers.jobs.split import split_images, spread
 
 LABELS = st.lists(st.integers(0, 5), min_size=1, max_size=80)
 

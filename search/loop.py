@@ -1,0 +1,94 @@
+"""The loop: a strategy proposes, an executor evaluates, the strategy learns."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from search.evaluation import EvaluationRequest, Outcome
+from search.strategy import Generation, Strategy
+
+Found = Sequence[tuple[int, Outcome]]
+"""Outcomes, each with the place of its request."""
+OnFound = Callable[[Found], None]
+"""Told outcomes as they are found; from one thread at a time."""
+
+
+class Executor(ABC):
+    """Evaluates requests, anywhere and in any order.
+
+    The outcome of a request depends on the request alone, up to the rounding of the hardware: never on what else is
+    evaluated, where, in which order or after how many losses.
+    """
+
+    @abstractmethod
+    def evaluate(self, requests: Sequence[EvaluationRequest], on_found: OnFound) -> None:
+        """Evaluate all requests, telling each whole outcome once, as soon as it is known; return when all are told.
+
+        Raises Interrupted when the user or another attempt ended the work: some outcomes were then never told.
+        """
+
+    def outcomes(self, requests: Sequence[EvaluationRequest]) -> list[Outcome]:
+        """The outcomes of all requests, in their order. Raises as ``evaluate`` does."""
+        outcomes: dict[int, Outcome] = {}
+        self.evaluate(requests, outcomes.update)
+        return [outcomes[place] for place in range(len(requests))]
+
+
+class Journal(ABC):
+    """Outcomes known from earlier attempts and other jobs."""
+
+    @abstractmethod
+    def find(self, requests: Sequence[EvaluationRequest]) -> list[Outcome | None]:
+        """The whole outcome of each request, None where it is not known."""
+
+
+class Observer(ABC):
+    """Told what a search does."""
+
+    @abstractmethod
+    def proposed(self, soups: Generation) -> None:
+        """A generation begins."""
+
+    @abstractmethod
+    def found(self, found: Found, *, known: bool) -> None:
+        """Outcomes of soups by their place in the whole search; ``known`` from the journal."""
+
+
+class Interrupted(Exception):
+    """The work was ended from outside."""
+
+
+def run_search(strategy: Strategy, executor: Executor, journal: Journal, observer: Observer) -> int:
+    """Run ``strategy`` to its end; returns how many soups it proposed.
+
+    What the journal holds is not evaluated again. The strategy sees the same outcomes in the same order wherever they
+    come from and however fast. Raises Interrupted, and whatever the executor, the journal or the observer raises.
+    """
+    first = 0
+    while (soups := strategy.propose()) is not None:
+        observer.proposed(soups)
+        outcomes = journal.find(soups)
+        known = [(first + place, outcome) for place, outcome in enumerate(outcomes) if outcome is not None]
+        if known:
+            observer.found(known, known=True)
+        missing = [place for place, outcome in enumerate(outcomes) if outcome is None]
+        if missing:
+            executor.evaluate([soups[place] for place in missing], _Told(observer, outcomes, missing, first))
+        strategy.learn([outcome for outcome in outcomes if outcome is not None])
+        first += len(soups)
+    return first
+
+
+@dataclass(frozen=True)
+class _Told:
+    """Keeps the outcomes of a generation and tells the observer."""
+
+    observer: Observer
+    outcomes: list[Outcome | None]
+    missing: list[int]
+    first: int
+
+    def __call__(self, found: Found) -> None:
+        for index, outcome in found:
+            self.outcomes[self.missing[index]] = outcome
+        self.observer.found([(self.first + self.missing[index], outcome) for index, outcome in found], known=False)

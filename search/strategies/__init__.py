@@ -1,0 +1,1 @@
+"""The strategies, one file each: ``KIND`` says its name, its request, its bound and how it starts."""

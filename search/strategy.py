@@ -1,0 +1,95 @@
+"""Strategies: how soup weights are proposed, and the names under which requests choose them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from pkgutil import iter_modules
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+import search.strategies
+from search.evaluation import EvaluationRequest, Outcome, Weights
+from search.objectives import Objectives
+from search.space import SearchError, Space
+
+ENTRY_POINTS = "soupsearch.strategies"
+"""Group of the entry points by which an installed package adds strategies; each names a StrategyKind."""
+
+Generation = tuple[EvaluationRequest, ...]
+"""Everything that a strategy wants evaluated before it decides again: soups, each at most once in a search."""
+
+
+def generation(weights: Sequence[Weights]) -> Generation:
+    """The soups of these weights, evaluated whole and under the request's attacks."""
+    return tuple(EvaluationRequest(each) for each in weights)
+
+
+class Strategy(ABC):
+    """Proposes soups in generations and learns what was found.
+
+    The loop calls ``propose``, has all of the generation evaluated, calls ``learn`` once, and so on until ``propose``
+    returns None. A strategy is deterministic: equal arguments and equal outcomes give equal proposals. It proposes each
+    soup at most once, within the space that it was made for, and all in all no more than its kind's bound. How large
+    a generation is never depends on how many evaluators there are or how fast they answer.
+    """
+
+    @abstractmethod
+    def propose(self) -> Generation | None:
+        """The next generation, not empty; None when the search has ended."""
+
+    @abstractmethod
+    def learn(self, outcomes: Sequence[Outcome]) -> None:
+        """Learn what was found of the last generation, in the order in which it was proposed.
+
+        An outcome may be ``not_finite`` or ``pruned``; such a soup has no score. ``stopped`` outcomes never come.
+        """
+
+
+class StrategyRequest(BaseModel):
+    """The part of a request that chooses and configures a strategy; ``strategy`` is a literal of its name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    strategy: str
+
+
+@dataclass(frozen=True)
+class StrategyKind:
+    """A strategy as requests name it: ``name``, the model of its ``request``, its ``bound`` and how to ``start`` it.
+
+    ``bound`` returns the greatest number of evaluations for a request in a space, without enumerating them;
+    ``start`` makes the strategy, whose randomness comes from the seed alone. Both raise SearchError.
+    """
+
+    name: str
+    request: type[StrategyRequest]
+    bound: Callable[[Any, Space], int]
+    start: Callable[[Any, Space, Objectives, int], Strategy]
+
+
+@cache
+def kinds() -> dict[str, StrategyKind]:
+    """All strategies by name: the modules of ``search.strategies``, and the entry points of installed packages.
+
+    Raises SearchError when two have one name.
+    """
+    modules = [import_module(f"search.strategies.{found.name}") for found in iter_modules(search.strategies.__path__)]
+    found = [module.KIND for module in modules] + [entry.load() for entry in entry_points(group=ENTRY_POINTS)]
+    named: dict[str, StrategyKind] = {}
+    for kind in found:
+        if kind.name in named:
+            raise SearchError(f"two strategies are named {kind.name!r}: rename one of them")
+        named[kind.name] = kind
+    return named
+
+
+def kind_of(request: StrategyRequest) -> StrategyKind:
+    """The kind that ``request`` names. Raises SearchError when there is none."""
+    kind = kinds().get(request.strategy)
+    if kind is None:
+        raise SearchError(f"there is no strategy {request.strategy!r}: choose one of {', '.join(sorted(kinds()))}")
+    return kind

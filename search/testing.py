@@ -1,0 +1,231 @@
+"""The contract of strategies as checks that every strategy passes, and soups to search in milliseconds.
+
+For a strategy of your own::
+
+    @pytest.mark.parametrize("check", strategy_checks(), ids=lambda check: check.__name__)
+    @given(case=cases())
+    def test_conformance(check, case):
+        check(KIND, MyRequest(), case)
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from search.evaluation import EvaluationRequest, Flags, Outcome, Passes, SetOutcome, Weights
+from search.loop import Executor, Found, Interrupted, Journal, Observer, OnFound, run_search
+from search.objectives import Objectives
+from search.space import SearchError, Space
+from search.strategy import Generation, Strategy, StrategyKind, StrategyRequest
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """Soups of ``size`` made-up ingredients on ``images`` images: logits that bend with the weights, from ``seed``.
+
+    A ``broken`` share of the soups has logits that are not finite.
+    """
+
+    size: int
+    images: int = 20
+    classes: int = 4
+    seed: int = 0
+    broken: float = 0.0
+
+    def outcome(self, request: EvaluationRequest) -> Outcome:
+        """What evaluators would find; always the same for the same weights."""
+        if isinstance(request.model, str):
+            raise TypeError("a landscape has soups alone")
+        rng = np.random.default_rng(self.seed)
+        ingredients = rng.normal(size=(self.size, self.images, self.classes))
+        labels = rng.integers(0, self.classes, self.images)
+        ingredients[:, np.arange(self.images), labels] += rng.uniform(0, 2, size=(self.size, 1))
+        weights = np.array(request.model)
+        logits = np.tensordot(weights, ingredients, 1) / (1 + ((weights - 1 / self.size) ** 2).sum())
+        if _fraction(request.model) < self.broken:
+            logits[0] = np.inf
+        return _read(logits, labels, keep_logits=request.keep_logits)
+
+
+def _fraction(weights: Weights) -> float:
+    """A number in [0, 1) that depends on the weights alone."""
+    key = np.frombuffer(np.round(np.array(weights) * 1e9).astype(np.int64).tobytes(), dtype=np.uint32)
+    return float(np.random.default_rng(key.tolist()).random())
+
+
+def _read(logits: NDArray[np.float64], labels: NDArray[np.int64], *, keep_logits: bool) -> Outcome:
+    finite: Flags = np.asarray(np.isfinite(logits).all(axis=1))
+    safe = np.where(finite[:, None], logits, 0.0)
+    shifted = safe - safe.max(axis=1, keepdims=True)
+    log_probability = shifted[np.arange(len(labels)), labels] - np.log(np.exp(shifted).sum(axis=1))
+    prediction = np.where(finite, safe.argmax(axis=1), -1).astype(np.int32)
+    found = SetOutcome(
+        total=len(labels),
+        prediction=prediction,
+        correct=prediction == labels,
+        log_probability=np.where(finite, log_probability, -np.inf).astype(np.float32),
+        logits=logits.astype(np.float32) if keep_logits else None,
+    )
+    return Outcome("complete" if finite.all() else "not_finite", (found,), Passes(len(labels)))
+
+
+class LandscapeExecutor(Executor):
+    """Evaluates soups of a landscape in the order that ``shuffle`` gives, and is interrupted after ``until`` soups."""
+
+    def __init__(self, landscape: Landscape, shuffle: int = 0, until: int | None = None) -> None:
+        self._landscape = landscape
+        self._rng = np.random.default_rng(shuffle)
+        self._left = until
+
+    def evaluate(self, requests: Sequence[EvaluationRequest], on_found: OnFound) -> None:
+        """See ``Executor``."""
+        for place in self._rng.permutation(len(requests)).tolist():
+            if self._left == 0:
+                raise Interrupted
+            self._left = None if self._left is None else self._left - 1
+            on_found([(place, self._landscape.outcome(requests[place]))])
+
+
+class Trace(Observer, Journal):
+    """What a search proposed and found, with what was known before it."""
+
+    def __init__(self, known: Mapping[EvaluationRequest, Outcome] | None = None, bound: int | None = None) -> None:
+        self.known = dict(known or {})
+        self.soups: list[EvaluationRequest] = []
+        self.found_now: dict[EvaluationRequest, Outcome] = {}
+        self._bound = bound
+
+    def find(self, requests: Sequence[EvaluationRequest]) -> list[Outcome | None]:
+        """See ``Journal``."""
+        return [self.known.get(request) for request in requests]
+
+    def proposed(self, soups: Generation) -> None:
+        """See ``Observer``. Raises AssertionError for an empty generation, and for more soups than the bound."""
+        assert soups, "a generation holds at least one soup: return None from propose to end the search"
+        self.soups += soups
+        if self._bound is not None:
+            assert len(self.soups) <= self._bound, f"more than the declared bound of {self._bound} soups were proposed"
+
+    def found(self, found: Found, *, known: bool) -> None:
+        """See ``Observer``."""
+        del known
+        self.found_now |= {self.soups[place]: outcome for place, outcome in found}
+
+
+@dataclass(frozen=True)
+class Case:
+    """Where a strategy is checked."""
+
+    landscape: Landscape
+    space: Space
+    seed: int
+    shuffle: int
+    cut: float
+
+
+@st.composite
+def cases(draw: st.DrawFn, *, sizes: tuple[int, int] = (2, 4)) -> Case:
+    """Landscapes, spaces with and without bounds and fixed weights, orders of completion, and interruptions."""
+    size = draw(st.integers(*sizes))
+    seeds = st.integers(0, 2**16)
+    broken = draw(st.sampled_from([0.0, 0.3, 1.0]))
+    kind = draw(st.sampled_from(["free", "bounded", "fixed"]))
+    bounds: list[tuple[float, float]] = [(-10.0, 10.0)] * size
+    if kind == "bounded":
+        bounds[draw(st.integers(0, size - 1))] = (0.0, 1.0)
+    elif kind == "fixed":
+        bounds[0] = (0.2, 0.2)
+    space = Space(size, None if kind == "free" else tuple(bounds))
+    return Case(
+        Landscape(size, seed=draw(seeds), broken=broken), space, draw(seeds), draw(seeds), draw(st.floats(0, 1))
+    )
+
+
+Check = Callable[[StrategyKind, StrategyRequest, Case], None]
+
+
+def strategy_checks() -> list[Check]:
+    """Every check; each raises AssertionError for a strategy that breaks the contract."""
+    return [
+        check_soups_lie_in_the_space,
+        check_nothing_is_proposed_twice,
+        check_it_ends_within_its_bound,
+        check_order_of_completion_is_irrelevant,
+        check_a_journal_changes_nothing,
+        check_an_interrupted_search_resumes,
+    ]
+
+
+def check_soups_lie_in_the_space(kind: StrategyKind, request: StrategyRequest, case: Case) -> None:
+    """Weights sum to 1 and respect bounds and fixed weights."""
+    for soup in _searched(kind, request, case).soups:
+        assert not isinstance(soup.model, str), "a strategy proposes soups alone"
+        assert soup.model in case.space, f"{soup.model} lies outside the space"
+
+
+def check_nothing_is_proposed_twice(kind: StrategyKind, request: StrategyRequest, case: Case) -> None:
+    """Each soup at most once in a search."""
+    models = [soup.model for soup in _searched(kind, request, case).soups]
+    assert len(set(models)) == len(models), "a soup was proposed twice"
+
+
+def check_it_ends_within_its_bound(kind: StrategyKind, request: StrategyRequest, case: Case) -> None:
+    """It ends, after at most as many evaluations as its kind declares, and proposes something before it does."""
+    trace = _searched(kind, request, case)
+    assert trace.soups or _strategy(kind, request, case) is None, "nothing was proposed"
+
+
+def check_order_of_completion_is_irrelevant(kind: StrategyKind, request: StrategyRequest, case: Case) -> None:
+    """The same soups in the same order, however fast or many the evaluators are."""
+    first = _searched(kind, request, case, shuffle=0)
+    assert _searched(kind, request, case, shuffle=case.shuffle + 1).soups == first.soups
+
+
+def check_a_journal_changes_nothing(kind: StrategyKind, request: StrategyRequest, case: Case) -> None:
+    """The same soups, whatever part of the outcomes is known before."""
+    whole = _searched(kind, request, case)
+    count = round(case.cut * len(whole.soups))
+    known = {soup: whole.found_now[soup] for soup in whole.soups[:count]}
+    assert _searched(kind, request, case, known=known).soups == whole.soups
+
+
+def check_an_interrupted_search_resumes(kind: StrategyKind, request: StrategyRequest, case: Case) -> None:
+    """A search that was cut off anywhere and starts anew with what it had found ends with the same soups."""
+    whole = _searched(kind, request, case)
+    cut = _searched(kind, request, case, until=int(case.cut * len(whole.soups)))
+    resumed = _searched(kind, request, case, known=cut.found_now)
+    assert resumed.soups == whole.soups
+    for soup, outcome in whole.found_now.items():
+        assert resumed.found_now[soup].status == outcome.status
+
+
+def _strategy(kind: StrategyKind, request: StrategyRequest, case: Case) -> Strategy | None:
+    """None where the strategy refuses the space."""
+    try:
+        return kind.start(request, case.space, Objectives(), case.seed)
+    except SearchError:
+        return None
+
+
+def _searched(
+    kind: StrategyKind,
+    request: StrategyRequest,
+    case: Case,
+    *,
+    known: Mapping[EvaluationRequest, Outcome] | None = None,
+    shuffle: int | None = None,
+    until: int | None = None,
+) -> Trace:
+    strategy = _strategy(kind, request, case)
+    if strategy is None:
+        return Trace()
+    trace = Trace(known, kind.bound(request, case.space))
+    executor = LandscapeExecutor(case.landscape, case.shuffle if shuffle is None else shuffle, until)
+    try:
+        run_search(strategy, executor, trace, trace)
+    except Interrupted:
+        assert until is not None
+    return trace

@@ -1,0 +1,120 @@
+"""Every strategy keeps the contract, and the checks find those that do not."""
+
+from collections.abc import Sequence
+from itertools import count
+from typing import Literal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from search.evaluation import Outcome
+from search.objectives import Objectives
+from search.space import SearchError, Space
+from search.strategies.grid import Grid
+from search.strategies.uniform import Uniform
+from search.strategy import Generation, Strategy, StrategyKind, StrategyRequest, generation, kind_of, kinds
+from search.testing import Case, Check, Landscape, cases, strategy_checks
+
+REQUESTS: dict[str, list[StrategyRequest]] = {
+    "grid": [Grid(), Grid(lower=-1, upper=2, step=0.5), Grid(convex=True)],
+    "uniform": [Uniform()],
+}
+
+
+def test_every_strategy_is_checked() -> None:
+    assert set(REQUESTS) == set(kinds())
+
+
+@pytest.mark.parametrize("check", strategy_checks(), ids=lambda check: check.__name__)
+@pytest.mark.parametrize("name", REQUESTS)
+@settings(max_examples=15, deadline=None)
+@given(case=cases(), data=st.data())
+def test_strategies_keep_the_contract(check: Check, name: str, case: Case, data: st.DataObject) -> None:
+    request = data.draw(st.sampled_from(REQUESTS[name]))
+    try:
+        kind_of(request).bound(request, case.space)
+    except SearchError:
+        return
+    check(kind_of(request), request, case)
+
+
+class BrokenRequest(StrategyRequest):
+    strategy: Literal["broken"] = "broken"
+
+
+class Broken(Strategy):
+    """Proposes three soups, one each generation."""
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+        self.generation = 0
+
+    def soup(self, number: float) -> Generation:
+        rest = (1 - number) / (self.space.size - 1)
+        return generation([(number, *[rest] * (self.space.size - 1))])
+
+    def propose(self) -> Generation | None:
+        self.generation += 1
+        return self.soup(self.generation / 8) if self.generation <= 3 else None
+
+    def learn(self, outcomes: Sequence[Outcome]) -> None:
+        pass
+
+
+class ProposesTwice(Broken):
+    def propose(self) -> Generation | None:
+        return self.soup(0.5) if super().propose() else None
+
+
+class NeverEnds(Broken):
+    def propose(self) -> Generation | None:
+        self.generation += 1
+        return self.soup(1 / self.generation)
+
+
+class BreaksItsBound(Broken):
+    def propose(self) -> Generation | None:
+        self.generation += 1
+        return self.soup(self.generation / 8) if self.generation <= 4 else None
+
+
+class LeavesThePlane(Broken):
+    def propose(self) -> Generation | None:
+        return generation([(1.5,) * self.space.size]) if super().propose() else None
+
+
+class DependsOnOrder(Broken):
+    """Counts its instances: what a search proposes depends on what ran before it."""
+
+    started = count()
+
+    def __init__(self, space: Space) -> None:
+        super().__init__(space)
+        self.own = next(self.started)
+
+    def soup(self, number: float) -> Generation:
+        return super().soup(number + self.own / 1024)
+
+
+@pytest.mark.parametrize(
+    ("broken", "finds"),
+    [
+        (ProposesTwice, "check_nothing_is_proposed_twice"),
+        (NeverEnds, "check_it_ends_within_its_bound"),
+        (BreaksItsBound, "check_it_ends_within_its_bound"),
+        (LeavesThePlane, "check_soups_lie_in_the_space"),
+        (DependsOnOrder, "check_order_of_completion_is_irrelevant"),
+    ],
+)
+def test_the_checks_find_what_is_broken(broken: type[Broken], finds: str) -> None:
+    def start(request: StrategyRequest, space: Space, objectives: Objectives, seed: int) -> Strategy:
+        return broken(space)
+
+    kind = StrategyKind("broken", BrokenRequest, lambda *_: 3, start)
+    case = Case(Landscape(3), Space(3), seed=0, shuffle=1, cut=0.5)
+    (check,) = (check for check in strategy_checks() if check.__name__ == finds)
+    with pytest.raises(AssertionError):
+        check(kind, BrokenRequest(), case)
+    sound = StrategyKind("sound", BrokenRequest, lambda *_: 3, lambda _, space, *__: Broken(space))
+    check(sound, BrokenRequest(), case)

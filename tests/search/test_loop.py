@@ -1,0 +1,38 @@
+import pytest
+
+from search.evaluation import EvaluationRequest
+from search.loop import Interrupted, run_search
+from search.objectives import Objectives
+from search.space import Space
+from search.strategies.grid import GENERATION, Enumeration, Grid
+from search.strategy import kind_of
+from search.testing import Landscape, LandscapeExecutor, Trace
+
+
+def test_the_papers_grid_is_proposed_in_order_and_evaluated_once() -> None:
+    kind, space = kind_of(Grid()), Space(4)
+    assert kind.bound(Grid(), space) == 480
+    trace = Trace()
+    strategy = kind.start(Grid(), space, Objectives(), 0)
+    assert run_search(strategy, LandscapeExecutor(Landscape(4), shuffle=1), trace, trace) == 480
+    rows = [tuple(map(float, row)) for row in Grid().lattice(space).weights()]
+    assert [soup.model for soup in trace.soups] == rows
+    assert set(trace.found_now) == set(trace.soups)
+
+
+def test_what_the_journal_knows_is_not_evaluated() -> None:
+    landscape, soups = Landscape(2), tuple(EvaluationRequest((w, 1 - w)) for w in (0.0, 0.5, 1.0))
+    trace = Trace({soups[1]: landscape.outcome(soups[1])})
+    executor = LandscapeExecutor(landscape, until=2)
+    assert run_search(Enumeration(soups), executor, trace, trace) == 3
+    with pytest.raises(Interrupted):
+        executor.evaluate(soups[:1], lambda found: None)
+
+
+def test_a_large_grid_comes_in_generations_of_bounded_size() -> None:
+    soups = tuple(EvaluationRequest((w / 5000, 1 - w / 5000)) for w in range(5000))
+    strategy = Enumeration(soups)
+    sizes = []
+    while (proposed := strategy.propose()) is not None:
+        sizes.append(len(proposed))
+    assert sizes == [GENERATION, 5000 - GENERATION]

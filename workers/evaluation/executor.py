@@ -1,0 +1,23 @@
+"""Requests evaluated in this process, one after the other."""
+
+from collections.abc import Callable, Sequence
+
+from search.evaluation import EvaluationRequest
+from search.loop import Executor, Interrupted, OnFound
+from workers.evaluation.evaluator import Evaluator
+
+
+class LocalExecutor(Executor):
+    """Evaluates requests by one evaluator in the calling thread. ``stop`` is asked before each pass."""
+
+    def __init__(self, evaluator: Evaluator, stop: Callable[[], bool] | None = None) -> None:
+        self._evaluator = evaluator
+        self._stop = stop
+
+    def evaluate(self, requests: Sequence[EvaluationRequest], on_found: OnFound) -> None:
+        """See ``Executor``. Raises Interrupted on ``stop``, and what the evaluator raises."""
+        for place, request in enumerate(requests):
+            outcome = self._evaluator.answer(request, self._stop)
+            if outcome.status == "stopped":
+                raise Interrupted
+            on_found([(place, outcome)])
