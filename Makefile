@@ -29,10 +29,10 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint  ## format, lint, types, import rules, unit and end-to-end tests
+test: lint  ## check format, lint, types and import rules, run unit and end-to-end tests
 	$(PYTEST) -m "not slow"
 
-test-slow: setup  ## the tests that take longer
+test-slow: setup  ## run the tests that take longer
 	$(PYTEST) -m slow
 
 format: setup  ## rewrite the code in the project's style

@@ -8,10 +8,10 @@ RUN groupadd --gid 10001 soupsearch \
 ENV PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /opt/soupsearch
 
-# An index with builds of torch for CPUs alone leaves CUDA's libraries out, which are most of the image.
+# An index of CPU-only builds of torch leaves out CUDA's libraries, which are most of the image.
 ARG PIP_EXTRA_INDEX_URL=""
 
-# The libraries first, without the sources: an image with changed sources alone keeps this layer.
+# Install the libraries before copying the sources, so that a change of sources alone keeps this layer.
 COPY pyproject.toml constraints.txt README.md ./
 RUN mkdir search service workers lab soupsearch \
  && pip install --constraint constraints.txt '.[workers]' \

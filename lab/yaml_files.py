@@ -8,9 +8,9 @@ from pydantic import ValidationError
 
 
 def read_mapping(path: Path, kind: str, fields: str) -> dict[str, Any]:
-    """The mapping in a YAML file; ``kind`` and its main ``fields`` are named when it is something else.
+    """The mapping in a YAML file. Errors name ``kind`` and its main ``fields`` if the file holds something else.
 
-    Raises ValueError when it is not YAML or no mapping, OSError, saying what to give, where there is no such file.
+    Raises ValueError if it is not YAML or not a mapping, and OSError, saying what to give, if there is no such file.
     """
     if not path.is_file():
         wrong = "is a folder" if path.is_dir() else "does not exist"
@@ -25,7 +25,7 @@ def read_mapping(path: Path, kind: str, fields: str) -> dict[str, Any]:
 
 
 def wrong_fields(error: ValidationError) -> str:
-    """Each field of a file that is wrong, by its path through the sections, and what it should be."""
+    """Each wrong field of a file, by its path through the sections, and what it should be."""
     problems = []
     for each in error.errors():
         place = ".".join(map(str, each["loc"]))

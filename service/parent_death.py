@@ -11,8 +11,8 @@ _PR_SET_PDEATHSIG = 1
 def die_with_parent(parent: int, signal_number: signal.Signals = signal.SIGTERM) -> None:
     """Ask the kernel to send ``signal_number`` to this process when the parent's starting thread ends.
 
-    ``parent`` is the process id that the parent knows itself by: should it have died before this call, this process
-    exits at once. Elsewhere than on Linux nothing happens. Raises OSError when the kernel refuses.
+    ``parent`` is the parent's own process id: if the parent has died before this call, this process exits at once.
+    On systems other than Linux nothing happens. Raises OSError if the kernel refuses.
     """
     if sys.platform != "linux":
         return

@@ -26,7 +26,9 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535, description="Port the API listens on; 0 takes a free one.")
     allowed_hosts: str = Field(
         default="localhost",
-        description="Host names and addresses that the API answers to besides loopback ones, by commas; `*`: any.",
+        description=(
+            "Host names and addresses that the API answers to, besides loopback ones, separated by commas; `*`: any."
+        ),
     )
     public_url: str = Field(default="", description="Prefix of the URLs in answers; relative URLs when empty.")
 
@@ -34,22 +36,24 @@ class Settings(BaseSettings):
     redis_prefix: str = Field(default="soupsearch", description="Prefix of all keys.")
 
     ray_address: str = Field(default="auto", description="Address of the Ray cluster's head.")
-    evaluators: int = Field(default=0, ge=0, le=1024, description="Evaluators; 0: one a GPU, or one without GPUs.")
+    evaluators: int = Field(
+        default=0, ge=0, le=1024, description="Evaluators; 0: one per GPU, or one if there is no GPU."
+    )
     evaluator_threads: int = Field(default=0, ge=0, description="CPU threads of one evaluator; 0: cores / evaluators.")
     evaluator_device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto, cpu or cuda.")
     batch_size: int = Field(
         default=256,
         ge=1,
-        description="Images in work at once in an evaluator: one batch on a GPU, several of up to 64 on a CPU.",
+        description="Images that one evaluator processes at once: one batch on a GPU, several of up to 64 on a CPU.",
     )
     points_per_trial: int = Field(default=16, ge=1, description="Points that one Tune trial carries.")
     evaluator_cache_bytes: int = Field(
-        default=8192 * MEBIBYTE, ge=0, description="Pantries and sets an evaluator keeps for later jobs, in bytes."
+        default=8192 * MEBIBYTE, ge=0, description="Bytes of pantries and sets that an evaluator keeps for later jobs."
     )
 
-    max_upload_bytes: int = Field(default=512 * MEBIBYTE, ge=1, description="Greatest packed adaptation set.")
-    max_unpacked_bytes: int = Field(default=2048 * MEBIBYTE, ge=1, description="Greatest unpacked adaptation set.")
-    max_pantry_bytes: int = Field(default=16384 * MEBIBYTE, ge=1, description="Greatest upload of a pantry.")
+    max_upload_bytes: int = Field(default=512 * MEBIBYTE, ge=1, description="Largest packed adaptation set.")
+    max_unpacked_bytes: int = Field(default=2048 * MEBIBYTE, ge=1, description="Largest unpacked adaptation set.")
+    max_pantry_bytes: int = Field(default=16384 * MEBIBYTE, ge=1, description="Largest upload of a pantry.")
     max_images: int = Field(default=50_000, ge=1, description="Images in one adaptation set.")
     max_image_pixels: int = Field(default=40_000_000, ge=1, description="Pixels in one image.")
     max_points: int = Field(default=100_000, ge=1, description="Points in one search.")
@@ -57,21 +61,25 @@ class Settings(BaseSettings):
         default=10**9, ge=1, description="Forward passes of one image that one search may take, attacks included."
     )
     max_kept_soups: int = Field(
-        default=64, ge=0, description="Soups of one job that are merged when asked for, and kept beside its model."
+        default=64, ge=0, description="Soups of one job that are merged on request and kept beside its model."
     )
     max_queued_jobs: int = Field(default=1000, ge=1, description="Jobs that may wait at one time.")
     min_free_bytes: int = Field(default=64 * MEBIBYTE, ge=0, description="Disk space that uploads must leave free.")
 
-    job_ttl: int = Field(default=7 * 86400, ge=1, description="Seconds that an ended job and its model are kept.")
+    job_ttl: int = Field(
+        default=7 * 86400, ge=1, description="Seconds that a job and its model are kept after the job has ended."
+    )
     journal_ttl: int = Field(default=7 * 86400, ge=1, description="Seconds that scores are kept for reuse.")
     idempotency_ttl: int = Field(default=86400, ge=1, description="Seconds that an Idempotency-Key is remembered.")
     staging_ttl: int = Field(
-        default=3600, ge=1, description="Seconds after which an abandoned upload, and what no job needs, is removed."
+        default=3600,
+        ge=1,
+        description="Seconds after which an abandoned upload, or an artifact that nothing refers to, is removed.",
     )
-    lease: float = Field(default=15.0, gt=0, description="Seconds a silent supervisor keeps its job.")
-    max_attempts: int = Field(default=3, ge=1, description="Attempts before a job has failed.")
+    lease: float = Field(default=15.0, gt=0, description="Seconds that a silent supervisor keeps its job.")
+    max_attempts: int = Field(default=3, ge=1, description="Attempts after which a job has failed.")
     verify_timeout: float = Field(
-        default=120.0, gt=0, description="Seconds that a call waits for a worker to check a pantry, or to merge a soup."
+        default=120.0, gt=0, description="Seconds that a call waits for a worker to check a pantry or merge a soup."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="debug, info, warning or error."

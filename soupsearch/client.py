@@ -1,4 +1,4 @@
-"""A client of the HTTP API: what the command line and the demo use."""
+"""A client of the HTTP API, which the command line and the demo use."""
 
 import hashlib
 import json
@@ -33,7 +33,7 @@ class UnreachableError(Exception):
 
 
 class Client:
-    """Calls a soupsearch service. Every method raises ApiError for a problem and UnreachableError without a service."""
+    """Calls a soupsearch service. Methods raise ApiError for a problem and UnreachableError if no service answers."""
 
     def __init__(self, url: str = "http://127.0.0.1:8000", timeout: float = 60.0) -> None:
         self.url = url.rstrip("/")
@@ -64,7 +64,7 @@ class Client:
     def adapt(
         self, request: Mapping[str, Any], adaptation_set: Path | None = None, idempotency_key: str | None = None
     ) -> Job:
-        """Start a job, with an archive to upload or with ``adaptation_sets`` named in the request."""
+        """Start a job, either with an archive to upload or with ``adaptation_sets`` named in the request."""
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         if adaptation_set is None:
             return Job.model_validate(self._call("POST", "/adapt", json=dict(request), headers=headers))
@@ -90,7 +90,7 @@ class Client:
         return JobPage.model_validate(self._call("GET", "/jobs", params=known))
 
     def cancel(self, job_id: str) -> Job:
-        """Ask a job to stop; what it found so far is kept."""
+        """Ask a job to stop. What it has found so far is kept."""
         return Job.model_validate(self._call("POST", f"/jobs/{job_id}/cancel"))
 
     def delete(self, job_id: str) -> None:
@@ -98,7 +98,7 @@ class Client:
         self._call("DELETE", f"/jobs/{job_id}")
 
     def points(self, job_id: str) -> Iterator[Point]:
-        """Every soup tried, in the search's order."""
+        """Every soup tried, in the order of the search."""
         after: int | None = None
         while True:
             params = {"limit": 1000} | ({} if after is None else {"after": after})
@@ -109,7 +109,7 @@ class Client:
             after = page.next
 
     def watch(self, job_id: str, interval: float = 0.5) -> Iterator[Job]:
-        """The job whenever it has changed, until it has ended; rides out a service that restarts."""
+        """Yield the job whenever it has changed, until it has ended. Survives a restart of the service."""
         etag = ""
         failures = 0
         while True:
@@ -133,7 +133,7 @@ class Client:
     def download_model(self, job_id: str, target: Path, point: int | None = None) -> str:
         """Write the merged ``model.safetensors`` to ``target``, check it against its sha256 and return that.
 
-        ``point`` is the index of another soup than the result's, which is merged for that.
+        ``point`` is the index of a soup other than the result's; a worker merges it first.
         """
         return self._download(f"/jobs/{job_id}/model" + ("" if point is None else f"?point={point}"), target)
 
@@ -160,7 +160,7 @@ class Client:
         self._call("DELETE", f"/pantries/{name}")
 
     def _download(self, path: str, target: Path) -> str:
-        """Write to a file beside ``target`` and rename: what was there stays until the download is whole."""
+        """Write to a file beside ``target`` and rename it: an existing file stays until the download is complete."""
         digest = hashlib.sha256()
         part = target.with_name(f"{target.name}.part")
         try:
@@ -211,6 +211,6 @@ def _checked(answer: httpx2.Response) -> Any:
             title=answer.reason_phrase,
             status=answer.status_code,
             code="not_soupsearch",
-            detail=f"{answer.url} answered {answer.status_code}, but not as soupsearch does: check the URL",
+            detail=f"{answer.url} answered {answer.status_code}, but the answer is not from soupsearch: check the URL",
         )
     )

@@ -22,16 +22,16 @@ PREPROCESSING = "preprocessing.json"
 def write_adaptation_set(images: ImageSet, out: Path, count: int, seed: int) -> list[int]:
     """Draw a class-balanced adaptation set of ``count`` images and write it to ``out``, a zip of class folders.
 
-    A folder is named as its column, a file by its index in ``images``; image files keep their bytes, arrays become
-    PNG. ``label_map.json`` says which classes of the model each column is, where its name alone does not;
-    ``labels.json`` gives the classes of each image that has several; ``preprocessing.json`` says that the images are
-    precropped, where they are. An image of several classes is drawn as one of the first. Returns the indices drawn,
+    A folder has the name of its column, a file the index of its image in ``images``. Image files keep their bytes;
+    arrays become PNG. ``label_map.json`` says which classes of the model each column stands for, if its name alone does
+    not. ``labels.json`` gives the classes of each image that has several. ``preprocessing.json`` says that the images
+    are precropped, if they are. An image with several classes is drawn as one of the first. Returns the indices drawn,
     so that the others can be held out.
 
-    Raises ValueError when there are fewer than ``count`` images, or a column's name cannot be a folder's.
+    Raises ValueError if there are fewer than ``count`` images, or a column's name cannot be a folder's name.
     """
     if unfit := [name for name in images.column_names if "/" in name or name in {"", ".", ".."}]:
-        raise ValueError(f"the class name {unfit[0]!r} cannot be a folder's: name the columns without slashes")
+        raise ValueError(f"the class name {unfit[0]!r} cannot be a folder's name: use column names without slashes")
     drawn = balanced_draw([accepted[0] for accepted in images.accepted], count, seed)
     paths = {index: _path(images, index) for index in drawn}
     members = {path: _content(images, index) for index, path in paths.items()}
@@ -56,9 +56,10 @@ def corrupted_set(
     seed: int,
     table: TableName = "cifar",
 ) -> ImageSet:
-    """All of ``data`` under one corruption, scored among all of ``class_names``; the same seed, the same images.
+    """All of ``data`` under one corruption, scored among all of ``class_names``. The same seed gives the same images.
 
-    Raises ValueError for an unknown corruption, severity or table, or images neither grey nor of three channels.
+    Raises ValueError for an unknown corruption, severity or table, or images that are neither grey nor of three
+    channels.
     """
     pixels = np.ascontiguousarray(data.images.transpose(0, 2, 3, 1))
     corrupted = np.stack(corrupt_batch(pixels, corruption, severity, np.random.default_rng(seed), table))

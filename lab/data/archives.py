@@ -1,4 +1,4 @@
-"""Adaptation sets as files: a zip of class folders whose bytes depend on its contents alone."""
+"""Adaptation sets as files: a zip of class folders whose bytes depend only on its contents."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def encode_png(image: NDArray[np.uint8]) -> bytes:
 def write_archive(out: Path, members: Mapping[str, bytes]) -> None:
     """Write ``members`` (path in the archive to contents) as a zip file, in the order of their paths.
 
-    Neither times nor the system are recorded: the same members give the same bytes. Folders of ``out`` are made.
+    Neither times nor the system are recorded: the same members give the same bytes. Creates missing parent folders of
+    ``out``.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 
 def disjoint_draws(labels: NDArray[np.int64], counts: Sequence[int], seed: int, classes: int) -> list[NDArray[np.intp]]:
-    """Disjoint sets of image indices, one of each size in ``counts``, each with equally many of every class.
+    """Disjoint sets of image indices, one for each size in ``counts``, each with the same number of every class.
 
-    Raises ValueError when a count is no multiple of ``classes`` or a class has too few images.
+    Raises ValueError if a count is not a multiple of ``classes`` or a class has too few images.
     """
     if any(count % classes for count in counts):
         raise ValueError(f"the counts {list(counts)} must be multiples of the {classes} classes")
@@ -28,10 +28,10 @@ def disjoint_draws(labels: NDArray[np.int64], counts: Sequence[int], seed: int, 
 
 
 def balanced_draw(labels: Sequence[int], count: int, seed: int) -> list[int]:
-    """Indices of ``count`` images, in order, as evenly over the classes as their images allow.
+    """Indices of ``count`` images, in order, spread as evenly over the classes as their images allow.
 
     Classes take turns, in an order drawn from the seed, until ``count`` images are drawn: classes with images left
-    differ by one at most. Raises ValueError when there are fewer than ``count`` images, or ``count`` < 1.
+    differ by at most one. Raises ValueError if there are fewer than ``count`` images, or ``count`` < 1.
     """
     if not 1 <= count <= len(labels):
         raise ValueError(f"{count} images cannot be drawn from {len(labels)}")

@@ -45,13 +45,13 @@ def _unpacked(path: Path) -> bytes:
     try:
         return gzip.decompress(path.read_bytes())
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"{path} is damaged: it does not unpack ({error}). Copy it again") from error
+        raise ValueError(f"{path} is damaged: it cannot be unpacked ({error}). Copy it again") from error
 
 
 def load_idx_folder(folder: Path, split: Split) -> LabelledImages:
-    """The images (N, 1, H, W) and labels (N,) of one split of a folder laid out as MNIST's.
+    """The images (N, 1, H, W) and labels (N,) of one split of a folder laid out like MNIST's.
 
-    Raises FileNotFoundError if a file is missing, plain and gzipped, and ValueError if one is damaged.
+    Raises FileNotFoundError if a file is missing both plain and gzipped, and ValueError if one is damaged.
     """
     images = read_idx(_find(folder, f"{_PREFIXES[split]}-images-idx3-ubyte"))
     labels = read_idx(_find(folder, f"{_PREFIXES[split]}-labels-idx1-ubyte"))

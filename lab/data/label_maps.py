@@ -1,4 +1,4 @@
-"""Which of ImageNet's 1000 classes the evaluation sets beside ImageNet are about."""
+"""Which of ImageNet's 1000 classes the other evaluation sets cover."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from importlib import resources
 
 @dataclass(frozen=True)
 class LabelMaps:
-    """ImageNet's classes and the parts of them that other sets use; all class indices are 0 to 999.
+    """ImageNet's classes and the subsets that other sets use; all class indices are 0 to 999.
 
     ``wnids``: the WordNet id of each class, in order. ``imagenet_a``, ``imagenet_r``: the 200 classes of each set.
-    ``cue16``: the classes behind each of the 16 coarse classes of the cue-conflict stimuli, in the order of names.
+    ``cue16``: the classes behind each of the 16 coarse classes of the cue-conflict stimuli, in order of name.
     """
 
     wnids: tuple[str, ...]

@@ -36,14 +36,13 @@ def write_shifted_sets(
     held_out_count: int = 600,
     seed: int = 0,
 ) -> list[Path]:
-    """Write ``<prefix>-<shift>/adaptation.zip`` and ``held_out.zip`` under ``out`` for every one of `SHIFTS`.
+    """Write ``<prefix>-<shift>/adaptation.zip`` and ``held_out.zip`` under ``out`` for each of `SHIFTS`.
 
-    ``class_names`` are the folders of the labels 0, 1, ...; an image's file is named by its index in ``data``.
-    Each file holds as many images of one class as of another. All shifts are made from the same two disjoint
-    draws, so no image of any held-out set is in any adaptation set. The same arguments give the same bytes.
-    Returns the paths.
+    ``class_names`` are the folders of the labels 0, 1, ...; an image's file is named by its index in ``data``. Each
+    file holds the same number of images of every class. All shifts are made from the same two disjoint draws, so no
+    held-out image is in any adaptation set. The same arguments give the same bytes. Returns the paths.
 
-    Raises ValueError when a count is no multiple of the number of classes or a class has too few images.
+    Raises ValueError if a count is not a multiple of the number of classes or a class has too few images.
     """
     draws = disjoint_draws(data.labels, (adaptation_count, held_out_count), seed, classes=len(class_names))
     written = []

@@ -22,7 +22,7 @@ from lab.study.results import SOFTMAX, PantryResults, RobustTable
 
 @dataclass(frozen=True)
 class ModelRobustness:
-    """Accuracy in one metric of a comparison model under attack."""
+    """Accuracy of a comparison model under attack, in one metric."""
 
     pantry: str
     model: str
@@ -33,7 +33,7 @@ class ModelRobustness:
 
 @dataclass(frozen=True)
 class PantryAnalysis:
-    """The numbers of one pantry's figures, and its claims; empty where nothing was measured."""
+    """The numbers of one pantry's figures, and its claims; empty if nothing was measured."""
 
     results: PantryResults
     curves: list[CurvePoint]
@@ -78,7 +78,7 @@ def analyse(config: StudyConfig, results: PantryResults) -> PantryAnalysis:
 
 
 def claims_over_seeds(config: StudyConfig, results: Sequence[PantryResults]) -> list[Claim]:
-    """The claims of each architecture of which there are several pantries, on the sets that all of them have."""
+    """The claims for each architecture with several pantries, on the sets that all of these have."""
     groups: dict[str, list[PantryResults]] = {}
     for each in results:
         groups.setdefault(each.architecture, []).append(each)

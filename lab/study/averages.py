@@ -12,7 +12,7 @@ from lab.study.results import Flags, ShiftTable
 from search.resampling import Interval, Resamples, percentile_interval
 
 Outcomes = Mapping[str, Flags]
-"""For each shift by name, which of its held-out images a method gets right."""
+"""For each shift by name, which of its held-out images a method classifies correctly."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class Estimate:
 
 
 class Average:
-    """The mean over the held-out images of ``tables``, each set counting alike.
+    """The mean over the held-out images of ``tables``, in which each set has the same weight.
 
-    Images of one family, in sets of one size, are drawn once for all its shifts, so the interval knows that a hard
-    image is hard under many of them; all methods see the same draws, so differences are paired.
+    Images of one family, in sets of one size, are drawn together for all its shifts, so the interval reflects that a
+    hard image is hard under many of them. All methods see the same draws, so differences are paired.
     """
 
     def __init__(self, tables: Sequence[ShiftTable], seed: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""What is told before anything is computed on it."""
+"""Checks that run before anything is computed."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from workers.soups.verify import verify_folder
 
 
 def check_models(config: StudyConfig) -> None:
-    """Compare all models of each pantry by their configurations and headers; no weights are read.
+    """Compare all models of each pantry by their configurations and headers, without reading weights.
 
-    Raises FileNotFoundError where a model is missing, ValueError where one does not fit the first ingredient.
+    Raises FileNotFoundError if a model is missing, ValueError if one does not fit the first ingredient.
     """
     for section in config.pantries:
         models = [_Model.of(label, folder) for label, folder in _folders(config, section).items()]
@@ -30,7 +30,7 @@ def check_models(config: StudyConfig) -> None:
             if difference := models[0].difference(model):
                 raise ValueError(
                     f"pantry {section.name!r}: {model.label} ({model.folder}) does not fit {models[0].label}: "
-                    f"{difference}; all models of a pantry are of one architecture, label space and preprocessing"
+                    f"{difference}; all models of a pantry must share one architecture, label space and preprocessing"
                 )
 
 
@@ -53,7 +53,7 @@ class _Model:
 
     @classmethod
     def of(cls, label: str, folder: Path) -> _Model:
-        """Raises IngredientError where the folder's files do not fit each other."""
+        """Raises IngredientError if the folder's files do not match each other."""
         verify_folder(folder)
         config = read_config(folder)
         model = build_model(config, "meta")
@@ -61,7 +61,7 @@ class _Model:
         return cls(label, folder, Layout.of(model), count_classes(model), names, DataConfig.of_model(model))
 
     def difference(self, other: _Model) -> str | None:
-        """How the other differs from this one, if it does."""
+        """How the other differs from this one, or None."""
         mine, theirs = ({slot.names[0]: slot.shape for slot in model.layout.slots} for model in (self, other))
         if mine != theirs:
             name = next(name for name in (*mine, *theirs) if mine.get(name) != theirs.get(name))
@@ -83,11 +83,11 @@ def _alike(first: DataConfig, other: DataConfig) -> bool:
 
 
 def check_attackable(section: AttackSection, labels: SetLabels) -> None:
-    """Raise ValueError, saying what to change, unless each clean image can be led away from one class."""
+    """Raise ValueError, saying what to change, unless an attack can lead each clean image away from a single class."""
     if several := sum(len(accepted) != 1 for accepted in labels.accepted):
         raise ValueError(
             f"{several} of {len(labels.accepted)} images of the set {CLEAN!r} have several accepted labels, and an "
-            f"attack leads away from one: take a set with one label an image as {CLEAN!r}, or write attacks: null"
+            f"attack leads away from one: use a set with one label per image as {CLEAN!r}, or write attacks: null"
         )
     for loss in section.losses:
         if labels.columns < FEWEST_CLASSES[loss]:

@@ -25,19 +25,19 @@ from workers.ray_runtime.connection import LOOK_SECONDS, ClusterWatch, connect
 
 DEVICES = ("auto", "cpu", "cuda")
 AHEAD = 2
-"""Tasks submitted for each CPU of the cluster: one runs, one waits with its inputs at hand."""
+"""Tasks submitted for each CPU of the cluster: one runs while one waits with its inputs ready."""
 END_SECONDS = 10.0
 
 
 class RayTasks(Executor):
-    """Runs jobs on the cluster at ``address``, one CPU or one GPU each.
+    """Runs jobs on the cluster at ``address``, with one CPU or one GPU each.
 
-    Inputs are read on this machine and go through the object store: the nodes need neither the pantry nor the output
-    folder. ``device`` is one of `DEVICES`: ``cuda`` takes one GPU for each task, ``auto`` does where the cluster has
-    any. Raises Unavailable when no cluster answers, or it was lost, ValueError for ``cuda`` where it has no GPU.
+    Inputs are read on this machine and go through the object store, so the nodes need neither the pantry nor the output
+    folder. ``device`` is one of `DEVICES`: ``cuda`` takes one GPU for each task; ``auto`` does so if the cluster has
+    any. Raises Unavailable if no cluster answers or it was lost, and ValueError for ``cuda`` if the cluster has no GPU.
 
-    The cluster's driver is a process of its own, which Ray ends without a word when this machine's part of the
-    cluster, or after a minute its head, has died.
+    The cluster's driver is a separate process, because Ray ends it without a message when this machine's part of the
+    cluster dies, or a minute after its head does.
     """
 
     def __init__(self, address: str, *, device: str = "cpu", threads: int = 1) -> None:
@@ -58,7 +58,7 @@ class RayTasks(Executor):
                 yield jobs[index], outcome
 
     def drive(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Arrays]]:
-        """The place of each job with its result, as they end; this process becomes the driver."""
+        """Yield the index of each job with its result, as they finish. This process becomes the driver."""
         connect(Settings(ray_address=self._address))
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Ray's own handler ends with a traceback on standard error
         device = self._chosen(ray.cluster_resources().get("GPU", 0))
@@ -86,7 +86,7 @@ class RayTasks(Executor):
 
     @contextmanager
     def _driver(self, jobs: Sequence[Job]) -> Iterator[Connection]:
-        """What a driver tells of the jobs, until the context ends."""
+        """The messages of the driver about the jobs, until the context ends."""
         context = get_context("spawn")
         results, told = context.Pipe(duplex=False)
         process = context.Process(target=_drive, args=(told, os.getpid(), self, jobs), daemon=True)
@@ -102,7 +102,7 @@ class RayTasks(Executor):
 
 
 def _next(results: Connection, watch: ClusterWatch) -> tuple[int, Any]:
-    """The next of the driver's results. Raises Unavailable when it was lost, or the cluster."""
+    """The next of the driver's results. Raises Unavailable if the driver or the cluster was lost."""
     while not results.poll(LOOK_SECONDS):
         watch.look()
     try:
@@ -113,7 +113,7 @@ def _next(results: Connection, watch: ClusterWatch) -> tuple[int, Any]:
 
 
 def _drive(told: Connection, parent: int, tasks: RayTasks, jobs: Sequence[Job]) -> None:
-    """Run ``jobs`` in this process and tell the place of each with its result as they end, or an exception."""
+    """Run ``jobs`` in this process and send the index of each with its result as they finish, or an exception."""
     die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever interrupts the command interrupts the parent, which ends us
     try:
@@ -124,7 +124,7 @@ def _drive(told: Connection, parent: int, tasks: RayTasks, jobs: Sequence[Job]) 
 
 
 def _portable(error: Exception) -> Exception:
-    """What a task raised, or the driver, as another process can raise it."""
+    """The exception of a task or of the driver, in a form that another process can raise."""
     cause: Exception = error.cause if isinstance(error, RayTaskError) else error
     try:
         pickle.loads(pickle.dumps(cause))  # noqa: S301 - made here
@@ -134,7 +134,7 @@ def _portable(error: Exception) -> Exception:
 
 
 class _Shared:
-    """References to the inputs used last; older ones leave the object store when no task needs them."""
+    """References to the most recent inputs. Older ones leave the object store when no task needs them."""
 
     HELD = 16
 
@@ -143,7 +143,7 @@ class _Shared:
         self._references: OrderedDict[Input, Any] = OrderedDict()
 
     def put(self, source: Input) -> Any:
-        """The reference of an input, which is read unless it is held."""
+        """The reference of an input, which is read if there is none yet."""
         if source not in self._references:
             while len(self._references) >= self._held:
                 self._references.popitem(last=False)

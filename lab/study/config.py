@@ -1,4 +1,4 @@
-"""What a study is about, read from a small YAML file."""
+"""The configuration of a study, read from a small YAML file."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ MAX = "MAX training"
 SAT = "SAT training"
 INDEPENDENT_NOMINAL = "independent nominal model"
 COMPARED = {"max": MAX, "sat": SAT, "nominal": INDEPENDENT_NOMINAL}
-"""The fields of models to compare with, and what results call them: an ingredient may well be named ``nominal``."""
+"""The fields of comparison models, and their names in results, because an ingredient may well be named ``nominal``."""
 
 
 class LatticeSection(Section):
-    """The soups that are scored; see ``search.lattice.Lattice``."""
+    """The soups to score; see ``search.lattice.Lattice``."""
 
     lower: float = -0.4
     upper: float = 1.4
@@ -49,11 +49,11 @@ class LatticeSection(Section):
 
 
 class PantrySection(Section):
-    """One pantry: a folder of ingredients, and models trained apart to compare soups with.
+    """One pantry: a folder of ingredients, and separately trained models to compare soups with.
 
-    ``architecture`` groups pantries that differ in the training seed alone. ``max``, ``sat`` and ``nominal`` are timm
-    folders of the ingredients' architecture: models trained on several threats at once, and a nominal model that
-    shares no start with the ingredients. ``severities`` restricts the study's for this pantry.
+    ``architecture`` groups pantries that differ only in the training seed. ``max``, ``sat`` and ``nominal`` are timm
+    folders of the ingredients' architecture: models trained on several threats at once, and a nominal model that shares
+    no start with the ingredients. ``severities`` restricts the study's severities for this pantry.
     """
 
     name: Name
@@ -66,15 +66,15 @@ class PantrySection(Section):
 
     @property
     def comparison(self) -> dict[str, Path]:
-        """The models to compare with, by what results call them."""
+        """The models to compare with, by their names in results."""
         given = {name: getattr(self, field) for field, name in COMPARED.items()}
         return {name: folder for name, folder in given.items() if folder is not None}
 
 
 class AttackSection(Section):
-    """How robust accuracy is measured: APGD in the ingredients' threats, on the first images of the clean set.
+    """How robust accuracy is measured: APGD under the ingredients' threats, on the first images of the clean set.
 
-    ``pairs`` and ``triples`` are the ingredients whose curves and simplices are drawn; by default all of them.
+    ``pairs`` and ``triples`` are the ingredients whose curves and simplices are drawn, by default all of them.
     """
 
     images: Annotated[int, Field(ge=2)] = 500
@@ -91,19 +91,19 @@ class AttackSection(Section):
 
 
 class FewShotSection(Section):
-    """The numbers of labelled images to select by, and how often each is drawn anew."""
+    """The numbers of labelled images to select by, and how many draws there are of each."""
 
     counts: tuple[Annotated[int, Field(ge=1)], ...] = (10, 30, 100, 300, 500)
     draws: Annotated[int, Field(ge=2)] = 50
 
 
 def is_trained(folder: Path) -> bool:
-    """Whether there is a model in ``folder``."""
+    """Whether ``folder`` holds a model."""
     return (folder / WEIGHTS_FILE).is_file()
 
 
 class StudyConfig(Section):
-    """A whole study. ``ingredients`` names each pantry's folders in order, with the threat of each, or ``clean``."""
+    """A whole study. ``ingredients`` names each pantry's folders in order, with the threat of each or ``clean``."""
 
     name: Name
     ingredients: Annotated[dict[str, Specialty], Field(min_length=2, max_length=16)]
@@ -125,7 +125,7 @@ class StudyConfig(Section):
         self.lattice.of(len(self.ingredients))
         unknown = {name for group in (*self.pairs, *self.triples) for name in group} - set(self.ingredients)
         if unknown:
-            raise ValueError(f"attacks name no ingredient of the study: {', '.join(sorted(unknown))}")
+            raise ValueError(f"attacks name ingredients that the study does not have: {', '.join(sorted(unknown))}")
         if self.attacks is not None and not (self.data.has_clean and self.threats):
             raise ValueError(
                 f"attacks need clean images, an idx folder or a set named {CLEAN!r}, and an ingredient with a threat: "
@@ -134,7 +134,7 @@ class StudyConfig(Section):
         return self
 
     def only(self, names: Collection[str]) -> Self:
-        """The study of some of its pantries. Raises ValueError for a name that is none of them."""
+        """The study restricted to some of its pantries. Raises ValueError for an unknown name."""
         known = {pantry.name: pantry for pantry in self.pantries}
         if unknown := [name for name in names if name not in known]:
             raise ValueError(f"the study has no pantry {unknown[0]!r}: it has {', '.join(known)}")
@@ -142,11 +142,9 @@ class StudyConfig(Section):
         return self.model_copy(update={"pantries": kept})
 
     def available(self) -> tuple[Self, list[str]]:
-        """The study without pantries and comparison models that are not there yet, and what was left out.
+        """The study without the pantries and comparison models that do not exist yet, and the names of these.
 
-        A pantry is there when all its ingredients are.
-
-        Raises ValueError when no pantry is there.
+        A pantry exists if all its ingredients do. Raises ValueError if no pantry exists.
         """
         missing: list[str] = []
         kept = []
@@ -159,12 +157,12 @@ class StudyConfig(Section):
             missing.extend(f"{field} of {pantry.name}" for field in fields)
             kept.append(pantry.model_copy(update=dict.fromkeys(fields)))
         if not kept:
-            raise ValueError("no pantry is there with all its ingredients: build one, or correct the paths")
+            raise ValueError("no pantry has all its ingredients: build one, or correct the paths")
         return self.model_copy(update={"pantries": tuple(kept)}), missing
 
     @property
     def threats(self) -> dict[str, Threat]:
-        """The threat that each robust ingredient was trained in."""
+        """The threat that each robust ingredient was trained against."""
         return {name: Threat.parse(text) for name, text in self.ingredients.items() if text != CLEAN}
 
     @property
@@ -191,9 +189,9 @@ class StudyConfig(Section):
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read a study; relative paths in it start from its folder.
+        """Read a study. Relative paths in it start from its folder.
 
-        Raises FileNotFoundError, and ValueError naming the file, each field that is wrong and what it should be.
+        Raises FileNotFoundError, and ValueError naming the file, each wrong field and what it should be.
         """
         content = read_mapping(path, "study", "name, ingredients, pantries and data")
         try:

@@ -1,4 +1,4 @@
-"""Where jobs run: processes of this machine, or whatever else keeps this contract."""
+"""Where jobs run: processes on this machine, or anything else with the same interface."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ INPUTS_HELD = 8
 
 
 class Executor(ABC):
-    """Computes jobs. Nothing is kept by an executor: results go to the caller, who writes them."""
+    """Computes jobs. An executor keeps nothing: results go to the caller, who writes them."""
 
     @abstractmethod
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Arrays]]:
-        """Each job with its result, as they are done, in any order. An exception of a job ends the iteration."""
+        """Yield each job with its result as jobs finish, in any order. An exception in a job ends the iteration."""
 
 
 class LocalProcesses(Executor):
-    """``workers`` processes of this machine with ``threads`` CPU threads each; they end with this process.
+    """``workers`` processes on this machine with ``threads`` CPU threads each; they end with this process.
 
     ``device`` is PyTorch's name of the device that all of them use.
     """

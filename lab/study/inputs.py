@@ -1,4 +1,4 @@
-"""What jobs compute on: loaded where they run, or loaded once and sent to them."""
+"""The inputs of jobs: loaded where a job runs, or loaded once and sent there."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from workers.soups.stack import IngredientStack
 
 
 class Input(ABC):
-    """Names something that jobs need. Hashable and small; equal inputs load equal values."""
+    """Identifies something that jobs need. Hashable and small; equal inputs load equal values."""
 
     @abstractmethod
     def load(self) -> Any:
-        """Read it from disk."""
+        """Read the value from disk."""
 
 
 @dataclass(frozen=True)
 class StackInput(Input):
-    """Models of one architecture: timm folders in order. ``digest`` is of their files."""
+    """Models of one architecture: timm folders in order. ``digest`` covers their files."""
 
     folders: tuple[Path, ...]
     names: tuple[str, ...]
@@ -41,14 +41,14 @@ class StackInput(Input):
 
 @dataclass(frozen=True)
 class IdxInput(Input):
-    """Some of the test images of an IDX folder: the first ``count`` of a random order."""
+    """Some test images of an IDX folder: the first ``count`` in a random order."""
 
     folder: Path
     count: int
     seed: int
 
     def load(self) -> LabelledImages:
-        """The images, in that order. Raises FileNotFoundError, and ValueError where a file is damaged."""
+        """The images, in that order. Raises FileNotFoundError, and ValueError if a file is damaged."""
         data = load_idx_folder(self.folder, "test")
         rows = shuffled_rows(len(data), self.count, self.seed)
         return LabelledImages(data.images[rows], data.labels[rows])
@@ -88,7 +88,7 @@ def shuffled_rows(total: int, count: int, seed: int) -> list[int]:
 
 
 def set_arrays(images: EncodedSet) -> Arrays:
-    """A set as arrays alone."""
+    """A set as nothing but arrays."""
     labels = {"accepted": images.labels, "columns": images.space.columns, "num_classes": images.space.num_classes}
     return {"images": images.images, "labels": np.array(json.dumps(labels))}
 

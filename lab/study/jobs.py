@@ -1,4 +1,4 @@
-"""The units of a study's work: each computes the arrays of one file from its inputs, and from nothing else."""
+"""The units of a study's work. Each computes the arrays of one file from its inputs alone."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from workers.soups.stack import IngredientStack
 
 ATTACK_BATCH = 250
 SCORE_BATCH_SIZES: dict[Precision, int] = {"float32": 128, "bfloat16": 256}
-"""Images that one thread scores at once: more than in a search, whose soups may end early.
+"""Images that one thread scores at once: more than in a search, where a soup may end early.
 
-The fastest for the shipped pantries, or nearly: ``python -m benchmarks.study_speed.run``.
+This is the fastest size for the shipped pantries, or nearly so: ``python -m benchmarks.study_speed.run``.
 """
 Weights = tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)
 class Job(ABC):
-    """Work whose result is kept under ``name``, which holds a digest of all that it depends on.
+    """Work whose result is kept under ``name``, which holds a digest of everything it depends on.
 
-    ``passes`` is its cost: the number of forward passes, an attack's step counting as three.
+    ``passes`` is its cost in forward passes, where a step of an attack counts as three.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Job(ABC):
     @property
     @abstractmethod
     def inputs(self) -> tuple[Input, ...]:
-        """What ``compute`` takes, in order."""
+        """The arguments of ``compute``, in order."""
 
     @property
     @abstractmethod
@@ -56,12 +56,12 @@ class Job(ABC):
 
     @abstractmethod
     def compute(self, inputs: Sequence[Any], device: str) -> Arrays:
-        """The result from the loaded ``inputs``; the same wherever it runs, up to the device's rounding."""
+        """The result from the loaded ``inputs``: the same wherever it runs, up to the device's rounding."""
 
 
 @dataclass(frozen=True)
 class CorruptJob(Job):
-    """The images of one corruption and severity, or the clean ones without, as ``config`` encodes them."""
+    """The images of one corruption and severity, or the clean images if there is none, encoded for ``config``."""
 
     images: IdxInput
     corruption: str | None
@@ -93,7 +93,7 @@ class CorruptJob(Job):
 
 @dataclass(frozen=True)
 class ScoreJob(Job):
-    """Soups of one stack on one set: each image's result, and the logits of the rows ``keep`` (None: of all)."""
+    """Soups of one stack on one set: each image's result, and the logits of the rows ``keep`` (None: all rows)."""
 
     stack: StackInput
     images: SetInput
@@ -109,7 +109,7 @@ class ScoreJob(Job):
 
     @property
     def passes(self) -> int:
-        """One for each soup and image."""
+        """One pass per soup and image."""
         return len(self.weights) * self.count
 
     def compute(self, inputs: Sequence[Any], device: str) -> Arrays:
@@ -132,7 +132,7 @@ class ScoreJob(Job):
 
 @dataclass(frozen=True)
 class AttackJob(Job):
-    """One soup under attack on the first ``count`` images of a set, in each of ``threats``."""
+    """One soup under attack on the first ``count`` images of a set, under each of ``threats``."""
 
     stack: StackInput
     images: SetInput
@@ -150,13 +150,13 @@ class AttackJob(Job):
 
     @property
     def passes(self) -> int:
-        """At most: images that are misclassified early take fewer."""
+        """An upper bound: images that are misclassified early take fewer passes."""
         return 3 * self.settings.steps * len(self.threats) * len(self.losses) * self.count
 
     def compute(self, inputs: Sequence[Any], device: str) -> Arrays:
-        """``clean`` (images,) and ``robust`` (threats, images): right, and right whatever the loss of the attack.
+        """``clean`` (images,) and ``robust`` (threats, images): right before the attack, and right whatever its loss.
 
-        The columns of the set compete, as they do in scoring. Raises ValueError where an image accepts several.
+        The columns of the set compete, as in scoring. Raises ValueError if an image accepts several.
         """
         stack, images = inputs
         accepted = images.labels[: self.count]
@@ -177,10 +177,10 @@ class AttackJob(Job):
 
 
 def shifted(logits: NDArray[np.float32] | None) -> NDArray[np.float16]:
-    """Logits less each image's greatest, in float16: the prediction is kept exactly, as the greatest is exactly 0.
+    """Logits minus each image's largest, in float16. The largest is exactly 0, so the prediction is exact.
 
-    float16 tells any two numbers near 0 apart that float32 tells apart at a logit's size; probabilities, and so
-    ensembles, err by less than 0.001 relative.
+    Near 0, float16 separates any two numbers that float32 separates at the size of a logit. Probabilities, and so
+    ensembles, are off by less than 0.001 relative.
     """
     if logits is None:
         raise ValueError("logits are kept by evaluating with keep_logits=True")
@@ -193,7 +193,7 @@ _RESIDENT: dict[tuple[str, str, str], ResidentSoup] = {}
 
 
 def _resident(digest: str, stack: IngredientStack, device: str, precision: Precision) -> ResidentSoup:
-    """The model of a stack, which stays in this process until a job of another stack comes."""
+    """The model of a stack, which stays in this process until a job needs another stack."""
     key = (digest, device, precision)
     if key not in _RESIDENT:
         _RESIDENT.clear()

@@ -1,4 +1,4 @@
-"""What is compared on shifted data: soups chosen in several ways, ingredients, ensembles, models trained apart."""
+"""The methods compared on shifted data: soups chosen in several ways, ingredients, ensembles, other models."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LOGIT_ENSEMBLE = "logit ensemble of all"
 
 
 def methods(results: PantryResults) -> dict[str, Outcomes]:
-    """Held-out outcomes of each method on each set; whatever is chosen, is chosen on the selection images alone.
+    """Held-out outcomes of each method on each set. Every choice is made on the selection images alone.
 
     The single soup, the single ingredient and the ensemble of two are chosen by their mean over all sets.
     """

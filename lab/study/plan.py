@@ -1,4 +1,4 @@
-"""All jobs of a study, with the names under which their results are kept."""
+"""All jobs of a study, and the names under which their results are kept."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from workers.attacks.apgd import Settings
 from workers.soups.model import CONFIG_FILE, WEIGHTS_FILE
 
 PASSES_A_JOB = 60_000
-"""Forward passes of one scoring job at most: what a kill can cost, some ten seconds of a small network."""
+"""The most forward passes in one scoring job: this is what a kill can cost, about ten seconds of a small network."""
 
 SECOND_ALONE = (0.0, 1.0)
-"""A comparison model is scored as the second of a stack whose first is an ingredient: each keeps its own digest."""
+"""A comparison model is scored as the second of a stack that begins with an ingredient, so each has its own digest."""
 
 CURVE_WEIGHTS = tuple(round(-0.4 + 0.2 * step, 1) for step in range(10))
 """The weights of the second model on a curve of two (Croce et al., CVPR 2023, Figs 1, 2 and 5)."""
@@ -29,11 +29,11 @@ CURVE_WEIGHTS = tuple(round(-0.4 + 0.2 * step, 1) for step in range(10))
 
 @dataclass(frozen=True)
 class PantryPlan:
-    """What is computed for one pantry.
+    """The jobs of one pantry.
 
-    ``soups``: (S, n), the lattice's points, then ingredients and the uniform soup where they are not on it.
-    ``on_lattice`` (S,): which of them a search may choose. ``scores`` has the jobs of each set, ``models`` those of
-    the comparison models; ``attacks`` and ``model_attacks`` likewise under attack, one for each soup or model.
+    ``soups``: (S, n), the lattice's points, then the ingredients and the uniform soup if they are not on it.
+    ``on_lattice`` (S,): which of them a search may choose. ``scores`` has the jobs of each set, ``models`` those of the
+    comparison models. ``attacks`` and ``model_attacks`` are the same under attack, one for each soup or model.
     """
 
     section: PantrySection
@@ -46,7 +46,7 @@ class PantryPlan:
 
     @property
     def jobs(self) -> list[ScoreJob | AttackJob]:
-        """All of them, attacks first: they give the first figures."""
+        """All jobs, attacks first because they give the first figures."""
         scores = [job for jobs in self.scores.values() for job in jobs]
         models = [job for jobs in self.models.values() for job in jobs.values()]
         return [*self.attacks.values(), *self.model_attacks.values(), *models, *scores]
@@ -72,7 +72,7 @@ def plan_pantry(
 
 
 def all_soups(config: StudyConfig) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Every soup that is scored, and which of them are points of the lattice."""
+    """Every soup to score, and which of them are points of the lattice."""
     count = len(config.ingredients)
     lattice = config.lattice.of(count).weights()
     known = {tuple(row) for row in lattice.tolist()}
@@ -82,14 +82,14 @@ def all_soups(config: StudyConfig) -> tuple[NDArray[np.float64], NDArray[np.bool
 
 
 def attacked_soups(config: StudyConfig) -> tuple[tuple[float, ...], ...]:
-    """The soups of all curves and simplices, each once."""
+    """The soups of all curves and simplices, without duplicates."""
     names = tuple(config.ingredients)
     points = [*curves(names, config.pairs), *simplices(names, config.triples)]
     return tuple(dict.fromkeys(weights for group in points for weights in group))
 
 
 def curves(names: Sequence[str], pairs: Sequence[tuple[str, str]]) -> list[list[tuple[float, ...]]]:
-    """For each pair the soups (1 - w) of the first and w of the second, w as ``CURVE_WEIGHTS``."""
+    """For each pair, the soups with (1 - w) of the first and w of the second, for w in ``CURVE_WEIGHTS``."""
     return [[_soup(names, {a: 1 - w, b: w}) for w in CURVE_WEIGHTS] for a, b in pairs]
 
 
@@ -118,7 +118,7 @@ class _Planner:
         }
 
     def scores(self, shift: Shift, name: str, count: int, soups: NDArray[np.float64]) -> tuple[ScoreJob, ...]:
-        """The soups of one set in pieces."""
+        """The soups on one set, in pieces."""
         size = max(1, PASSES_A_JOB // count)
         blocks = [soups[start : start + size] for start in range(0, len(soups), size)]
         return tuple(self._score(self._stack, shift, name, count, _tuples(block)) for block in blocks)
@@ -159,13 +159,13 @@ class _Planner:
 
 
 def check_trained(name: str, folder: Path) -> None:
-    """Raise FileNotFoundError unless there is a model in ``folder``."""
+    """Raise FileNotFoundError unless ``folder`` holds a model."""
     if not is_trained(folder):
         raise FileNotFoundError(f"{folder} has no {WEIGHTS_FILE}: train {name!r} first, or correct the study's file")
 
 
 def stack_input(folders: Sequence[Path], names: Sequence[str]) -> StackInput:
-    """Timm folders as one input. Raises FileNotFoundError when one is missing."""
+    """Timm folders as one input. Raises FileNotFoundError if one is missing."""
     for name, folder in zip(names, folders, strict=True):
         check_trained(name, folder)
     files = [file_digest(folder / file) for folder in folders for file in (CONFIG_FILE, WEIGHTS_FILE)]

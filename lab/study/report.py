@@ -1,4 +1,4 @@
-"""A study's report: one HTML file that loads nothing, and its numbers beside it."""
+"""A study's report: one HTML file that loads nothing else, and its numbers beside it."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ CLAIMS = "claims.md"
 
 
 def write_report(config: StudyConfig, results: Sequence[PantryResults], out: Path) -> Path:
-    """Write ``report.html`` to ``out``, return its path; beside it ``numbers.json``, ``claims.md`` and CSV files.
+    """Write ``report.html`` to ``out`` and return its path. Also writes ``numbers.json``, ``claims.md`` and CSV files.
 
-    Raises OSError, with what to do when the disk is full; no file is left half written.
+    Raises OSError, saying what to do if the disk is full. No file is left half written.
     """
     analyses = [analyse(config, each) for each in results]
     claims = [claim for each in analyses for claim in each.claims] + claims_over_seeds(config, results)

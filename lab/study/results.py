@@ -1,4 +1,4 @@
-"""The tables of a study, as figures and claims read them."""
+"""The tables of a study, in the form that figures and claims read."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ LOGITS = "logit ensemble of "
 
 @dataclass(frozen=True)
 class ShiftTable:
-    """Every soup on the images of one shift, N of them, in the order in which they were drawn.
+    """Every soup on the N images of one shift, in the order in which the images were drawn.
 
-    ``correct`` bool and ``nll`` float32 are (S, N); ``others`` has a row (N,) for each model that is no soup:
-    comparison models and ensembles. The first ``selection`` images are for choosing, the others held out.
+    ``correct`` bool and ``nll`` float32 are (S, N). ``others`` has a row (N,) for each model that is not a soup:
+    comparison models and ensembles. The first ``selection`` images are for choosing, the others are held out.
     """
 
     shift: Shift
@@ -44,8 +44,8 @@ class ShiftTable:
 class RobustTable:
     """Soups and models under attack on N images.
 
-    ``metrics`` names the M rows: clean, one for each threat, union (right whatever the threat). ``soups`` maps soup
-    weights to bool (M, N), ``models`` the names of comparison models; ``attack`` says which attack it was.
+    ``metrics`` names the M rows: clean, one for each threat, and the union (right whatever the threat). ``soups`` maps
+    soup weights to bool (M, N), ``models`` the names of comparison models. ``attack`` names the attack.
     """
 
     metrics: tuple[str, ...]
@@ -56,10 +56,10 @@ class RobustTable:
 
 @dataclass(frozen=True)
 class PantryResults:
-    """All that was measured of one pantry; ``robust`` is None where nothing was attacked.
+    """Everything measured for one pantry; ``robust`` is None if nothing was attacked.
 
-    ``specialty`` gives the metric that each ingredient was trained for. ``strong_severity``: shifts of at least this
-    severity, and those without one, count as strong.
+    ``specialty`` gives the metric that each ingredient was trained for. Shifts with a severity of at least
+    ``strong_severity``, and those without a severity, count as strong.
     """
 
     name: str
@@ -77,10 +77,10 @@ class PantryResults:
         return tuple(self.specialty)
 
     def row_of(self, weights: NDArray[np.float64]) -> int:
-        """The row of the soup of ``weights``. Raises ValueError where it was not scored."""
+        """The row of the soup with ``weights``. Raises ValueError if it was not scored."""
         rows = np.flatnonzero(np.abs(self.soups - weights).max(axis=1) < 1e-9)
         if not len(rows):
-            raise ValueError(f"no soup of weights {weights.tolist()} was scored")
+            raise ValueError(f"no soup with the weights {weights.tolist()} was scored")
         return int(rows[0])
 
     @property
@@ -96,20 +96,20 @@ class PantryResults:
 
     @property
     def clean(self) -> ShiftTable | None:
-        """The table of the clean images, where there is one."""
+        """The table of the clean images, if there is one."""
         return next((table for table in self.tables if table.shift.is_clean), None)
 
     @property
     def shifted(self) -> tuple[ShiftTable, ...]:
-        """All tables but the clean images'."""
+        """All tables except the clean images'."""
         return tuple(table for table in self.tables if not table.shift.is_clean)
 
     @property
     def strong(self) -> tuple[ShiftTable, ...]:
-        """The tables of strong shifts; of all shifts where none is strong."""
+        """The tables of strong shifts, or of all shifts if none is strong."""
         kept = tuple(table for table in self.shifted if (table.shift.severity or 5) >= self.strong_severity)
         return kept or self.shifted
 
     def restricted(self, names: set[str]) -> PantryResults:
-        """The same with the shifts in ``names`` alone."""
+        """The same results with only the shifts in ``names``."""
         return replace(self, tables=tuple(table for table in self.tables if table.shift.name in names))

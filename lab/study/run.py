@@ -1,4 +1,4 @@
-"""A study from its file to its report; what was computed before is not computed again."""
+"""A study from its file to its report. Results computed earlier are not computed again."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from workers.whole_file import make_output_folder
 CACHE = "cache"
 
 Progress = Callable[[str, int, int], None]
-"""Told the stage, and how much of how much is done: passes, or sets that are read."""
+"""Called with the stage, and how much of how much is done: passes, or sets that are read."""
 
 
 @dataclass(frozen=True)
 class StudyRun:
-    """Computes what a study needs below ``out``/cache and keeps it there under names that follow all it depends on.
+    """Computes what a study needs in ``out``/cache and keeps it there under names that depend on all its inputs.
 
-    A run may be killed at any time: the next one of the same study computes only jobs that have no file.
+    A run may be killed at any time: the next run of the same study computes only the jobs that have no file.
     """
 
     config: StudyConfig
@@ -37,14 +37,14 @@ class StudyRun:
 
     @property
     def store(self) -> Store:
-        """Where results lie."""
+        """The folder of the results."""
         return Store(self.out / CACHE)
 
     def compute(self) -> list[PantryPlan]:
-        """Compute what is missing; returns the plans, whose results are then all in the store.
+        """Compute what is missing, and return the plans, whose results are then all in the store.
 
-        Raises FileNotFoundError and ValueError when pantries or data are not there or do not fit together; models
-        and the output folder are checked before anything is computed.
+        Raises FileNotFoundError and ValueError if pantries or data are missing or do not fit together. Models and the
+        output folder are checked before anything is computed.
         """
         check_models(self.config)
         make_output_folder(self.store.root, otherwise="give another folder for the results")
@@ -55,7 +55,7 @@ class StudyRun:
         return plans
 
     def prepare(self) -> dict[str, dict[Shift, str]]:
-        """Make the encoded sets that are missing; returns the names of all, by pantry and shift."""
+        """Make the encoded sets that are missing, and return the names of all sets by pantry and shift."""
         data = self.config.data
         digest = idx_digest(data.idx) if data.idx else ""
         first = next(iter(self.config.ingredients))
@@ -75,7 +75,7 @@ class StudyRun:
         return [shift for shift in shifts if shift.severity is None or kept is None or shift.severity in kept]
 
     def _stored(self, preparation: Preparation, place: int) -> dict[Shift, str]:
-        """The clean images first, as of idx images; they are refused before any other is read."""
+        """The clean images first, as for idx images, so that bad ones are refused before any other set is read."""
         named = {}
         sets = sorted(self.config.data.sets, key=lambda each: not each.is_clean)
         for number, section in enumerate(sets, start=1 + place * len(sets)):
@@ -89,7 +89,7 @@ class StudyRun:
         return named
 
     def plan(self, section: PantrySection, sets: dict[Shift, str]) -> PantryPlan:
-        """What is computed for one pantry on ``sets``, which ``prepare`` has made."""
+        """Plan one pantry on ``sets``, which ``prepare`` has made."""
         counts = {shift: len(SetLabels.read(self.store.path(name)).accepted) for shift, name in sets.items()}
         return plan_pantry(self.config, section, sets, counts, self.store)
 

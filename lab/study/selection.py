@@ -32,7 +32,7 @@ class Chooser:
         return cls(results.soups, np.asarray(allowed))
 
     def top(self, table: ShiftTable, draws: NDArray[np.floating], count: int, by: By = "accuracy") -> Indices:
-        """The best ``count`` soups for each of D draws: shape (D, count), rows of the table.
+        """The best ``count`` soups for each of D draws: rows of the table, shape (D, count).
 
         ``draws`` (D, N) says how often each image is in a draw.
         """
@@ -41,7 +41,7 @@ class Chooser:
         return best
 
     def top_of_mean(self, tables: Sequence[ShiftTable], count: int) -> Indices:
-        """The best ``count`` soups by their mean over several sets' selection images, each set counting alike."""
+        """The best ``count`` soups by their mean over the selection images of several sets with equal weight."""
         means = [self._means(table.correct, table.nll, selection_draw(table)) for table in tables]
         scores, losses = zip(*means, strict=True)
         best: Indices = self.rows[_order(np.mean(scores, axis=0), np.mean(losses, axis=0), "accuracy")[0, :count]]
@@ -50,7 +50,7 @@ class Chooser:
     def _means(
         self, correct: Flags, nll: NDArray[np.float32], draws: NDArray[np.floating]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Accuracy and mean loss of shape (D, soups); infinite losses where logits were not finite."""
+        """Accuracy and mean loss of shape (D, soups); the loss is infinite if logits were not finite."""
         sizes = draws.sum(axis=1, keepdims=True)
         weights = np.asarray(draws, dtype=np.float64)
         losses = nll[self.rows].astype(np.float64)
@@ -72,7 +72,7 @@ def best_of(chooser: Chooser, table: ShiftTable, by: By = "accuracy") -> int:
 
 
 def _order(scores: NDArray[np.float64], losses: NDArray[np.float64], by: By) -> Indices:
-    """Positions (D, soups), best first; equal ones stay in their order."""
+    """Positions (D, soups), best first; equal soups keep their order."""
     finite = np.isfinite(losses)
     rounded = np.round(losses, NLL_DIGITS)
     first = np.where(finite, -scores if by == "accuracy" else rounded, np.inf)

@@ -19,15 +19,15 @@ from workers.evaluation.sets import EncodedSet
 from workers.soups.model import read_config
 
 IDX_FAMILY = "idx images"
-"""No name of a set: a set of another source may well be named ``idx``."""
+"""Not the name of a set, because a set from another source may well be named ``idx``."""
 
 ReadArchive = Callable[[Path, Path], EncodedSet]
-"""Reads an adaptation set (second) as the model of a folder (first) takes it."""
+"""Reads an adaptation set (second argument) as the model of a folder (first argument) takes it."""
 
 
 @dataclass(frozen=True)
 class Shift:
-    """One data set. Sets of one ``family`` hold the same images in the same order, shifted differently."""
+    """One data set. Sets of one ``family`` hold the same images in the same order, with different shifts."""
 
     name: str
     family: str
@@ -36,12 +36,12 @@ class Shift:
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing was done to the images."""
+        """Whether the images are unchanged."""
         return self.name == CLEAN
 
 
 class Preparation:
-    """Makes the encoded sets of models that take their images as ``folder``'s model does.
+    """Makes the encoded sets for models that take their images as ``folder``'s model does.
 
     ``read_archive`` opens adaptation sets. Raises ValueError and FileNotFoundError as the loaders do.
     """
@@ -58,7 +58,7 @@ class Preparation:
 
     @property
     def count(self) -> int:
-        """Images of a set of which there are enough."""
+        """The number of images to take from a set that has enough."""
         return self._data.selection + self._data.held_out
 
     def corrupted(self, shift: Shift, idx_digest: str) -> CorruptJob:
@@ -76,16 +76,16 @@ class Preparation:
         )
 
     def stored_name(self, section: SetSection) -> str:
-        """The name that a set which exists already is kept under; it follows the files' sizes and times.
+        """The name under which a set that already exists is kept; it depends on the files' sizes and times.
 
-        Raises FileNotFoundError where they are not there.
+        Raises FileNotFoundError if the files are missing.
         """
         about = section.model_dump(mode="json", exclude={"labels"})
         source = source_of(section)
         return f"sets/{section.name}-{digest_of(source, about, self.count, self._seed, self._encoding, self._labels)}"
 
     def stored(self, section: SetSection) -> EncodedSet:
-        """The images of a set that exists already: at most ``count``, in a random order.
+        """The images of a set that already exists: at most ``count``, in a random order.
 
         Raises FileNotFoundError, and ValueError naming the set that does not fit.
         """
@@ -107,18 +107,18 @@ class Preparation:
     @property
     def _idx(self) -> Path:
         if self._data.idx is None:
-            raise ValueError("the study names no idx folder")
+            raise ValueError("the study does not name an idx folder")
         return self._data.idx
 
     @property
     def _encoding(self) -> tuple[object, ...]:
-        """What decides the encoded pixels; normalisation comes later."""
+        """Everything that decides the encoded pixels; normalisation comes later."""
         config = self._config
         return (config.input_size, config.interpolation, config.crop_pct, config.crop_mode)
 
 
 def idx_digest(folder: Path) -> str:
-    """A digest of the test files of an IDX folder. Raises FileNotFoundError where there are none."""
+    """A digest of the test files of an IDX folder. Raises FileNotFoundError if there are none."""
     files = sorted(path for path in folder.glob("t10k-*") if path.is_file())
     if not files:
         raise FileNotFoundError(f"{folder} has no test images (t10k-*): give the folder of the IDX files")
@@ -126,7 +126,7 @@ def idx_digest(folder: Path) -> str:
 
 
 def corrupted_shifts(data: DataSection) -> tuple[Shift, ...]:
-    """The clean images, then each corruption at each severity; none without an IDX folder."""
+    """The clean images, then each corruption at each severity; nothing without an IDX folder."""
     if data.idx is None:
         return ()
     made = [
@@ -138,6 +138,6 @@ def corrupted_shifts(data: DataSection) -> tuple[Shift, ...]:
 
 
 def stored_shift(section: SetSection) -> Shift:
-    """The shift of a set that exists already; corruptions of one folder are of the same images."""
+    """The shift of a set that already exists. Corruptions in one folder are of the same images."""
     family = f"{section.layout}:{section.folder}" if section.layout in {"imagenet_c", "cifar10_c"} else section.name
     return Shift(section.name, family, section.corruption, section.severity)

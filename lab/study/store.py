@@ -1,4 +1,4 @@
-"""Results on disk: files that appear whole, under names that say what they depend on."""
+"""Results on disk: files that appear complete, under names that say what they depend on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from workers.whole_file import remove_stale, whole_file
 Arrays = dict[str, NDArray[Any]]
 
 FORMAT = 1
-"""Counted up when the contents of files change their meaning: older ones are then made anew."""
+"""Increased when the contents of files change their meaning, so that older files are made again."""
 
 
 def digest_of(*parts: object) -> str:
@@ -34,7 +34,7 @@ def file_digest(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Store:
-    """Arrays below ``root``, one file for each name, written by rename: a kill at any time leaves whole files alone."""
+    """Arrays below ``root``, one file per name, written by rename: a kill at any time leaves only complete files."""
 
     root: Path
 
@@ -43,7 +43,7 @@ class Store:
         return self.root / f"{name}.npz"
 
     def has(self, name: str) -> bool:
-        """Whether ``name`` was written."""
+        """Whether ``name`` has been written."""
         return self.path(name).is_file()
 
     def write(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -54,7 +54,7 @@ class Store:
             np.savez(file, allow_pickle=False, **arrays)
 
     def clean(self) -> None:
-        """Remove what killed runs left unfinished; files that others are writing stay."""
+        """Remove what killed runs left unfinished. Files that others are writing stay."""
         remove_stale(self.root.rglob(".*"))
 
     def read(self, name: str, *members: str) -> Arrays:

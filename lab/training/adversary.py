@@ -1,4 +1,4 @@
-"""Adversarial training images, in one threat model or in several."""
+"""Adversarial training images, under one threat model or several."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _SEED_RANGE = 2**63 - 1
 class Adversary:
     """Attacks training batches as a recipe says; see ``AdversaryRecipe`` for the modes.
 
-    ``robust_accuracy`` holds, for each threat model, the running robust accuracy that ``eat`` draws by. The shares of a
-    batch are attacked in the same threat model, from random starts of their own.
+    ``robust_accuracy`` holds, for each threat model, the running robust accuracy that ``eat`` draws by. All shares of a
+    batch are attacked under the same threat model, each from its own random starts.
     """
 
     def __init__(self, recipe: AdversaryRecipe, shard: Shard = WHOLE) -> None:
@@ -54,7 +54,7 @@ class Adversary:
         return perturbed
 
     def probabilities(self) -> Tensor:
-        """The probability (threats,) that the next batch is attacked in each threat model."""
+        """The probability (threats,) that the next batch is attacked under each threat model."""
         count = len(self._recipe.threats)
         if self._recipe.mode != "eat":
             return torch.full((count,), 1 / count)

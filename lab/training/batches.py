@@ -1,4 +1,4 @@
-"""Training batches in a random order that depends on nothing but the seed."""
+"""Training batches in a random order that depends only on the seed."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from lab.training.shard import WHOLE, Shard
 class Batches:
     """The shuffled, augmented batches of a set in memory.
 
-    A batch is a function of (seed, step) alone, so that training resumed at any step sees the same batches, and the
-    shares of a batch make up the same batch, however many they are.
+    A batch is a function of (seed, step) alone. Training resumed at any step therefore sees the same batches, and the
+    shares of a batch make up the same batch, however many there are.
 
-    Raises ValueError if the set is smaller than one batch, a batch does not divide into equal shares, or crops are
-    padded by as much as an image: some would show nothing of it.
+    Raises ValueError if the set is smaller than one batch, if a batch does not divide into equal shares, or if the
+    padding of crops is as large as an image: some crops would then show nothing of it.
     """
 
     def __init__(
@@ -33,11 +33,11 @@ class Batches:
         shard: Shard = WHOLE,
     ) -> None:
         if len(data) < batch_size:
-            raise ValueError(f"{len(data)} images are less than one batch of {batch_size}: lower batch_size")
+            raise ValueError(f"{len(data)} images are fewer than one batch of {batch_size}: lower batch_size")
         size = min(data.images.shape[2:])
         if augmentation.crop_padding >= size:
             raise ValueError(
-                f"augmentation.crop_padding is {augmentation.crop_padding} and the images have {size} pixels a side: "
+                f"augmentation.crop_padding is {augmentation.crop_padding} and the images have {size} pixels per side: "
                 "lower it, to 4 for instance"
             )
         self._images = torch.from_numpy(np.ascontiguousarray(data.images))
@@ -48,7 +48,7 @@ class Batches:
         self._share = shard.rows(batch_size)
 
     def __len__(self) -> int:
-        """Batches in an epoch; images that do not fill one are left to another epoch."""
+        """Batches per epoch. Images that do not fill a batch are left to another epoch."""
         return len(self._labels) // self._batch_size
 
     def batch(self, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -64,11 +64,11 @@ class Batches:
 
 @lru_cache(maxsize=2)
 def permutation(count: int, seed: int, epoch: int) -> Tensor:
-    """The order (count,) of an epoch."""
+    """The order (count,) of the images in an epoch."""
     return torch.randperm(count, generator=seeded_generator(seed, epoch, stream=0))
 
 
 def seeded_generator(seed: int, index: int, stream: int) -> torch.Generator:
-    """A generator on the CPU for one use: ``stream`` keeps the uses of a seed apart, ``index`` their turns."""
+    """A generator on the CPU for a single use: ``stream`` separates the uses of a seed, ``index`` their turns."""
     state = np.random.SeedSequence((seed, stream, index)).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state) % 2**63)

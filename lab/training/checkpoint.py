@@ -15,13 +15,13 @@ class CheckpointMismatchError(ValueError):
 
 
 def save_checkpoint(path: Path, digest: str, state: dict[str, Any]) -> None:
-    """Replace ``path`` by ``state`` in one step: a kill at any moment leaves the old or the new one, whole."""
+    """Replace ``path`` by ``state`` atomically: a kill at any moment leaves either the old or the new state."""
     with whole_file(path) as file:
         torch.save({"digest": digest, "state": state}, file)
 
 
 def load_checkpoint(path: Path, digest: str) -> dict[str, Any] | None:
-    """The state last saved at ``path``, or None where there is none.
+    """The state last saved at ``path``, or None if there is none.
 
     Raises CheckpointMismatchError if it was saved under another ``digest``.
     """
@@ -30,7 +30,7 @@ def load_checkpoint(path: Path, digest: str) -> dict[str, Any] | None:
     content = torch.load(path, weights_only=True, map_location="cpu")
     if content["digest"] != digest:
         raise CheckpointMismatchError(
-            f"{path} was left by a run of another recipe or other data: remove it to start afresh"
+            f"{path} was left by a run with another recipe or other data: remove it to start again"
         )
     state: dict[str, Any] = content["state"]
     return state

@@ -1,4 +1,4 @@
-"""The training of one ingredient on several processes of a Ray cluster, by Ray Train."""
+"""Training one ingredient on several processes of a Ray cluster, through Ray Train."""
 
 from __future__ import annotations
 
@@ -29,19 +29,20 @@ from service.settings import Settings
 from workers.ray_runtime.connection import LOOK_SECONDS, ClusterWatch, connect
 
 FAILURES = 3
-"""How often a training is begun again, at its last checkpoint, when a worker has died."""
+"""How often a training is restarted from its last checkpoint after a worker has died."""
 _LOOK_SECONDS = 0.5
 
 
 class RayTraining:
-    """Trains an ingredient with ``workers`` processes of the cluster at ``address``, an equal share of each batch each.
+    """Trains an ingredient with ``workers`` processes of the cluster at ``address``, on equal shares of each batch.
 
-    A worker takes ``threads`` CPUs, one of a fine-tune ``fine_tune_threads`` where given, and a GPU if ``device`` is
+    A worker takes ``threads`` CPUs (for a fine-tune ``fine_tune_threads``, if given), and a GPU if ``device`` is
     ``cuda``, or ``auto`` and there are enough. Every node reads the recipe's data folder, the base and the ingredient's
-    folder by the same paths. ``on_wait`` is told when the cluster has become too small, a machine was lost say, and
-    training waits for another. ``close`` disconnects.
+    folder under the same paths. ``on_wait`` is called when the cluster has become too small, for instance because a
+    machine was lost, and training waits for another. ``close`` disconnects.
 
-    Up to ``at_once`` threads may call it at once, a fine-tune each, after ``connect`` in the main one.
+    After ``connect`` in the main thread, up to ``at_once`` threads may call it at the same time, each for one
+    fine-tune.
     """
 
     def __init__(
@@ -64,10 +65,10 @@ class RayTraining:
         self._on_wait = on_wait
 
     def __call__(self, build: IngredientBuild, on_progress: OnProgress | None) -> None:
-        """Train what ``build`` says and write its folder. Waits while others use the cluster.
+        """Train ``build`` and write its folder. Waits while others use the cluster.
 
-        Raises ValueError for a batch that does not divide by the workers, a cluster that is too small, what a worker
-        found wrong, and when workers died again and again; Unavailable when no cluster answers, or it was lost.
+        Raises ValueError if a batch does not divide by the workers, the cluster is too small, a worker found an error,
+        or workers died again and again. Raises Unavailable if no cluster answers or the cluster was lost.
         """
         Shard(0, self._workers).rows(build.recipe.training.batch_size)
         self.connect()
@@ -81,18 +82,19 @@ class RayTraining:
             raise ValueError(f"{build.folder} was written on another machine: name a folder on storage that all share")
 
     def connect(self) -> None:
-        """Connect to the cluster, unless that is done. Raises Unavailable when none answers."""
+        """Connect to the cluster unless already connected. Raises Unavailable if none answers."""
         if not ray.is_initialized():
             connect(Settings(ray_address=self._address))
 
     def close(self) -> None:
-        """Disconnect from the cluster, which ends what still runs."""
+        """Disconnect from the cluster, which ends everything that still runs."""
         ray.shutdown()
 
     def _scaling(self, *, is_fine_tune: bool) -> ScalingConfig:
-        """What to ask of the cluster, after ``connect``, for one training.
+        """The resources to request from the cluster, after ``connect``, for one training.
 
-        Raises ValueError where it could never give that, or what ``at_once`` fine-tunes take: Ray would wait for ever.
+        Raises ValueError if the cluster could never provide them, or never as many as ``at_once`` fine-tunes take: Ray
+        would wait for ever.
         """
         has = ray.cluster_resources()
         on_gpu = self._device == "cuda" or (self._device == "auto" and has.get("GPU", 0) >= self._workers)
@@ -106,14 +108,14 @@ class RayTraining:
         return beside if is_fine_tune else alone
 
     def _await(self, outcome: Future[Result], scaling: ScalingConfig) -> None:
-        """Wait for the end. Raises ValueError for what workers found wrong, Unavailable when the cluster was lost."""
+        """Wait for the end. Raises ValueError for errors that workers found, Unavailable if the cluster was lost."""
         watch, told = ClusterWatch(self._address), None
         while not wait([outcome], LOOK_SECONDS).done:
             if not watch.look():
                 continue
             lack = _lack(scaling)
             if lack is not None and lack != told and self._on_wait is not None:
-                self._on_wait(f"{lack}: training waits, and goes on when enough machines have joined")
+                self._on_wait(f"{lack}: training waits, and continues when enough machines have joined")
             told = lack
         try:
             mistake = outcome.result().return_value
@@ -122,17 +124,17 @@ class RayTraining:
         except RayError as error:
             if not watch.answers():
                 raise watch.lost() from error
-            raise ValueError(f"the training did not end; the same command goes on where it was: {error}") from error
+            raise ValueError(f"the training did not finish; run the command again to continue: {error}") from error
         if mistake is not None:
             raise ValueError(mistake)
 
 
 def _lack(scaling: ScalingConfig, at_once: int = 1) -> str | None:
-    """What the workers of so many trainings need and the cluster, as it is now, does not have."""
+    """The resources that this many trainings need and that the cluster does not have at the moment."""
     workers, has = at_once * int(scaling.num_workers), ray.cluster_resources()
     for kind, each in {"CPU": scaling.num_cpus_per_worker, "GPU": scaling.num_gpus_per_worker}.items():
         if has.get(kind, 0) < workers * each:
-            return f"{workers} workers take {workers * each:.0f} {kind}s and the cluster has {has.get(kind, 0):.0f}"
+            return f"{workers} workers take {workers * each:.0f} {kind}s, but the cluster has {has.get(kind, 0):.0f}"
     return None
 
 
@@ -150,7 +152,7 @@ def _trainer(build: IngredientBuild, scaling: ScalingConfig) -> DataParallelTrai
 
 
 def _started(trainer: DataParallelTrainer) -> Future[Result]:
-    """What a training in a thread will end with: in the main one Ray takes SIGINT for itself and may wait for ever."""
+    """The outcome of a training that runs in a thread: in the main thread Ray takes SIGINT and may wait for ever."""
     outcome: Future[Result] = Future()
 
     def fit() -> None:
@@ -166,11 +168,11 @@ def _started(trainer: DataParallelTrainer) -> Future[Result]:
 def _reason(error: TrainingFailedError) -> str:
     failures: Mapping[int, Exception] = getattr(error, "worker_failures", {})
     told = [str(failure) for failure in failures.values() if isinstance(failure, ValueError | OSError)]
-    return told[0] if told else f"the training did not end; the same command goes on where it was: {error}"
+    return told[0] if told else f"the training did not finish; run the command again to continue: {error}"
 
 
 def _plan(build: IngredientBuild, scaling: ScalingConfig) -> dict[str, Any]:
-    """What workers make their own build from: all of it but the images, with paths that hold in any directory."""
+    """What workers need to make their own build: all of it except the images, with paths that hold in any directory."""
     origin = build.origin and replace(build.origin, folder=build.origin.folder.absolute())
     plan = {field.name: getattr(build, field.name) for field in fields(build) if field.name != "images"}
     own = {
@@ -183,7 +185,7 @@ def _plan(build: IngredientBuild, scaling: ScalingConfig) -> dict[str, Any]:
 
 
 def _train(plan: Mapping[str, Any]) -> str | None:
-    """What each worker runs: trains its shards, or returns what is wrong, which another try would not mend."""
+    """Run in each worker: train its shards, or return an error that another try would not fix."""
     import torch
     from torch import distributed
 
@@ -215,7 +217,7 @@ def _opened(plan: Mapping[str, Any]) -> IngredientBuild:
     images = open_images(recipe.data.model_copy(update={"folder": plan["data_folder"]}), recipe.model)
     build = IngredientBuild(images=images, **plan["build"])
     if images.digest() != plan["data_digest"]:
-        raise ValueError(f"the images in {plan['data_folder']} are others than where the command was given")
+        raise ValueError(f"the images in {plan['data_folder']} are not those of the machine where the command was run")
     if not (build.work.is_dir() or build.folder.is_dir()):
         raise ValueError(f"there is no {build.work}: name an output folder on storage that all machines share")
     return build
@@ -223,7 +225,7 @@ def _opened(plan: Mapping[str, Any]) -> IngredientBuild:
 
 @contextmanager
 def _followed(build: IngredientBuild, on_progress: OnProgress | None) -> Iterator[None]:
-    """Tell what the first worker writes into its log, every tenth step, while it does."""
+    """While the training runs, report what the first worker writes into its log at every tenth step."""
     if on_progress is None:
         yield
         return

@@ -1,8 +1,8 @@
 """Training images in class folders, read and augmented by timm's pipeline.
 
-timm's own loader draws its order and augmentations from generators that a killed run takes with it. Here the reader
-and the transforms are timm's, and every image's random choices are seeded by its place in the training instead: a
-run that resumes sees what it would have seen, whatever the number of reading processes.
+timm's own loader draws its order and augmentations from generators that are lost when a run is killed. Here the reader
+and the transforms are timm's, but every image's random choices are seeded by its place in the training: a resumed run
+sees what it would have seen, whatever the number of reading processes.
 """
 
 from __future__ import annotations
@@ -39,16 +39,18 @@ Place = tuple[int, int, int]
 class ImageFolder:
     """The image files that a recipe's data section of format ``folder`` names.
 
-    A class's index is the place of its folder's name among the label names; not every class needs a folder. A file
-    that cannot be decoded is replaced by the next one, with a warning, as timm does.
+    A class's index is the place of its folder's name among the label names; a class may lack a folder. As in timm, a
+    file that cannot be decoded is replaced by the next one, with a warning.
 
-    Raises FileNotFoundError where there are no images, ValueError for a folder that is no class of the model, and for
-    a model of other than one or three channels.
+    Raises FileNotFoundError if there are no images, and ValueError for a folder that is not a class of the model or a
+    model that does not have one or three channels.
     """
 
     def __init__(self, data: DataRecipe, model: ModelRecipe) -> None:
         if len(model.mean) not in _MODES or data.image_size is None:
-            raise ValueError("image files are grey or colour: model.mean needs one number or three, and an image_size")
+            raise ValueError(
+                "image files are grey or colour: model.mean needs one number or three, and data needs an image_size"
+            )
         self._data = data
         self._model = model
         self.image_size = (data.image_size, data.image_size)
@@ -60,9 +62,10 @@ class ImageFolder:
         return len(self._indices)
 
     def digest(self) -> str:
-        """The sha256 of how images are read and of paths and sizes of the training files: reading all could take hours.
+        """The sha256 of how images are read and of the training files' paths and sizes.
 
-        ``crop_pct`` counts, though training does not use it: the ingredient's configuration keeps it.
+        The contents do not count, because reading them could take hours. ``crop_pct`` counts although training does not
+        use it, because the ingredient's configuration stores it.
         """
         read = (self.image_size, self._data.interpolation, self._data.crop_pct)
         content = hashlib.sha256(repr(read).encode())
@@ -96,7 +99,9 @@ class ImageFolder:
         root, index_of = self._data.folder / split, {name: i for i, name in enumerate(self._model.label_names)}
         for folder in class_folders(root):
             if folder.name not in index_of:
-                raise ValueError(f"{folder} is the folder of no class in model.label_names: add it or remove it")
+                raise ValueError(
+                    f"{folder} does not name a class in model.label_names: add the class or remove the folder"
+                )
         mode = _MODES[len(self._model.mean)]
         return timm.data.create_dataset("", root=str(root), search_split=False, class_map=index_of, input_img_mode=mode)
 
@@ -120,13 +125,13 @@ def training_transform(data: DataRecipe, model: ModelRecipe, recipe: Augmentatio
 
 
 class FolderBatches:
-    """The batches of an image folder, read ahead by a loader that starts anew where another step is asked for."""
+    """The batches of an image folder. A loader reads ahead, and restarts when another step is requested."""
 
     def __init__(
         self, images: _Seeded, indices: Tensor, recipe: TrainingRecipe, workers: int, shard: Shard = WHOLE
     ) -> None:
         if len(indices) < recipe.batch_size:
-            raise ValueError(f"{len(indices)} images are less than one batch of {recipe.batch_size}: lower batch_size")
+            raise ValueError(f"{len(indices)} images are fewer than one batch of {recipe.batch_size}: lower batch_size")
         self.order = Order(indices, recipe.batch_size, recipe.seed, shard)
         self._images = images
         self._workers = workers
@@ -189,7 +194,7 @@ class _Steps:
 
 
 class _Seeded(Dataset[tuple[Tensor, int]]):
-    """A timm dataset whose random choices depend on the seed and the place alone."""
+    """A timm dataset whose random choices depend only on the seed and the place."""
 
     def __init__(self, images: Any, seed: int) -> None:
         self._images = images
@@ -204,7 +209,7 @@ class _Seeded(Dataset[tuple[Tensor, int]]):
 
 @contextmanager
 def _seeded(key: tuple[int, ...]) -> Iterator[None]:
-    """Seed every global generator that transforms draw from, and put their states back afterwards."""
+    """Seed every global generator that transforms draw from, and restore their states afterwards."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     words = np.random.SeedSequence(key).generate_state(3)
     random.seed(int(words[0]))
@@ -219,7 +224,7 @@ def _seeded(key: tuple[int, ...]) -> Iterator[None]:
 
 
 def _subset(available: int, count: int | None) -> Tensor:
-    """All indices, or ``count`` of them, in order: the first files would all be of the first classes."""
+    """All indices, or ``count`` random ones in order: the first files would all belong to the first classes."""
     if count is None or count >= available:
         return torch.arange(available)
     drawn = torch.randperm(available, generator=torch.Generator().manual_seed(_SUBSET_SEED))

@@ -1,4 +1,4 @@
-"""Training images, wherever they lie."""
+"""Training images, in memory or in files."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from lab.training.shard import WHOLE, Shard
 
 
 class BatchSource(Protocol):
-    """The batches of a run. A batch is a function of (seed, step) alone, whatever was asked for before."""
+    """The batches of a run. A batch is a function of (seed, step) alone, whatever was requested before."""
 
     def __len__(self) -> int:
-        """Batches in an epoch."""
+        """Batches per epoch."""
         ...
 
     def batch(self, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """This process's share of batch ``step``: images (B, C, H, W), float32 in [0, 1] or uint8, labels int64 (B,).
 
-        ``generator``, on the CPU, is for choices that are made for a batch as a whole.
+        ``generator``, on the CPU, is for choices made once per batch.
         """
         ...
 
@@ -40,27 +40,27 @@ class TrainingImages(Protocol):
         ...
 
     def __len__(self) -> int:
-        """How many there are to train on."""
+        """The number of training images."""
         ...
 
     def digest(self) -> str:
-        """What identifies them, in hexadecimal."""
+        """A digest that identifies them, in hexadecimal."""
         ...
 
     def batches(self, recipe: TrainingRecipe, shard: Shard = WHOLE) -> BatchSource:
-        """Their batches, or a share of each.
+        """Their batches, or a share of each batch.
 
-        Raises ValueError if there are fewer images than a batch takes, or a batch does not divide into equal shares.
+        Raises ValueError if there are fewer images than one batch, or a batch does not divide into equal shares.
         """
         ...
 
     def test_images(self, count: int) -> tuple[Tensor, Tensor]:
-        """Test images float32 in [0, 1] (N, C, H, W) and labels int64 (N,), ``count`` or as many as there are."""
+        """Test images float32 in [0, 1] (N, C, H, W) and labels int64 (N,), at most ``count``."""
         ...
 
 
 class ImagesInMemory:
-    """Images of one size that fit into memory; without ``test`` images there is nothing to evaluate on."""
+    """Images of one size that fit into memory. Without ``test`` images there is nothing to evaluate on."""
 
     def __init__(self, train: LabelledImages, test: LabelledImages | None = None) -> None:
         self._train = train
@@ -93,10 +93,10 @@ class ImagesInMemory:
 
 
 def open_images(data: DataRecipe, model: ModelRecipe) -> TrainingImages:
-    """The images that ``data`` names, as ``model`` takes them.
+    """The images that ``data`` names, in the form ``model`` takes.
 
-    Raises FileNotFoundError if files are missing, ValueError if they are damaged, of classes that ``model`` does not
-    name, or of another number of channels.
+    Raises FileNotFoundError if files are missing, and ValueError if they are damaged, have classes that ``model`` does
+    not name, or have another number of channels.
     """
     if data.format == "folder":
         return ImageFolder(data, model)
@@ -104,7 +104,7 @@ def open_images(data: DataRecipe, model: ModelRecipe) -> TrainingImages:
     train, test = load(data.folder, "train").first(data.max_images), load(data.folder, "test")
     channels, classes = train.images.shape[1], len(model.label_names)
     if channels != len(model.mean):
-        raise ValueError(f"the images have {channels} channels and model.mean has {len(model.mean)} numbers")
+        raise ValueError(f"the images have {channels} channels, but model.mean has {len(model.mean)} numbers")
     if train.labels.max() >= classes:
-        raise ValueError(f"the images have the label {train.labels.max()} and model.label_names has {classes} names")
+        raise ValueError(f"the images have the label {train.labels.max()}, but model.label_names has {classes} names")
     return ImagesInMemory(train, test)

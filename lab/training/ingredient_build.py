@@ -31,16 +31,16 @@ from workers.attacks.robustness import attack_report
 from workers.whole_file import whole_file
 
 RECORD = "training.json"
-"""The file of an ingredient's folder that says how it was trained."""
+"""The file in an ingredient's folder that says how it was trained."""
 
 _WEIGHTS = "model.safetensors"
 _MEASURING = Lock()
-"""One thread measures at a time: attacks switch PyTorch's arithmetic for the whole process."""
+"""Only one thread measures at a time, because attacks switch PyTorch's arithmetic for the whole process."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What an ingredient is fine-tuned from: a timm folder, and what identifies its weights in a digest."""
+    """What an ingredient is fine-tuned from: a timm folder, and an identifier of its weights for digests."""
 
     folder: Path
     digest: str
@@ -50,17 +50,17 @@ class Origin:
         """The model in ``folder``, identified by its bytes. Raises FileNotFoundError if there is none."""
         path = folder / _WEIGHTS
         if not path.is_file():
-            raise FileNotFoundError(f"{folder} is no timm folder: it has no {_WEIGHTS}")
+            raise FileNotFoundError(f"{folder} is not a timm folder: it has no {_WEIGHTS}")
         with path.open("rb") as file:
             return cls(folder, hashlib.file_digest(file, "sha256").hexdigest())
 
 
 @dataclass(frozen=True)
 class IngredientBuild:
-    """One ingredient, to be trained into ``folder``; from scratch, or from ``origin``.
+    """One ingredient, to be trained into ``folder`` from scratch or from ``origin``.
 
-    ``digest`` stands for all that decides its parameters; ``record`` is put into ``training.json``. While it is
-    trained, checkpoint and log lie beside the folder, in a hidden one; the folder appears when all is done.
+    ``digest`` stands for everything that decides its parameters; ``record`` is put into ``training.json``. During
+    training, checkpoint and log are in a hidden folder beside ``folder``, which appears when everything is done.
     """
 
     recipe: IngredientRecipe
@@ -88,12 +88,12 @@ class IngredientBuild:
         train: Train | None = None,
         on_measure: OnMeasure | None = None,
     ) -> Path:
-        """Train unless it is finished, going on where an interrupted run was; return the folder.
+        """Train unless the ingredient is finished, continuing an interrupted run, and return the folder.
 
-        A finished ingredient whose recipe asks for another evaluation is measured anew, in this process, of which
-        ``on_measure`` is told. ``train`` trains elsewhere than in this process. Raises ValueError if the folder holds
-        something else, another process is at it, or the recipe's network, batches or augmentation are not to be had;
-        nothing is left of a training that ended so before its first checkpoint and its log's first line.
+        If the recipe of a finished ingredient asks for another evaluation, measure it again in this process, after
+        calling ``on_measure``. ``train`` trains outside this process. Raises ValueError if the folder holds something
+        else, another process is using it, or the recipe's network, batches or augmentation cannot be made. A training
+        that fails so before its first checkpoint and the first line of its log leaves nothing behind.
         """
         if self.is_finished():
             if self.work.exists() or not self._has_asked_scores():
@@ -124,9 +124,9 @@ class IngredientBuild:
             shutil.rmtree(self.work, ignore_errors=True)
 
     def train(self, on_progress: OnProgress | None = None, shard: Shard = WHOLE) -> None:
-        """Train and write the folder: this process alone, or the first of those that have a ``shard``.
+        """Train and write the folder, in this process alone or as the first of those that have a ``shard``.
 
-        For who holds the folder's lock.
+        The caller must hold the folder's lock.
         """
         if not shard.is_first:
             self._trainer(shard).run()
@@ -145,22 +145,22 @@ class IngredientBuild:
         self._write(network.cpu())
 
     def is_finished(self) -> bool:
-        """Whether the folder holds this very ingredient. Raises ValueError if it holds another."""
+        """Whether the folder holds exactly this ingredient. Raises ValueError if it holds another."""
         if not self.folder.exists():
             return False
         if self.is_written():
             return True
         raise ValueError(
-            f"{self.folder} holds an ingredient of another recipe or other data: remove it, or build elsewhere"
+            f"{self.folder} holds an ingredient from another recipe or other data: remove it, or build elsewhere"
         )
 
     def is_written(self) -> bool:
-        """Whether the folder is there and this very ingredient's; what is left of its training may be there too."""
+        """Whether the folder exists and holds exactly this ingredient; files of its training may still be there."""
         record = self.folder / RECORD
         return record.is_file() and json.loads(record.read_text(encoding="utf-8")).get("digest") == self.digest
 
     def _has_asked_scores(self) -> bool:
-        """Whether the scores in the folder are those that the recipe asks for, as far as the folder's recipe tells."""
+        """Whether the folder's scores are those that the recipe asks for, as far as the folder's recipe tells."""
         kept = self.folder / RECIPE
         if not kept.is_file():
             return True
@@ -168,7 +168,7 @@ class IngredientBuild:
         return isinstance(recipe, IngredientRecipe) and _score_settings(recipe) == _score_settings(self.recipe)
 
     def _replace_scores(self) -> None:
-        """Replace the scores, then the recipe: after a kill between the two they are measured once more."""
+        """Replace the scores, then the recipe: after a kill between the two, the scores are measured once more."""
         record = json.loads((self.folder / RECORD).read_text(encoding="utf-8"))
         recipe = self.recipe
         network = load_ingredient(self.folder).to(self.device)
@@ -199,7 +199,7 @@ class IngredientBuild:
         )
 
     def _write(self, network: nn.Module) -> None:
-        """Write the folder in a hidden place and move it to its own whole: a folder in its place is finished."""
+        """Write the folder in a hidden place, then move it: a folder in its final place is always finished."""
         unfinished = self.work / "ingredient"
         shutil.rmtree(unfinished, ignore_errors=True)
         data = self.recipe.data
@@ -237,7 +237,7 @@ class IngredientBuild:
     def _scores(self, model: nn.Module) -> dict[str, Any]:
         """Clean and robust accuracy on test images, by APGD on cross-entropy.
 
-        Raises ValueError where the network answers with what is no number: that would count as the first class.
+        Raises ValueError if the network's answers are not numbers: they would count as the first class.
         """
         evaluation = self.recipe.evaluation
         images, labels = self.images.test_images(evaluation.images)
@@ -249,19 +249,19 @@ class IngredientBuild:
 
 
 def _score_settings(recipe: IngredientRecipe) -> EvaluationRecipe:
-    """What scores depend on: not on how many images are attacked at once."""
+    """What scores depend on: everything except how many images are attacked at once."""
     return recipe.evaluation.model_copy(update={"batch_size": 1})
 
 
 Train = Callable[[IngredientBuild, OnProgress | None], None]
-"""Trains what is to be built, and writes its folder."""
+"""Trains a build and writes its folder."""
 
 OnMeasure = Callable[[str], None]
-"""Is told the name of a finished ingredient that is about to be measured anew, which may take minutes."""
+"""Called with the name of a finished ingredient before it is measured again, which may take minutes."""
 
 
 def work_folder(folder: Path) -> Path:
-    """Where the training of the ingredient in ``folder`` keeps checkpoint and log until it is done."""
+    """Where the training of the ingredient in ``folder`` keeps its checkpoint and log until it is done."""
     return folder.parent / f".{folder.name}.training"
 
 
@@ -277,9 +277,9 @@ def build_ingredient(
     train: Train | None = None,
     on_measure: OnMeasure | None = None,
 ) -> Path:
-    """Train one ingredient into the timm folder ``folder``: from scratch, or fine-tuned from the folder ``base``.
+    """Train one ingredient into the timm folder ``folder``, from scratch or fine-tuned from the folder ``base``.
 
-    Where it is finished nothing happens; where it was interrupted it goes on. Raises ValueError if ``folder`` holds
+    A finished ingredient is left as it is; an interrupted one continues. Raises ValueError if ``folder`` holds
     something else or ``base`` does not fit the recipe, FileNotFoundError if data or base are missing.
     """
     images = open_images(recipe.data, recipe.model)
@@ -311,6 +311,6 @@ def _alone(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ValueError(
-                f"another process is training into {folder}, or measures what it trained: wait for it, or end it"
+                f"another process is training into {folder} or measuring its result: wait for it or stop it"
             ) from error
         yield

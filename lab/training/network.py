@@ -1,4 +1,4 @@
-"""Networks as a recipe describes them, and the timm folders that ingredients are kept in."""
+"""Networks as recipes describe them, and the timm folders that hold ingredients."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OTHER_WEIGHTS = (
     "test_input_size",
     "test_crop_pct",
 )
-"""What timm's configuration of an architecture says of published weights, which these are not."""
+"""The parts of timm's configuration of an architecture that describe published weights, which ours are not."""
 
 
 def create_network(recipe: ModelRecipe, seed: int) -> nn.Module:
@@ -44,10 +44,10 @@ def create_network(recipe: ModelRecipe, seed: int) -> nn.Module:
 
 
 def check_network(recipe: ModelRecipe, image_size: tuple[int, int]) -> None:
-    """Build the network and put an image of ``image_size``, (height, width), through it.
+    """Build the network and pass an image of ``image_size``, (height, width), through it.
 
-    Without memory or arithmetic, on torch's meta device; the few networks that cannot be built there, on the CPU.
-    Raises ValueError, with timm's own reason, where that fails or the logits are not one for each label name.
+    Uses torch's meta device, which needs no memory or arithmetic, or the CPU for the few networks that cannot be built
+    there. Raises ValueError, with timm's own reason, if that fails or there is not one logit per label name.
     """
     try:
         logits = _logits_shape(recipe, image_size, "meta")
@@ -85,22 +85,26 @@ def load_ingredient(folder: Path) -> nn.Module:
 
 
 def load_base(network: nn.Module, recipe: ModelRecipe, folder: Path) -> None:
-    """Give ``network``, made by ``recipe``, the weights of the timm folder ``folder``.
+    """Load the weights of the timm folder ``folder`` into ``network``, which ``recipe`` made.
 
-    Raises ValueError where the folder's model has other tensors, classes or normalisation: fine-tunes that differ
-    from their base in these cannot be mixed with it.
+    Raises ValueError if the folder's model has other tensors, classes or normalisation: a fine-tune that differs from
+    its base in these cannot be mixed with it.
     """
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     names = config.get("label_names")
     if names is not None and tuple(names) != recipe.label_names:
-        raise ValueError(f"{folder} has other label_names than the recipe, or another order: make them the same")
+        raise ValueError(
+            f"the label_names in {folder} differ from the recipe's, or are in another order: make them the same"
+        )
     base = load_ingredient(folder)
     known = timm.data.resolve_model_data_config(base)
     for name, given in (("mean", recipe.mean), ("std", recipe.std)):
         if len(known[name]) != len(given) or not np.allclose(known[name], given, atol=1e-4):
-            raise ValueError(f"{folder} normalises by {name} {list(known[name])}: write model.{name} so in the recipe")
+            raise ValueError(
+                f"{folder} normalises by {name} {list(known[name])}: set model.{name} to this in the recipe"
+            )
     if (broken := not_finite(base)) is not None:
-        raise ValueError(f"{folder} holds a {broken} that is not finite: train that model anew")
+        raise ValueError(f"{folder} holds a {broken} that is not finite: train that model again")
     try:
         network.load_state_dict(base.state_dict())
     except RuntimeError as error:
@@ -108,7 +112,7 @@ def load_base(network: nn.Module, recipe: ModelRecipe, folder: Path) -> None:
 
 
 def _misfit(folder: Path, network: nn.Module, base: nn.Module) -> str:
-    """What tells a base from the recipe's network: counts, and the first few tensors of each kind."""
+    """How a base differs from the recipe's network: counts, and the first few tensors of each kind."""
     wanted, found = (
         {key: tuple(tensor.shape) for key, tensor in each.state_dict().items()} for each in (network, base)
     )

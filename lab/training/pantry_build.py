@@ -24,10 +24,10 @@ def build_pantry(
     device: str = "cpu",
     on_progress: OnPantryProgress | None = None,
 ) -> list[Path]:
-    """Train the ingredients of ``recipe`` into timm folders ``output/NAME``, and return these, the base first.
+    """Train the ingredients of ``recipe`` into timm folders ``output/NAME`` and return these, the base first.
 
-    An ingredient that is finished stays as it is, one that was interrupted goes on where it was. With ``only``,
-    no others are trained; a fine-tune's base is trained first where it is missing.
+    A finished ingredient stays as it is, an interrupted one continues. With ``only``, only these are trained, after a
+    fine-tune's base if it is missing.
 
     Raises ValueError if a folder holds an ingredient of another recipe, or ``only`` names an unknown one.
     """
@@ -47,9 +47,9 @@ def wanted_ingredients(recipe: PantryRecipe, only: Collection[str] | None) -> li
 
 
 class PantryBuild:
-    """The ingredients of ``recipe``, one at a time, in ``output``; their images are opened once.
+    """The ingredients of ``recipe``, one at a time, in ``output``. Their images are opened once.
 
-    ``train`` trains elsewhere than in this process; ``on_measure`` is told what is measured anew.
+    ``train`` trains outside this process; ``on_measure`` is called before an ingredient is measured again.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class PantryBuild:
         self._images = open_images(recipe.data, recipe.model)
 
     def ingredient(self, name: str, on_progress: OnPantryProgress | None = None) -> Path:
-        """Train one ingredient unless it is finished; a fine-tune needs its base to be."""
+        """Train one ingredient unless it is finished. A fine-tune needs a finished base."""
         base = self._recipe.base_name
         build = IngredientBuild(
             self._recipe.ingredient(name),
@@ -94,7 +94,7 @@ class PantryBuild:
         return build.run(partial(on_progress, name) if on_progress else None, self._train, self._on_measure)
 
     def _digest(self, name: str) -> str:
-        """The digest of all that decides an ingredient's parameters: for a fine-tune, its base's recipe too."""
+        """The digest of everything that decides an ingredient's parameters, including a fine-tune's base."""
         stages = [self._recipe.base[self._recipe.base_name]]
         if name != self._recipe.base_name:
             stages.append(self._recipe.fine_tunes[name])

@@ -22,8 +22,8 @@ TIMEOUT = timedelta(minutes=30)
 def join_process_group(backend: str) -> None:
     """Make the workers of this training torch.distributed's default group, over ``gloo`` or ``nccl``.
 
-    Ray Train's own set-up opens its store on every interface of the machine; this one listens where the Ray node does
-    and nowhere else, so a private Ray stays private.
+    Ray Train's own set-up opens its store on every interface of the machine. This one listens only where the Ray node
+    does, so a private Ray stays private.
     """
     context = get_context()
     address = ray.util.get_node_ip_address()
@@ -47,7 +47,7 @@ def join_process_group(backend: str) -> None:
 
 
 def told_by_all(told: Told) -> list[Told]:
-    """What each process of the group tells, by rank."""
+    """Gather a value from each process of the group, by rank."""
     every: list[Told | None] = [None] * distributed.get_world_size()
     distributed.all_gather_object(every, told)
     return cast("list[Told]", every)

@@ -1,4 +1,4 @@
-"""How training goes, and the log that is kept of it."""
+"""The progress of a training, and its log."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _EVERY = 10
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands after ``step`` of ``steps``; loss and accuracy are the last training batch's."""
+    """Where a run stands after ``step`` of ``steps``. Loss and accuracy are those of the last training batch."""
 
     step: int
     steps: int
@@ -30,22 +30,22 @@ OnProgress = Callable[[Progress], None]
 
 
 class MetricsLog:
-    """Writes every tenth step and the last one to ``metrics.jsonl`` in ``folder``, a JSON object a line.
+    """Writes every tenth step and the last one to ``metrics.jsonl`` in ``folder``, one JSON object per line.
 
-    With ``tensorboard`` the same goes into event files of the folder ``tensorboard``. A run that resumes writes on
-    where it resumed: later lines of the run before are dropped. Raises ValueError if tensorboardX is not installed.
+    With ``tensorboard`` the same goes into event files in the folder ``tensorboard``. A resumed run continues the log
+    from where it resumed and drops later lines of the previous run. Raises ValueError if tensorboardX is not installed.
     """
 
     def __init__(self, folder: Path, *, tensorboard: bool = False) -> None:
         if tensorboard and find_spec("tensorboardX") is None:
-            raise ValueError("tensorboardX is not installed: pip install tensorboardX, or leave --tensorboard out")
+            raise ValueError("tensorboardX is not installed: pip install tensorboardX, or leave out --tensorboard")
         self._path = folder / LOG
         self._events = folder / EVENTS if tensorboard else None
         self._writer: Any = None
         self._begun = False
 
     def __call__(self, progress: Progress) -> None:
-        """Take note of a step."""
+        """Record a step."""
         if not self._begun:
             self._begin(progress.step)
         if progress.step % _EVERY and progress.step != progress.steps:
@@ -58,7 +58,7 @@ class MetricsLog:
                 self._writer.add_scalar(name, metrics[name], progress.step)
 
     def close(self) -> None:
-        """Write what is left to write."""
+        """Write everything that is not written yet."""
         if self._writer is not None:
             self._writer.close()
 

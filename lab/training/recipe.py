@@ -41,12 +41,14 @@ class _Section(BaseModel):
 
 
 def _label_names(value: Any) -> Any:
-    """The label names themselves, or those that a known data set's name stands for."""
+    """The label names themselves, or those of the known data set that ``value`` names."""
     known = {"cifar10": CIFAR10_CLASSES, "fashion-mnist": CLASS_NAMES, "imagenet": label_maps().wnids}
     if not isinstance(value, str):
         return value
     if value not in known:
-        raise ValueError(f"{value!r} names no data set: write a list of names, or one of {', '.join(known)}")
+        raise ValueError(
+            f"{value!r} is not the name of a data set: write a list of names, or one of {', '.join(known)}"
+        )
     return known[value]
 
 
@@ -60,10 +62,10 @@ def _finite(value: Any) -> Any:
 
 
 class ModelRecipe(_Section):
-    """A timm architecture and the arguments that ``timm.create_model`` builds it with.
+    """A timm architecture and the arguments with which ``timm.create_model`` builds it.
 
-    ``mean`` and ``std`` normalise images in [0, 1], one number a channel. ``label_names`` are the classes in the order
-    of the logits, or ``cifar10``, ``fashion-mnist`` or ``imagenet`` (the WordNet ids) for those of that data set.
+    ``mean`` and ``std`` normalise images in [0, 1], with one number per channel. ``label_names`` are the classes in the
+    order of the logits, or ``cifar10``, ``fashion-mnist`` or ``imagenet`` (the WordNet ids) for those of that data set.
     """
 
     architecture: str
@@ -91,7 +93,7 @@ class ModelRecipe(_Section):
         ):
             given = self.arguments.get(argument, count)
             if given != count:
-                raise ValueError(f"arguments.{argument} is {given!r} and {field} has {count}: leave {argument} out")
+                raise ValueError(f"arguments.{argument} is {given!r}, but {field} has {count}: leave out {argument}")
         return self
 
 
@@ -99,11 +101,11 @@ class DataRecipe(_Section):
     """Training and test images on disk.
 
     ``format``: ``idx``, the four files of MNIST and Fashion-MNIST; ``cifar10``, the binary version's six files;
-    ``folder``, image files in ``<folder>/<train>/<class>/`` and ``<folder>/<test>/<class>/``, as ImageNet lies.
-    ``max_images`` of the training images are used: the first, of a folder those that a fixed seed draws.
+    ``folder``, image files in ``<folder>/<train>/<class>/`` and ``<folder>/<test>/<class>/``, as in ImageNet.
+    ``max_images`` limits the training images: to the first, or for a folder to those that a fixed seed draws.
 
-    For a folder alone: ``image_size``, the height and width that images are cropped to; ``crop_pct``, the share of
-    the resized test image that the crop keeps; ``interpolation``; ``workers``, the processes that decode and augment.
+    Only for a folder: ``image_size``, the height and width that images are cropped to; ``crop_pct``, the share of the
+    resized test image that the crop keeps; ``interpolation``; ``workers``, the processes that decode and augment.
     """
 
     format: Literal["idx", "cifar10", "folder"] = "idx"
@@ -119,7 +121,7 @@ class DataRecipe(_Section):
     @model_validator(mode="after")
     def _size_fits_format(self) -> Self:
         if self.format == "folder" and self.image_size is None:
-            raise ValueError("image_size is missing: image files need the size that they are cropped to, such as 224")
+            raise ValueError("image_size is missing: give the size that image files are cropped to, such as 224")
         if self.format != "folder" and (self.image_size is not None or self.crop_pct != 1.0):
             raise ValueError(f"image_size and crop_pct are for format folder: {self.format} images have one size")
         return self
@@ -138,12 +140,12 @@ class OptimizerRecipe(_Section):
 
 
 class AugmentationRecipe(_Section):
-    """What happens to training images before the attack; ``flip`` mirrors one half of them.
+    """What happens to training images before the attack; ``flip`` mirrors half of them.
 
     Images in memory: random crops after padding by ``crop_padding`` pixels. Image files, by timm's transforms: random
-    crops of ``crop_scale`` (least and greatest share of the area) and ``crop_ratio``, resized; ``color_jitter``;
-    ``auto_augment``, a policy as timm writes it, such as ``rand-m7-mstd0.5-inc1``. Without crop_scale the square in
-    the middle of the image is resized.
+    crops of ``crop_scale`` (smallest and largest share of the area) and ``crop_ratio``, resized; ``color_jitter``;
+    ``auto_augment``, a policy in timm's notation, such as ``rand-m7-mstd0.5-inc1``. Without crop_scale the central
+    square of the image is resized.
     """
 
     crop_padding: Annotated[int, Field(ge=0)] = 0
@@ -161,7 +163,7 @@ class AugmentationRecipe(_Section):
             return None
         kind = value.split("-")[0]
         if kind not in kinds:
-            raise ValueError(f"timm knows no policy {value!r}: write for instance rand-m7-mstd0.5-inc1")
+            raise ValueError(f"timm does not know the policy {value!r}: write for instance rand-m7-mstd0.5-inc1")
         make = {"rand": rand_augment_transform, "augmix": augment_and_mix_transform}.get(kind, auto_augment_transform)
         try:
             make(value, {})
@@ -172,20 +174,20 @@ class AugmentationRecipe(_Section):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.crop_scale is not None and self.crop_scale[0] > self.crop_scale[1]:
-            raise ValueError("crop_scale is [least, greatest]: exchange the two")
+            raise ValueError("crop_scale is [smallest, largest]: swap the two")
         return self
 
 
 class AdversaryRecipe(_Section):
-    """The attack that training images go through.
+    """The attack on training images.
 
-    ``single`` attacks in one threat model; ``max`` keeps, for each image, the attack of highest loss (Tramer and
-    Boneh, 2019); ``sat`` draws one threat model uniformly for each batch (Madaan et al., 2021); ``eat`` draws it
-    with a probability proportional to one less its running robust accuracy (Croce and Hein, 2022). Images are
-    clean for the first ``delay`` fraction of all steps; then the radius grows linearly until ``warmup``.
+    ``single`` attacks under one threat model; ``max`` keeps, for each image, the attack with the highest loss (Tramer
+    and Boneh, 2019); ``sat`` draws one threat model uniformly for each batch (Madaan et al., 2021); ``eat`` draws it
+    with a probability proportional to one minus its running robust accuracy (Croce and Hein, 2022). Images are clean
+    for the first ``delay`` fraction of all steps; then the radius grows linearly until ``warmup``.
 
-    ``attack``: ``pgd`` of fixed step size, or ``apgd``, of adaptive step size from the clean image; both train on
-    the point of highest cross-entropy. ``precision`` is that of the attack's forward and backward passes.
+    ``attack``: ``pgd`` with a fixed step size, or ``apgd`` with an adaptive step size from the clean image. Both train
+    on the point with the highest cross-entropy. ``precision`` is that of the attack's forward and backward passes.
     """
 
     mode: Literal["single", "max", "sat", "eat"] = "single"
@@ -200,7 +202,7 @@ class AdversaryRecipe(_Section):
     @model_validator(mode="after")
     def _threats_fit_mode(self) -> Self:
         if self.attack == "apgd" and self.random_start:
-            raise ValueError("attack apgd starts at the image itself: leave random_start out, or use attack pgd")
+            raise ValueError("attack apgd starts at the image itself: leave out random_start, or use attack pgd")
         if self.mode == "single" and len(self.threats) != 1:
             raise ValueError("mode single takes one threat: use max, sat or eat for several")
         if self.mode != "single" and len(self.threats) < 2:
@@ -209,7 +211,7 @@ class AdversaryRecipe(_Section):
 
 
 class TrainingRecipe(_Section):
-    """One run of training; without an ``adversary`` it is nominal.
+    """One training run; without an ``adversary`` it is nominal.
 
     ``max_steps`` ends it earlier, with the schedules over that many steps. ``precision`` is that of the training's
     forward and backward passes (``float16`` needs a GPU); parameters, losses and the average stay in float32.
@@ -228,9 +230,9 @@ class TrainingRecipe(_Section):
 
 
 class EvaluationRecipe(_Section):
-    """What is measured of a finished ingredient: its accuracy and, by APGD, its robust accuracy in ``threats``.
+    """What is measured for a finished ingredient: its accuracy and, by APGD, its robust accuracy under ``threats``.
 
-    On the first ``images`` test images, or those of a folder that a fixed seed draws, ``batch_size`` at a time.
+    On the first ``images`` test images, or for a folder those that a fixed seed draws, ``batch_size`` at a time.
     """
 
     threats: Annotated[tuple[ThreatText, ...], Field(min_length=1)] = (Threat("Linf", 8 / 255),)
@@ -240,7 +242,7 @@ class EvaluationRecipe(_Section):
 
 
 class IngredientRecipe(_Section):
-    """One ingredient: trained from scratch, or fine-tuned from another that is named when it is used."""
+    """One ingredient, trained from scratch or fine-tuned from another that is named when the recipe is used."""
 
     data: DataRecipe
     model: ModelRecipe
@@ -254,7 +256,7 @@ class IngredientRecipe(_Section):
 
 
 IngredientName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-"""What a pantry can call an ingredient; also the name of its folder."""
+"""A name that a pantry can give to an ingredient, which is also the name of its folder."""
 
 
 class PantryRecipe(_Section):
@@ -288,7 +290,7 @@ class PantryRecipe(_Section):
         return {**self.base, **self.fine_tunes}
 
     def ingredient(self, name: str) -> IngredientRecipe:
-        """The recipe of one ingredient alone. Raises ValueError for a name that is none."""
+        """The recipe of one ingredient. Raises ValueError for an unknown name."""
         if name not in self.ingredients:
             raise ValueError(f"the recipe has no ingredient {name}: it has {', '.join(self.ingredients)}")
         return IngredientRecipe(
@@ -299,16 +301,16 @@ class PantryRecipe(_Section):
 def _check_augmentation(data: DataRecipe, training: TrainingRecipe, name: str) -> None:
     augmentation = training.augmentation
     if data.format == "folder" and augmentation.crop_padding:
-        raise ValueError(f"{name}: crop_padding is for images in memory: image files take crop_scale")
+        raise ValueError(f"{name}: crop_padding is for images in memory; for image files use crop_scale")
     for field in ("crop_scale", "color_jitter", "auto_augment"):
         if data.format != "folder" and getattr(augmentation, field):
-            raise ValueError(f"{name}: {field} is for image files: {data.format} images take crop_padding and flip")
+            raise ValueError(f"{name}: {field} is for image files; for {data.format} images use crop_padding and flip")
 
 
 def recipe_digest(*sections: BaseModel) -> str:
-    """The sha256 of recipe sections, in hexadecimal: equal when everything in them is.
+    """The sha256 of recipe sections, in hexadecimal. Equal sections give equal digests.
 
-    Fields left at their defaults do not count, so that an option added later does not change it.
+    Fields left at their defaults do not count, so adding an option later does not change the digest.
     """
     texts = [section.model_dump_json(exclude_defaults=True) for section in sections]
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""A process's share of each batch, where several processes train one network."""
+"""A process's share of each batch when several processes train one network."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 @dataclass(frozen=True)
 class Shard:
-    """The share ``rank`` of ``count`` equal ones; the only one by default.
+    """Share ``rank`` of ``count`` equal shares; by default the only one.
 
-    With several, the processes form torch.distributed's default group, and each calls the methods that communicate
+    With several, the processes form torch.distributed's default group, and each must call the communicating methods
     equally often.
     """
 
@@ -22,7 +22,7 @@ class Shard:
 
     @classmethod
     def of_this_process(cls) -> Shard:
-        """That of this process in its group; the only one where there is no group."""
+        """The share of this process in its group, or the only share if there is no group."""
         if distributed.is_available() and distributed.is_initialized():
             return cls(distributed.get_rank(), distributed.get_world_size())
         return cls()
@@ -35,7 +35,7 @@ class Shard:
     def rows(self, batch_size: int) -> slice:
         """Where this share lies in a batch. Raises ValueError if the batch does not divide into equal shares.
 
-        Unequal ones would not do: the mean of their gradients is not the batch's.
+        Unequal shares would not do: the mean of their gradients is not the batch's gradient.
         """
         size, rest = divmod(batch_size, self.count)
         if rest:
@@ -43,11 +43,11 @@ class Shard:
         return slice(self.rank * size, (self.rank + 1) * size)
 
     def seed(self, common: int) -> int:
-        """A seed of this share's own, from one that all shares have in common; equal to it in the first."""
+        """A seed for this share alone, derived from one that all shares have in common, which is the first share's."""
         return (common + self.rank) % (2**63 - 1)
 
     def parallel(self, model: nn.Module) -> nn.Module:
-        """A module whose backward pass leaves the whole batch's gradient in the parameters of ``model``."""
+        """A module whose backward pass leaves the gradient of the whole batch in the parameters of ``model``."""
         return model if self.count == 1 else DistributedDataParallel(model)
 
     def mean(self, *values: float, device: torch.device) -> tuple[float, ...]:

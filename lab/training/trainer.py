@@ -27,14 +27,15 @@ from workers.attacks.model import NormalizedModel
 
 
 class Trainer:
-    """Trains ``network`` on ``images`` as ``recipe`` says, resuming from ``checkpoint`` where it exists.
+    """Trains ``network`` on ``images`` as ``recipe`` says, resuming from ``checkpoint`` if it exists.
 
-    Every random choice is a function of (seed, step), so a run killed and started again goes on as if it had never
-    been interrupted: to the same bits with one thread; with several, or on a GPU, sums may round otherwise.
+    Every random choice is a function of (seed, step), so a run that is killed and restarted continues as if it had
+    never been interrupted. With one thread the result is the same bit for bit; with several, or on a GPU, sums may be
+    rounded differently.
 
-    ``origin`` identifies the weights that ``network`` starts from, where recipe and images do not.
+    ``origin`` identifies the weights that ``network`` starts from, if recipe and images do not.
 
-    Of several processes that train together each has its ``shard`` of every batch; the first one saves. They see the
+    If several processes train together, each has its ``shard`` of every batch, and the first one saves. They see the
     same images in the same order as one process, and step by the mean of their gradients. As usual in data-parallel
     training, BatchNorm takes the statistics of a share, and the first process's running averages are kept.
     """
@@ -74,10 +75,10 @@ class Trainer:
     def run(self, on_progress: OnProgress | None = None) -> nn.Module:
         """Train to the end and return the network in eval mode: the average one if the recipe asks for it.
 
-        Raises ValueError when the training diverges, in all processes at the same step: at once for a loss that is not
+        Raises ValueError if the training diverges, in all processes at the same step: at once for a loss that is not
         finite, in any precision, and for the 30th step in a row whose gradients overflow float16, or all steps of a
-        shorter training; for the network's parameters and buffers, or their moving averages, where a checkpoint is due
-        and at the end. What is saved or returned is finite.
+        shorter training; when a checkpoint is due and at the end, for the network's parameters and buffers or their
+        moving averages. Whatever is saved or returned is finite.
         """
         first = self._resume()
         started = self._saved = time.monotonic()
@@ -96,12 +97,12 @@ class Trainer:
         return self._trained().eval()
 
     def _trained(self) -> nn.Module:
-        """What becomes the ingredient."""
+        """The network that becomes the ingredient."""
         network: nn.Module = self._ema.module if self._ema else self._network
         return network
 
     def _check(self, step: int) -> None:
-        """Raise ValueError, in all processes, where the state after ``step`` steps is not finite in one of them."""
+        """Raise ValueError, in all processes, if the state after ``step`` steps is not finite in one of them."""
         name = not_finite(self._network) or not_finite(self._trained())
         if self._shard.mean(float(name is None), device=self._device) != (1.0,):
             raise diverged(f"its {name or 'state in another worker'} is not finite after step {step} of {self._steps}")
@@ -145,7 +146,7 @@ class Trainer:
         return learning_rate(self._recipe.optimizer, step / self._steps)
 
     def _save(self, step: int) -> None:
-        """Save, in the first process, what all have found finite; raise ValueError in all where it is not."""
+        """Save, in the first process, a state that all processes found finite; raise ValueError in all if it is not."""
         self._check(step)
         if self._checkpoint and self._shard.is_first:
             save_checkpoint(self._checkpoint, self._digest, self._state(step))

@@ -1,4 +1,4 @@
-"""Pantries that come as an archive: one folder an ingredient."""
+"""Pantries that arrive as an archive: one folder per ingredient."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,8 +17,8 @@ _MEMBERS = 1024
 def extract(staged: Path, settings: Settings, folder: Path) -> list[str]:
     """Put the ingredients of the archive at ``staged`` into subfolders of ``folder``; returns their names, sorted.
 
-    Of each ingredient's folder only the files that a pantry keeps are taken; all ingredients may lie in one folder
-    more. Raises InvalidPantry or TooLarge with a stable code.
+    Only the files that a pantry keeps are taken from each ingredient's folder. One more folder may surround all
+    ingredients. Raises InvalidPantry or TooLarge with a stable code.
     """
     limits = Limits(settings.max_pantry_bytes, settings.max_pantry_bytes, _MEMBERS)
     unsorted = folder / ".unsorted"

@@ -1,4 +1,4 @@
-"""The ``recipe.yaml`` that an ingredient may come with: kept for its owner, never acted on."""
+"""The ``recipe.yaml`` that may come with an ingredient: kept for its owner, never executed."""
 
 from pathlib import Path
 
@@ -8,15 +8,15 @@ from service.errors import InvalidPantry
 
 RECIPE_BYTES = 2**16
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""libyaml where PyYAML was built with it: within RECIPE_BYTES 0.1 s at worst, ten times less than Python's parser."""
+"""libyaml if PyYAML was built with it: at most 0.1 s for RECIPE_BYTES, a tenth of what Python's parser takes."""
 _DEPTH = 32
-"""No recipe is nested so deep, and the time to parse YAML grows with the square of it."""
+"""No recipe is nested this deep, and the time to parse YAML grows with the square of the depth."""
 
 
 def check_recipe(path: Path, name: str) -> None:
     """Check that the file at ``path`` is one mapping in YAML, of up to RECIPE_BYTES.
 
-    Only its form is read: no value is made of it, so that neither tags nor aliases do anything.
+    Only its form is read. No values are made from it, so neither tags nor aliases have any effect.
     Raises InvalidPantry (``invalid_config``) naming the ingredient ``name``.
     """
     try:
@@ -26,7 +26,7 @@ def check_recipe(path: Path, name: str) -> None:
         _check_mapping(path.read_text("utf-8"))
     except (ValueError, yaml.YAMLError) as error:
         raise InvalidPantry(
-            f"{path.name} of ingredient {name!r} is no recipe ({error}): write a mapping in YAML, or leave it out",
+            f"{path.name} of ingredient {name!r} is not a recipe ({error}): write a mapping in YAML, or leave it out",
             code="invalid_config",
         ) from error
 
@@ -42,5 +42,5 @@ def _check_mapping(text: str) -> None:
             msg = f"it is nested deeper than {_DEPTH}"
             raise ValueError(msg)
     if len(roots) != 1 or not isinstance(roots[0], yaml.MappingStartEvent):
-        msg = "it holds no mapping, or more than one document"
+        msg = "it does not hold a mapping, or holds more than one document"
         raise ValueError(msg)

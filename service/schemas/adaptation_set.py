@@ -7,10 +7,10 @@ from pydantic import Field, StrictInt, StrictStr
 from service.schemas.base import Document, Sha256, Timestamp
 
 ModelClass = StrictInt | StrictStr
-"""A class of the model: its index, or its label name; strict, for `true` is no index."""
+"""A class of the model: its index or its label name. Strict, because `true` is not an index."""
 
 LabelMap = dict[Annotated[str, Field(min_length=1)], ModelClass | Annotated[list[ModelClass], Field(min_length=1)]]
-"""Class of the set to the model's class or classes; a coarse class is scored by the mean softmax over its classes."""
+"""Maps a class of the set to one or more classes of the model; several are scored by their mean softmax."""
 
 
 PRECROPPED = "The images are what the model's crop would leave: none of their border is cut off."
@@ -27,7 +27,7 @@ class AdaptationSetRequest(Document):
 
     label_map: LabelMap | None = Field(
         default=None,
-        description="Class of the set to one or several classes of the model (index or label name).",
+        description="Maps each class of the set to one or several classes of the model (index or label name).",
     )
 
 
@@ -37,7 +37,7 @@ class AdaptationSet(Document):
     id: Sha256
     created_at: Timestamp
     images: int = Field(description="Number of images.")
-    classes: dict[str, int] = Field(description="Images of each class of the set, as named in the upload.")
+    classes: dict[str, int] = Field(description="Number of images per class of the set, as named in the upload.")
     multi_label: bool = Field(default=False, description="Whether an image may have several accepted labels.")
     label_map: LabelMap | None = None
     precropped: bool = Field(default=False, description=PRECROPPED)

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 
 
 class Document(BaseModel):
-    """A strict document: unknown fields are errors, so that a typing mistake never passes silently."""
+    """A strict document: unknown fields are errors, so a typing mistake never passes unnoticed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -1,4 +1,4 @@
-"""Answers to questions of health."""
+"""Answers of the health checks."""
 
 from typing import Literal
 
@@ -18,4 +18,4 @@ class Readiness(Document):
 
     status: Literal["ready"] = "ready"
     checks: dict[str, Literal["ok"]]
-    workers: int = Field(description="Supervisors that live; with none of them, accepted jobs wait.")
+    workers: int = Field(description="Number of live supervisors; if there are none, accepted jobs wait.")

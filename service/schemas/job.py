@@ -11,7 +11,7 @@ from service.schemas.result import Result
 
 
 class JobStatus(StrEnum):
-    """Where a job is in its life."""
+    """The stage of a job's life."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -28,14 +28,14 @@ class JobStatus(StrEnum):
 
 
 class Progress(Document):
-    """How far a search has come."""
+    """The progress of a search."""
 
     done: int = Field(default=0, description="Points evaluated.")
     pruned: int = Field(default=0, description="Points dropped early because they could no longer be among the best.")
     total: int = Field(default=0, description="Points in the search; 0 until it is known.")
     images: int = Field(default=0, description="Forward passes of one image so far.")
-    backward: int = Field(default=0, description="Backward passes of one image so far: attacks need them.")
-    rate: float | None = Field(default=None, description="Points a second, over this attempt.")
+    backward: int = Field(default=0, description="Backward passes of one image so far, which attacks need.")
+    rate: float | None = Field(default=None, description="Points per second in this attempt.")
     estimated_finish: Timestamp | None = None
 
 
@@ -60,13 +60,13 @@ class JobError(Document):
 
     code: str
     message: str
-    param: str | None = Field(default=None, description="The field of the request to change, when one is at fault.")
+    param: str | None = Field(default=None, description="The field of the request to change, if one is at fault.")
     retryable: bool = False
     attempts: list[str] = Field(default_factory=list, description="The reason of each failed attempt.")
 
 
 class RequestEcho(Document):
-    """The request as it was understood, with every default and digest filled in."""
+    """The request as the service understood it, with every default and digest filled in."""
 
     request: AdaptRequest
     pantry_digest: Sha256
@@ -75,7 +75,7 @@ class RequestEcho(Document):
 
 
 class JobUrls(Document):
-    """Where the parts of a job are."""
+    """Addresses of the parts of a job."""
 
     self: str
     events: str
@@ -119,7 +119,7 @@ class SetScore(Document):
     set: Sha256
     correct: int
     images: int
-    nll: float = Field(description="Mean negative log-likelihood, nats an image.")
+    nll: float = Field(description="Mean negative log-likelihood, in nats per image.")
     robust: dict[str, int] = Field(
         default_factory=dict, description="Images still right under each threat, and under all of them (`union`)."
     )
@@ -128,9 +128,9 @@ class SetScore(Document):
 class Point(Document):
     """One soup's evaluation in a search."""
 
-    index: int = Field(description="Place of these weights in the search's own order.")
+    index: int = Field(description="Place of these weights in the order of the search.")
     weights: list[float] = Field(description="In the order of the pantry's ingredients.")
-    score: float | None = Field(description="Null when the logits were not finite or the point was pruned.")
+    score: float | None = Field(description="Null if the logits were not finite or the point was pruned.")
     nll: float | None
     finite: bool = True
     floored_channels: int = Field(default=0, description="BatchNorm channels whose variance was not positive.")
@@ -143,8 +143,8 @@ class Point(Document):
     objectives: dict[Name, float] = Field(
         default_factory=dict, description="With several objectives: each one's value."
     )
-    constraints: list[float] = Field(default_factory=list, description="What it reaches of each constraint's measure.")
-    violation: float = Field(default=0.0, description="By how much it violates the constraints, in all; 0: not at all.")
+    constraints: list[float] = Field(default_factory=list, description="The soup's value for each constraint.")
+    violation: float = Field(default=0.0, description="Total shortfall from the constraints; 0 if it meets all.")
     sets: list[SetScore] = Field(default_factory=list)
     seconds: float = 0.0
 

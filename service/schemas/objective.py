@@ -8,14 +8,14 @@ from service.schemas.base import Document, Name, Sha256
 
 MAX_THREATS = 8
 FEWEST_CLASSES = {"ce": 2, "dlr": 3, "targeted-dlr": 4}
-"""Classes that each loss needs: the difference of logits ratio divides by a distance of the greatest ones."""
+"""Classes that each loss needs: the difference of logits ratio divides by a distance between the largest ones."""
 
 MAX_TARGETS = 9
 _FEWEST_STEPS_LARGER = 5
 
 
 class ThreatModel(Document):
-    """What an adversary may do to an image, and how that is tried: APGD within an l_p ball."""
+    """What an adversary may do to an image, and how hard it tries: APGD within an l_p ball."""
 
     norm: Literal["Linf", "L2", "L1"] = Field(description="Norm of the ball.")
     eps: float = Field(
@@ -25,9 +25,10 @@ class ThreatModel(Document):
     loss: Literal["ce", "dlr", "targeted-dlr"] = Field(
         default="ce", description="What the attack maximises; targeted-dlr runs once for each of 9 classes."
     )
-    restarts: int = Field(default=1, ge=1, le=10, description="Runs, each from a random start of its own.")
+    restarts: int = Field(default=1, ge=1, le=10, description="Number of runs, each from its own random start.")
     larger_radii: bool = Field(
-        default=False, description="Three tenths of the steps at 3 eps and at 2 eps first: stronger in L1, only there."
+        default=False,
+        description="First take three tenths of the steps at 3 eps and at 2 eps; only for L1, stronger there.",
     )
 
     @model_validator(mode="after")
@@ -39,13 +40,13 @@ class ThreatModel(Document):
 
     @property
     def label(self) -> str:
-        """Name in results, such as ``Linf:0.1``; what differs from the defaults follows. Different threats differ."""
+        """Unique name in results, such as ``Linf:0.1``, followed by whatever differs from the defaults."""
         names = ("loss", "steps", "restarts", "larger_radii")
         changed = [name for name in names if getattr(self, name) != type(self).model_fields[name].default]
         return " ".join([f"{self.norm}:{self.eps:.12g}", *(f"{name}={getattr(self, name)}" for name in changed)])
 
     def passes(self, classes: int) -> int:
-        """Most forward passes that one image costs; nearly as many go backwards."""
+        """The most forward passes that one image costs; there are nearly as many backward passes."""
         runs = self.restarts * (min(MAX_TARGETS, classes - 1) if self.loss == "targeted-dlr" else 1)
         return 1 + runs * (self.steps + (3 if self.larger_radii else 1))
 
@@ -60,15 +61,15 @@ class Measured(Document):
 
     metric: Literal["accuracy", "robust_accuracy"] = Field(
         default="accuracy",
-        description="Accuracy on the images as they are, or of images that stay right under attack.",
+        description="Accuracy on the images as they are, or the share that stays right under attack.",
     )
     threats: list[ThreatModel] | None = Field(
         default=None, min_length=1, max_length=MAX_THREATS, description="For robust_accuracy: the threat models."
     )
     over_threats: Literal["union", "mean", "worst"] = Field(
         default="union",
-        description="With several threats: an image counts when it stays right in all (union), or the mean or worst "
-        "of the accuracies in each.",
+        description="With several threats: an image counts if it stays right under all (union), or the mean or worst "
+        "of the accuracies under each.",
     )
     over_sets: Literal["mean", "worst"] = Field(
         default="mean", description="With several sets: the mean of their accuracies, or the worst one."
@@ -78,7 +79,7 @@ class Measured(Document):
         min_length=1,
         max_length=32,
         exclude_if=_is_unset,
-        description="Ids of those of the job's sets that this is measured on; all of them, when left out.",
+        description="Ids of the job's sets that this is measured on; by default all of them.",
     )
 
     @model_validator(mode="after")
@@ -99,10 +100,10 @@ class Objective(Measured):
 class NamedObjective(Measured):
     """One of several objectives."""
 
-    name: Name = Field(description="What the result calls it.")
+    name: Name = Field(description="Its name in the result.")
 
 
 class Constraint(Measured):
-    """What a soup must reach to go before all that do not."""
+    """What a soup must reach to rank before all soups that do not."""
 
     at_least: Annotated[float, Field(ge=0, le=1, description="Least value on the selection images.")]

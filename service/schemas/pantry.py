@@ -11,10 +11,10 @@ class Ingredient(Document):
     """One checkpoint of a pantry."""
 
     name: Name
-    sha256: Sha256 = Field(description="Of the ingredient's model.safetensors.")
+    sha256: Sha256 = Field(description="The sha256 of the ingredient's model.safetensors.")
     bytes: int
     training: dict[str, Any] | None = Field(
-        default=None, description="How it was trained: the ingredient's training.json, when it has one."
+        default=None, description="How it was trained: the ingredient's training.json, if it has one."
     )
 
 
@@ -26,12 +26,12 @@ class PantryRequest(Document):
         default=None,
         min_length=2,
         max_length=16,
-        description="Folders of the archive in the order wanted; all of them, sorted by name, when left out.",
+        description="Folders of the archive in the desired order; by default all of them, sorted by name.",
     )
     reference: Name | None = Field(
         default=None,
-        description="A folder that is no ingredient: an independent model of the same architecture and classes, such "
-        "as a nominally trained one, which results are compared with.",
+        description="A folder that is not an ingredient but an independent model of the same architecture and classes, "
+        "such as a nominally trained one, to compare results with.",
     )
 
 
@@ -50,7 +50,7 @@ class Pantry(Document):
     dtype: str
     ingredients: list[Ingredient]
     reference: Ingredient | None = Field(
-        default=None, description="An independent model that results are compared with; no soup has any of it."
+        default=None, description="An independent model to compare results with; it is never part of a soup."
     )
     url: str
 

@@ -39,14 +39,14 @@ def adapt(
     pantry: Annotated[str, typer.Option(help="The pantry whose ingredients are mixed.")],
     url: Url = DEFAULT_URL,
     out: Annotated[
-        Path | None, typer.Option(help="Folder to write the merged model to, as timm loads it; with result.json.")
+        Path | None, typer.Option(help="Folder for the merged model, which timm can load, and result.json.")
     ] = None,
-    strategy: Annotated[str, typer.Option(help="grid, or uniform for the uniform soup alone.")] = "grid",
+    strategy: Annotated[str, typer.Option(help="grid, or uniform for only the uniform soup.")] = "grid",
     lower: Annotated[float, typer.Option(help="Least weight of an ingredient (grid).")] = -0.4,
     upper: Annotated[float, typer.Option(help="Greatest weight of an ingredient (grid).")] = 1.4,
-    step: Annotated[float, typer.Option(help="Distance of neighbouring weights (grid).")] = 0.2,
-    convex: Annotated[bool, typer.Option("--convex", help="Weights in [0, 1] only.")] = False,
-    over_sets: Annotated[str, typer.Option(help="Several sets: mean or worst.")] = "mean",
+    step: Annotated[float, typer.Option(help="Distance between neighbouring weights (grid).")] = 0.2,
+    convex: Annotated[bool, typer.Option("--convex", help="Only weights in [0, 1].")] = False,
+    over_sets: Annotated[str, typer.Option(help="How several sets count: mean or worst.")] = "mean",
     threat: Threats = None,
     over_threats: OverThreats = "union",
     attack_steps: AttackSteps = 40,
@@ -56,14 +56,16 @@ def adapt(
     min_accuracy: MinAccuracy = None,
     pareto: Pareto = False,
     label_map: LabelMapFile = None,
-    held_out: Annotated[float, typer.Option(help="Share of the images kept from selection to score the soup.")] = 0.0,
+    held_out: Annotated[
+        float, typer.Option(help="Share of the images to keep out of the selection and score the soup on.")
+    ] = 0.0,
     top_k: Annotated[int, typer.Option(help="How many of the best soups the result lists.")] = 5,
     precision: Annotated[str, typer.Option(help="float32 or bfloat16 forward passes.")] = "float32",
-    seed: Annotated[int, typer.Option(help="Seeds the held-out split, the attacks and the bootstrap.")] = 0,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the job's id and return at once.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the held-out split, the attacks and the bootstrap.")] = 0,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the job's id and return immediately.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Find the best soup for a few labelled images, show it beside its ingredients, download it.
+    """Find the best soup for a few labelled images, show it beside its ingredients and download it.
 
     Example: `soupsearch adapt shifted.zip --pantry fashion --out model`
 
@@ -96,7 +98,7 @@ def adapt(
 
 
 def _mapped(names: list[str], scored: list[str], label_map: Path | None) -> dict[str, dict[str, Any] | None]:
-    """Each set with the label map to send along: a set that only a constraint names keeps its own."""
+    """Each set with the label map to send; a set that only a constraint names keeps its own."""
     from soupsearch.cli.sets import read_label_map
 
     mapping = read_label_map(label_map)
@@ -108,7 +110,7 @@ def _search(strategy: str, grid: dict[str, Any]) -> dict[str, Any]:
 
 
 def _followed(client: Any, job_id: str, out: Path | None, *, quiet: bool) -> Any:
-    """The job once it has ended, with its soup in ``out`` when it has one."""
+    """Wait until the job has ended and write its soup, if it has one, to ``out``."""
     from soupsearch.cli.tables import follow
 
     job = follow(client, job_id, quiet=quiet)
@@ -132,7 +134,7 @@ def _report(job: Any, *, as_json: bool) -> None:
 
 
 def _submitted(client: Any, request: dict[str, Any], fields: dict[str, Any], sets: dict[str, Any]) -> Any:
-    """Upload one set with the request, or store several before it, which then names them; each with its label map."""
+    """Upload one set with the request, or first store several sets, with their label maps, and name them in it."""
     from soupsearch.cli.objectives import with_ids
     from soupsearch.cli.sets import set_sources
 
@@ -149,13 +151,13 @@ def _submitted(client: Any, request: dict[str, Any], fields: dict[str, Any], set
 def download(
     job_id: JobId,
     *,
-    out: Annotated[Path, typer.Option(help="Folder to write the merged model to, as timm loads it.")],
+    out: Annotated[Path, typer.Option(help="Folder for the merged model, which timm can load.")],
     point: Annotated[
-        int | None, typer.Option(help="Another soup that the job tried, such as one of its front, by its point.")
+        int | None, typer.Option(help="The point of another soup that the job tried, for instance one on its front.")
     ] = None,
     url: Url = DEFAULT_URL,
 ) -> None:
-    """Download a job's soup, or another that it tried: a worker merges that one first.
+    """Download a job's soup, or another soup that it tried, which a worker first merges.
 
     Example: `soupsearch download ID --point 17 --out model`
     """
@@ -185,8 +187,8 @@ def fetch_model(client: Any, job_id: str, out: Path, point: int | None = None) -
 
 def jobs(
     url: Url = DEFAULT_URL,
-    status: Annotated[str | None, typer.Option(help="Only jobs of this status.")] = None,
-    limit: Annotated[int, typer.Option(help="At most so many, newest first.", min=1, max=200)] = 20,
+    status: Annotated[str | None, typer.Option(help="Only jobs with this status.")] = None,
+    limit: Annotated[int, typer.Option(help="List at most this many, newest first.", min=1, max=200)] = 20,
     as_json: AsJson = False,
 ) -> None:
     """List the jobs, newest first.
@@ -205,7 +207,7 @@ def jobs(
 
 
 def cancel(job_id: JobId, url: Url = DEFAULT_URL) -> None:
-    """Stop a job; the best soup so far is kept.
+    """Stop a job and keep its best soup so far.
 
     Example: `soupsearch cancel ID`, with an id from `soupsearch jobs`
     """

@@ -36,24 +36,26 @@ def attack(
         list[str] | None, typer.Option(help="ce (default), dlr, targeted-ce or targeted-dlr; may be repeated.")
     ] = None,
     steps: Annotated[int, typer.Option(help="Steps of a run.")] = 40,
-    seeds: Annotated[int, typer.Option(help="Attack from so many seeds, 0 and up; one figure each.", min=1)] = 5,
-    restarts: Annotated[int, typer.Option(help="Runs from random starts, for each seed and target.")] = 1,
-    targets: Annotated[int, typer.Option(help="Targeted losses: most target classes, likeliest first.")] = 9,
+    seeds: Annotated[
+        int, typer.Option(help="Number of seeds to attack from, counted from 0; one figure each.", min=1)
+    ] = 5,
+    restarts: Annotated[int, typer.Option(help="Runs from random starts for each seed and target.")] = 1,
+    targets: Annotated[
+        int, typer.Option(help="Targeted losses: largest number of target classes, likeliest first.")
+    ] = 9,
     larger_radii: Annotated[
-        bool, typer.Option("--larger-radii", help="L1: spend six tenths of the steps at larger radii first.")
+        bool, typer.Option("--larger-radii", help="L1: spend the first six tenths of the steps at larger radii.")
     ] = False,
     label_map: Annotated[
-        Path | None, typer.Option(help="JSON file: class of the set to class or classes of the model.")
+        Path | None, typer.Option(help="JSON file that maps each class of the set to one or more classes of the model.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Images attacked at once; the result does not change.", min=1)] = 256,
+    batch_size: Annotated[int, typer.Option(help="Images attacked at once; does not change the result.", min=1)] = 256,
     device: Device = "auto",
     threads: Threads = 0,
-    save: Annotated[
-        Path | None, typer.Option(help="Keep the adversarial images in this .npz file, or in this folder.")
-    ] = None,
+    save: Annotated[Path | None, typer.Option(help="Save the adversarial images to this .npz file or folder.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Attack a model folder by APGD: accuracy before, in each threat and in their union, decided for each image.
+    """Attack a model folder by APGD. Shows clean accuracy, and robust accuracy under each threat and under their union.
 
     Example: `soupsearch attack model held_out.zip --threat Linf:0.1 --threat L2:1.5 --loss ce --loss targeted-dlr`
     """
@@ -102,7 +104,7 @@ def _attacks(
     except ValueError as error:
         raise CommandError(str(error)) from error
     if larger_radii and not any(chosen.larger_radii for _, chosen in attacks):
-        raise CommandError("--larger-radii is an attack in L1: add a --threat L1:EPS, or leave it out")
+        raise CommandError("--larger-radii only applies to L1: add a --threat L1:EPS, or leave it out")
     return attacks
 
 
@@ -137,8 +139,8 @@ def _labels(content: "EncodedSet") -> list[int]:
     several = sum(len(accepted) > 1 for accepted in content.labels)
     if several:
         raise CommandError(
-            f"{several} of {len(content)} images have several accepted labels, and an attack moves away from one: "
-            "keep one label an image, for instance by a label_map that merges the classes that are both right"
+            f"{several} of {len(content)} images have several accepted labels, and an attack leads away from one: "
+            "keep one label per image, for instance with a label_map that merges the classes that are both right"
         )
     return [accepted[0] for accepted in content.labels]
 
@@ -186,7 +188,7 @@ def _show(found: "RobustAccuracy", images: int) -> None:
         table.add_column(column)
     for result, entry in zip(found.threats, document["threats"], strict=True):
         table.add_row(str(result.threat), _named(entry), seeds, *_spread(entry["robust"]), f"{entry['seconds']:.1f}")
-    table.add_row("union", "all of them", seeds, *_spread(document["union"]), "", style="bold")
+    table.add_row("union", "all", seeds, *_spread(document["union"]), "", style="bold")
     show(table)
 
 

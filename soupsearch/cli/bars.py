@@ -1,4 +1,4 @@
-"""Progress bars, and lines in their place where none can be drawn."""
+"""Progress bars, and lines instead where no bar can be drawn."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
     from lab.training.progress import Progress as Step
 
 EVERY = 30.0
-"""Seconds between two lines of one bar, at least."""
+"""Minimum number of seconds between two lines of one bar."""
 _WIDTH = 160
 
 
 class Bars(Progress):
-    """Bars on standard error; into a file or a pipe, lines of what has moved.
+    """Progress bars on a terminal; lines of text when standard error is a file or a pipe.
 
-    A line comes from ``update`` alone: when a bar is full, and otherwise at most every ``every`` seconds. Where each
-    bar stood is told at the end. ``columns`` and ``options`` are rich's; lines go without the drawn bar. Without
-    ``lines`` there are bars on a terminal and nothing elsewhere; ``quiet`` shows nothing. May be told from several
-    threads. A log that can no longer be written, on a full disk or a closed pipe, stops nothing.
+    Only ``update`` writes lines: when a bar is full, and otherwise at most every ``every`` seconds. ``stop`` writes
+    where each bar stood. ``columns`` and ``options`` are rich's; lines leave out the drawn bar. Without ``lines``
+    nothing is shown except on a terminal; ``quiet`` shows nothing at all. Several threads may call ``update``. A log
+    that can no longer be written, because of a full disk or a closed pipe, does not stop the work.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Bars(Progress):
                 self._tell_when_due(self._tasks[task_id])
 
     def stop(self) -> None:
-        """End the drawing; bars that have moved since their last line get another."""
+        """Stop drawing, and write another line for each bar that has moved since its last line."""
         super().stop()
         with self._lock:
             if self._lines:
@@ -72,7 +72,7 @@ class Bars(Progress):
 
 
 class _Log(Console):
-    """A console whose reader may go away and whose disk may fill up: the work it tells of is worth more."""
+    """A console whose reader may go away and whose disk may fill up: the work must continue all the same."""
 
     def print(self, *objects: Any, **options: Any) -> None:
         with suppress(OSError):
@@ -83,7 +83,7 @@ class _Log(Console):
 
 
 class TrainingBars:
-    """One bar an ingredient, on standard error. May be told from several threads."""
+    """One bar per ingredient, on standard error. Several threads may call it."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress

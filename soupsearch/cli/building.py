@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lab.training.recipe import PantryRecipe
 
 _told: Any = None
-"""In a process that builds: the queue to tell its progress by."""
+"""In a process that builds: the queue for its progress."""
 
 
 def build_with_progress(
@@ -34,10 +34,10 @@ def build_with_progress(
     threads: int,
     options: dict[str, Any],
 ) -> list[Path]:
-    """Build a pantry in ``folder/NAME``, ``jobs`` fine-tunes at once, with a progress bar for each ingredient.
+    """Build a pantry in ``folder/NAME``, ``jobs`` fine-tunes at a time, with a progress bar for each ingredient.
 
-    ``options`` are those of ``PantryBuild``. With ``train`` among them, which trains elsewhere, this process only waits
-    for the fine-tunes; otherwise processes train them.
+    ``options`` are those of ``PantryBuild``. If they include ``train``, which trains elsewhere, this process only waits
+    for the fine-tunes; otherwise child processes train them.
 
     Raises CommandError for data that do not fit the recipe, and for a folder that holds something else.
     """
@@ -68,13 +68,13 @@ def build_with_progress(
             with _builders(min(jobs, len(fine_tunes) or 1), shared, bars) as submit:
                 return built + results(submit, tasks, jobs)
         except BrokenProcessPool as error:
-            raise CommandError("a process that trained was killed: run the same command to go on") from error
+            raise CommandError("a training process was killed: run the same command again to continue") from error
         except (ValueError, OSError) as error:
             raise CommandError(str(error)) from error
 
 
 def fine_tunes_of(recipe: "PantryRecipe", only: Collection[str] | None) -> int:
-    """How many fine-tunes are to build, 1 at least. Raises CommandError if ``only`` names an unknown ingredient."""
+    """The number of fine-tunes to build, at least 1. Raises CommandError if ``only`` names an unknown ingredient."""
     from lab.training.pantry_build import wanted_ingredients
 
     try:
@@ -86,10 +86,10 @@ def fine_tunes_of(recipe: "PantryRecipe", only: Collection[str] | None) -> int:
 def results(
     submit: Callable[[Callable[[], Path]], Future[Path]], tasks: Sequence[Callable[[], Path]], at_once: int
 ) -> list[Path]:
-    """What ``tasks`` return, in their order, no more than ``at_once`` of them submitted at a time.
+    """Run ``tasks`` with at most ``at_once`` of them submitted at a time, and return their results in order.
 
-    Raises what a task raises; none is submitted after one has failed. A pool that was given all of them would have
-    begun some that wait in its pipe, which can be cancelled no more.
+    Raises what a task raises, and submits none after one has failed. If a pool got all tasks at once, some would wait
+    in its pipe, where they can no longer be cancelled.
     """
     begun: list[Future[Path]] = []
     for task in tasks:
@@ -105,9 +105,9 @@ def results(
 
 @contextmanager
 def waiting_threads() -> "Iterator[Callable[[Callable[[], Path]], Future[Path]]]":
-    """Threads that wait for trainings elsewhere. When one has failed the others go on to their end, as processes do.
+    """Threads that wait for trainings elsewhere. If one fails, the others run to their end, as processes do.
 
-    An interrupt ends the command at once: the threads end with it.
+    An interrupt ends the command immediately, and the threads with it.
     """
     begun: list[Future[Path]] = []
 
@@ -132,7 +132,7 @@ def _settle(future: Future[Path], task: Callable[[], Path]) -> None:
 
 
 def _spread(device: str, number: int) -> str:
-    """GPUs in turn; one that was named is kept."""
+    """The next GPU in turn, or the device itself if it names one."""
     import torch
 
     return f"cuda:{number % torch.cuda.device_count()}" if device == "cuda" else device
@@ -142,7 +142,7 @@ def _spread(device: str, number: int) -> str:
 def _builders(
     processes: int, threads: int, on_progress: "OnPantryProgress"
 ) -> "Iterator[Callable[[Callable[[], Path]], Future[Path]]]":
-    """Processes that build; they end with this one, and what they tell reaches ``on_progress``."""
+    """Processes that build. They end with this one, and their progress reaches ``on_progress``."""
     context = multiprocessing.get_context("spawn")
     queue = context.SimpleQueue()
     listener = Thread(target=_listen, args=(queue, on_progress), daemon=True)

@@ -1,4 +1,4 @@
-"""The demo: the whole of a user's work on the shipped examples."""
+"""The demo: everything a user does, on the shipped examples."""
 
 import json
 import shutil
@@ -12,12 +12,14 @@ from soupsearch.client import Client
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for result.json and model/, both replaced.")] = Path("out/demo"),
+    out: Annotated[Path, typer.Option(help="Folder for result.json and model/, which are replaced.")] = Path(
+        "out/demo"
+    ),
     examples: Annotated[Path, typer.Option(help="The examples folder of a checkout.")] = Path("examples"),
-    pantry: Annotated[str, typer.Option(help="A pantry in the examples.")] = "fashion-vit",
-    shift: Annotated[str, typer.Option(help="A shift in the examples.")] = "fashion-low-contrast",
+    pantry: Annotated[str, typer.Option(help="A pantry from the examples.")] = "fashion-vit",
+    shift: Annotated[str, typer.Option(help="A shift from the examples.")] = "fashion-low-contrast",
 ) -> None:
-    """Run the service, find a soup for 100 shifted images, score it on other images of the shift, stop the service.
+    """Run the service, find a soup for 100 shifted images, score it on other images of that shift, stop the service.
 
     Example: `soupsearch demo --shift fashion-rotation`, in a checkout
     """
@@ -34,7 +36,7 @@ def demo(
         EmbeddedService(Settings(data_dir=out / "data", port=0)) as service,
         Client(service.url) as client,
     ):
-        typer.echo(f"the service listens at {service.url}; its page shows what follows")
+        typer.echo(f"the service listens at {service.url}; follow the job on its page")
         job = _searched(client, ingredients, images / "adaptation.zip", out)
     scores = _held_out_scores(ingredients, out / "model", images / "held_out.zip")
     document = {"job": job.model_dump(mode="json"), "shift": shift, "held_out": scores}
@@ -45,7 +47,7 @@ def demo(
 
 
 def _make_room(out: Path) -> None:
-    """Remove what an earlier demo left in ``out``, and nothing else: the folder may be anyone's."""
+    """Remove what an earlier demo left in ``out`` and nothing else, because the folder may hold other files."""
     for name in ("data", "model"):
         shutil.rmtree(out / name, ignore_errors=True)
     (out / "result.json").unlink(missing_ok=True)

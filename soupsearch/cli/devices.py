@@ -6,9 +6,9 @@ NAMES = ("auto", "cpu", "cuda")
 
 
 def torch_device(name: str) -> str:
-    """The device that PyTorch knows for ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; auto is a GPU where there is one.
+    """PyTorch's device for ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; auto is a GPU if there is one.
 
-    Raises CommandError for another name, and for cuda where PyTorch finds no GPU.
+    Raises CommandError for any other name, and for cuda if PyTorch finds no GPU.
     """
     import torch
 

@@ -17,11 +17,11 @@ INTERRUPTED = 130
 
 
 class CommandError(Exception):
-    """A command cannot go on; the message says what to change."""
+    """A command cannot continue; the message says what to change."""
 
 
 def reported(run: Callable[[], object]) -> int:
-    """Run a command and return its exit code, with errors that users can mend printed in a line."""
+    """Run a command and return its exit code. Errors that users can fix are printed in one line."""
     try:
         run()
     except SystemExit as error:

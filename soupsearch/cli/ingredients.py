@@ -1,4 +1,4 @@
-"""Ingredients named on the command line: gathered from folders and files, packed for an upload."""
+"""Ingredients named on the command line: collected from folders and files, packed for an upload."""
 
 import tarfile
 from collections.abc import Iterator, Sequence
@@ -18,10 +18,10 @@ STATE_DICT_SUFFIXES = {".pt", ".pth", ".bin", ".tar"}
 def gathered(
     arguments: Sequence[Path], config: Path | None = None, *, use_ema: bool = True
 ) -> Iterator[dict[str, Path]]:
-    """Ingredient names to timm folders, in order; files of a state_dict are converted into a temporary folder.
+    """The timm folder of each ingredient by name, in order; state_dict files are converted into a temporary folder.
 
-    For each file it says which weights it took: those of the moving average where there are, if ``use_ema``.
-    Raises CommandError for a path that is neither, and for names given twice.
+    Prints for each file which weights it took. With ``use_ema`` it takes their moving average if the file has one.
+    Raises CommandError for a path that is neither, and for a name given twice.
     """
     with TemporaryDirectory(prefix="soupsearch-") as scratch:
         named: dict[str, Path] = {}
@@ -29,14 +29,14 @@ def gathered(
             if Path(name).name != name:
                 raise CommandError(f"{name!r} cannot name an ingredient: use letters, digits, dot, dash, underscore")
             if name in named:
-                raise CommandError(f"two ingredients are called {name!r}: name one otherwise with NAME=DIR")
+                raise CommandError(f"two ingredients are called {name!r}: rename one with NAME=DIR")
             named[name] = path if path.is_dir() else _converted(path, config, Path(scratch) / name, use_ema)
         yield named
 
 
 @contextmanager
 def packed(ingredients: dict[str, Path]) -> Iterator[Path]:
-    """A temporary tar with one folder for each ingredient, as ``POST /pantries`` takes it."""
+    """A temporary tar with one folder per ingredient, as ``POST /pantries`` takes it."""
     with TemporaryDirectory(prefix="soupsearch-") as scratch:
         target = Path(scratch) / "pantry.tar"
         with tarfile.open(target, "w") as archive:
@@ -68,7 +68,7 @@ def _expanded(arguments: Sequence[Path]) -> list[Path]:
     if len(arguments) == 1 and arguments[0].is_dir() and not (arguments[0] / "config.json").exists():
         found = sorted(path for path in arguments[0].iterdir() if (path / "config.json").exists())
         if not found:
-            raise CommandError(f"{arguments[0]} holds no timm folders: each has a config.json")
+            raise CommandError(f"{arguments[0]} holds no timm folders: a timm folder has a config.json")
         return found
     return list(arguments)
 
@@ -79,7 +79,7 @@ def _converted(source: Path, config: Path | None, target: Path, use_ema: bool) -
     if source.suffix not in STATE_DICT_SUFFIXES:
         raise CommandError(f"{source} is neither a timm folder nor a state_dict ({', '.join(STATE_DICT_SUFFIXES)})")
     if config is None:
-        raise CommandError(f"{source} holds weights only: pass --config with the timm config.json of its architecture")
+        raise CommandError(f"{source} only holds weights: pass --config with the timm config.json of its architecture")
     try:
         weights = convert_state_dict(source, config, target, use_ema=use_ema)
     except ConversionError as error:

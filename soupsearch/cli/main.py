@@ -16,11 +16,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help=(
         "Find the best **model soup** for a new data distribution from a few labelled images.\n\n"
-        "A *pantry* holds checkpoints of one architecture; an *adaptation set* holds 10 to 1000 labelled images; a job "
-        "finds the soup weights `w`, with sum 1, for which `sum_i w_i theta_i` does best on them.\n\n"
+        "A *pantry* holds checkpoints of one architecture, an *adaptation set* 10 to 1000 labelled images. A job "
+        "finds the soup weights `w`, which sum to 1, for which `sum_i w_i theta_i` does best on these images.\n\n"
         "Start here: `soupsearch serve`, then `soupsearch pantry add NAME DIR...`, then "
         "`soupsearch adapt SET --pantry NAME --out model`.\n\n"
-        "Exit codes: 0 done; 1 refused or failed, the message says what to change; 2 wrong usage; "
+        "Exit codes: 0 done; 1 refused or failed (the message says what to change); 2 wrong usage; "
         "3 no service answers; 130 interrupted."
     ),
 )
@@ -51,7 +51,7 @@ app.add_typer(pantries.app, name="pantry")
 
 
 def main() -> None:
-    """Run the command; errors that users can mend end in a message and an exit code, not in a traceback."""
+    """Run the command. Errors that users can fix end in a message and an exit code, not in a traceback."""
     sys.exit(reported(app))
 
 

@@ -25,12 +25,12 @@ def evaluate(
     adaptation_set: Annotated[Path, typer.Argument(metavar="SET", help="zip, tar, tar.gz, npz or folder.")],
     *,
     label_map: Annotated[
-        Path | None, typer.Option(help="JSON file: class of the set to class or classes of the model.")
+        Path | None, typer.Option(help="JSON file that maps each class of the set to one or more classes of the model.")
     ] = None,
     threads: Annotated[int, typer.Option(help="CPU threads; 0: all cores.", min=0)] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Score a model folder on labelled images, apart from any service: accuracy, its 95 % interval, likelihood.
+    """Score a model folder on labelled images, without a service: accuracy, its 95 % interval, likelihood.
 
     Example: `soupsearch evaluate model held_out.zip`
     """
@@ -52,9 +52,9 @@ def reproduce(
     *,
     pantry: Annotated[
         Path | None,
-        typer.Option(help="Folder of the pantry's ingredients; by default the pantry of the data folder."),
+        typer.Option(help="Folder of the pantry's ingredients; by default the pantry in the data folder."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the soup made again to this file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the new copy of the soup to this file.")] = None,
 ) -> None:
     """Make a soup again from the recipe in its file and compare the bytes.
 
@@ -68,7 +68,7 @@ def reproduce(
         out.write_bytes(reproduction.content)
     if not reproduction.same:
         raise CommandError(
-            f"the files differ: {model} has sha256 {reproduction.given}, the soup made again {reproduction.made}"
+            f"the files differ: {model} has sha256 {reproduction.given}, its new copy {reproduction.made}"
         )
     typer.echo(f"the same soup, byte for byte: sha256 {reproduction.made}")
 

@@ -1,4 +1,4 @@
-"""From options of the command line to what a request asks soups to be good at."""
+"""Command-line options as the objectives and constraints of a request."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ class Attack:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Options beside the threats; ``min_accuracy`` are constraints, written [SET=]VALUE."""
+    """The options besides the threats; ``min_accuracy`` are constraints, written [SET=]VALUE."""
 
     over_sets: str = "mean"
     over_threats: str = "union"
@@ -38,21 +38,21 @@ class Wanted:
 
     @property
     def bounds(self) -> list[tuple[str | None, float]]:
-        """Least accuracies, each with the set that it is for, None for those that soups are scored by."""
+        """Least accuracies, each with the set that it applies to; None means the sets that soups are scored on."""
         return [_bound(text) for text in self.min_accuracy]
 
     def every_set(self, sets: Sequence[str]) -> list[str]:
-        """``sets``, by which soups are scored, and after them those that only a constraint names."""
+        """``sets``, on which soups are scored, followed by those that only a constraint names."""
         return list(dict.fromkeys([*sets, *(name for name, _ in self.bounds if name is not None)]))
 
 
 def objective_fields(threats: Sequence[str], wanted: Wanted, sets: Sequence[str]) -> Fields:
     """The fields ``objective`` or ``objectives``, and ``constraints``, of a request.
 
-    ``threats`` are written NORM:EPS; without any, soups are scored by accuracy. ``sets`` are those that soups are
-    scored by, as written on the command line; so they are in ``adaptation_sets``, for ``with_ids`` to replace. With
-    ``pareto`` accuracy and each threat are objectives of their own or, without threats, accuracy on each set.
-    Raises CommandError for what cannot be read, or makes no sense together.
+    ``threats`` are written NORM:EPS; without any, soups are scored by accuracy. ``sets`` are the sets that soups are
+    scored on. ``adaptation_sets`` holds them as written on the command line, for ``with_ids`` to replace. With
+    ``pareto``, accuracy and each threat are separate objectives or, without threats, accuracy on each set.
+    Raises CommandError for options that cannot be read or do not fit together.
     """
     parsed = [_parsed(text) for text in threats]
     _check(parsed, wanted)
@@ -76,7 +76,7 @@ def objective_fields(threats: Sequence[str], wanted: Wanted, sets: Sequence[str]
 
 
 def with_ids(fields: Fields, ids: Mapping[str, str]) -> Fields:
-    """``objective_fields`` with the ids of sets in place of what the command line calls them."""
+    """``objective_fields`` with ids in place of the names that the command line uses for sets."""
 
     def named(measured: Fields) -> Fields:
         sets = measured.get("adaptation_sets")
@@ -122,7 +122,7 @@ def _front_of_sets(sets: Sequence[str]) -> list[Fields]:
 
 
 def _names(sets: Sequence[str]) -> list[str]:
-    """Different names: of the files or, where these are the same, with their folders', else by number."""
+    """Different names: those of the files, with the folder's name if files share one, otherwise numbers."""
     paths = [Path(each).resolve() for each in sets]
     bare = [_ARCHIVE_SUFFIX.sub("", path.name) for path in paths]
     for texts in (bare, [f"{path.parent.name}-{name}" for path, name in zip(paths, bare, strict=True)]):
@@ -141,12 +141,14 @@ def _parsed(text: str) -> Threat:
 
 def _check(threats: Sequence[Threat], wanted: Wanted) -> None:
     if not threats and wanted.attack != Attack(wanted.attack.steps):
-        raise CommandError("--loss, --restarts and --larger-radii are of attacks: add a --threat, or leave them out")
+        raise CommandError(
+            "--loss, --restarts and --larger-radii only apply to attacks: add a --threat, or leave them out"
+        )
     if wanted.attack.larger_radii and not any(threat.norm == "L1" for threat in threats):
-        raise CommandError("--larger-radii is an attack in L1: add a --threat L1:EPS, or leave it out")
+        raise CommandError("--larger-radii only applies to L1: add a --threat L1:EPS, or leave it out")
     if len(wanted.attack.losses) > 1 and wanted.over_threats != "union" and not wanted.pareto:
         raise CommandError(
-            "several --loss are one attack together, of which an image must withstand each: take one of them, "
+            "several --loss form one attack, and an image must withstand all of them: give only one --loss, "
             "or --over-threats union"
         )
 

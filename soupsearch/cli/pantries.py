@@ -28,7 +28,7 @@ app = typer.Typer(no_args_is_help=True, help="Add, list, show, remove and build 
 
 Url = Annotated[
     str | None,
-    typer.Option("--url", help="The service to call; without it, the data folder of this machine.", metavar="URL"),
+    typer.Option("--url", help="The service to call; the default is the data folder of this machine.", metavar="URL"),
 ]
 PantryName = Annotated[str, typer.Argument(metavar="NAME", help="Letters, digits, dot, dash, underscore.")]
 
@@ -49,12 +49,12 @@ def _registry() -> Any:
 
 
 def _refuse_beside_a_service() -> None:
-    """A running service knows which jobs need a pantry; the files alone do not."""
+    """A running service knows which jobs need a pantry; the files alone do not show it."""
     from service.settings import get_settings
     from soupsearch.embedded.redis import EmbeddedRedis
 
     if EmbeddedRedis.is_locked(get_settings().data_dir):
-        raise CommandError("a service runs on this data folder and its jobs may need the pantry: pass --url")
+        raise CommandError("a service is using this data folder and its jobs may need the pantry: pass --url")
 
 
 @app.command()
@@ -65,30 +65,31 @@ def add(
         typer.Argument(
             metavar="DIR...",
             help="Ingredients in order: timm folders (config.json and model.safetensors), or one folder of them. "
-            "NAME=DIR names an ingredient otherwise than its folder.",
+            "NAME=DIR gives an ingredient another name than its folder's.",
         ),
     ],
     *,
     config: Annotated[
         Path | None,
-        typer.Option(help="config.json for ingredients that are state_dict files (.pt, .pth), which are converted."),
+        typer.Option(help="config.json for ingredients given as state_dict files (.pt, .pth), which are converted."),
     ] = None,
     ema: Annotated[
         bool,
         typer.Option(
-            "--ema/--no-ema", help="Of a file that has them, take the weights' moving average, as timm does, or not."
+            "--ema/--no-ema",
+            help="Whether to take the moving average of the weights from a file that has one, as timm does.",
         ),
     ] = True,
     reference: Annotated[
         str | None,
         typer.Option(
-            help="Name of one of them that is no ingredient: an independent model of the same architecture that "
-            "results are compared with."
+            help="Name of one of them that is not an ingredient but an independent model of the same architecture, "
+            "to compare results with."
         ),
     ] = None,
     url: Url = None,
 ) -> None:
-    """Add a pantry: 2 to 16 checkpoints of one architecture, checked whole, kept unchanged from then on.
+    """Add a pantry: 2 to 16 checkpoints of one architecture. They are checked completely and never change afterwards.
 
     Example: `soupsearch pantry add fashion checkpoints/linf checkpoints/l2 clean=checkpoints/nominal`
     """
@@ -148,7 +149,7 @@ def list_(url: Url = None, as_json: AsJson = False) -> None:
 
 @app.command("show")
 def show_(name: PantryName, url: Url = None) -> None:
-    """Print a pantry as JSON: ingredients, digests, how each was trained.
+    """Print a pantry as JSON: its ingredients, digests, and how each was trained.
 
     Example: `soupsearch pantry show fashion`
     """
@@ -176,29 +177,29 @@ def remove(name: PantryName, url: Url = None) -> None:
 def build(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file; see examples/recipes.")],
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="The pantry is written to DIR/NAME, by the recipe's name.")
+        Path, typer.Argument(metavar="DIR", help="Write the pantry to DIR/NAME, where NAME is the recipe's name.")
     ] = Path("pantries"),
     *,
     data: DataFolder = None,
     overrides: Overrides = None,
-    only: Annotated[list[str] | None, typer.Option(help="Train this ingredient alone; may be repeated.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Train only this ingredient; may be repeated.")] = None,
     jobs: Annotated[
-        int, typer.Option(help="So many fine-tunes at once, in processes, on GPUs or on the cluster.", min=1)
+        int, typer.Option(help="Train this many fine-tunes at once, in processes, on GPUs or on the cluster.", min=1)
     ] = 1,
     device: Device = "auto",
-    threads: Annotated[int, typer.Option(help="CPU threads a process; 0: its share of all cores.", min=0)] = 0,
+    threads: Annotated[int, typer.Option(help="CPU threads per process; 0: its share of all cores.", min=0)] = 0,
     checkpoint_seconds: CheckpointSeconds = 30.0,
     tensorboard: Tensorboard = False,
     workers: TrainingWorkers = 1,
     ray_address: RayAddress = None,
     register: Annotated[
-        bool, typer.Option("--register", help="Add the pantry under the recipe's name; --url asks for it too.")
+        bool, typer.Option("--register", help="Add the pantry under the recipe's name; --url implies it.")
     ] = False,
     url: Url = None,
 ) -> None:
-    """Train all ingredients of a pantry, a robust base and its fine-tunes, and register it if asked to.
+    """Train all ingredients of a pantry, a robust base and its fine-tunes, and optionally register the pantry.
 
-    What is finished stays; what was interrupted goes on where it was.
+    Finished ingredients are kept; interrupted ones continue where they stopped.
 
     Example: `soupsearch pantry build examples/recipes/fashion-vit.yaml --jobs 3 --register`
     """
@@ -208,7 +209,9 @@ def build(
     parsed = pantry_recipe_of(recipe, data, overrides)
     register = register or url is not None
     if register and only:
-        raise CommandError("--register and --url add a whole pantry: leave --only out, or register later by pantry add")
+        raise CommandError(
+            "--register and --url add a whole pantry: leave out --only, or add the pantry later with pantry add"
+        )
     options = {"checkpoint_seconds": checkpoint_seconds, "tensorboard": tensorboard, "on_measure": tell_measuring}
     at_once = min(jobs, fine_tunes_of(parsed, only))
     with training_shared(workers, ray_address, device=device, threads=threads, at_once=at_once) as train:
@@ -226,11 +229,11 @@ def build(
         _register(parsed.name, {path.name: path for path in built}, url)
     elif not only:
         folders = " ".join(shlex.quote(str(path)) for path in built)
-        typer.echo(f"to search its soups: soupsearch pantry add {parsed.name} {folders}")
+        typer.echo(f"to search its soups, first run: soupsearch pantry add {parsed.name} {folders}")
 
 
 def _register(name: str, ingredients: dict[str, Path], url: str | None) -> None:
-    """Add what was built, unless this very pantry is there already."""
+    """Add the pantry that was built, unless the same pantry already exists."""
     from service.errors import PantryExists
     from soupsearch.client import ApiError
 
@@ -241,9 +244,9 @@ def _register(name: str, ingredients: dict[str, Path], url: str | None) -> None:
             raise
         if not _is_registered(name, ingredients, url):
             raise CommandError(
-                f"another pantry is called {name!r}: remove it, or give the recipe another name by --set name=OTHER"
+                f"another pantry is called {name!r}: remove it, or give the recipe another name with --set name=OTHER"
             ) from error
-        typer.echo(f"pantry {name} is registered already")
+        typer.echo(f"pantry {name} is already registered")
         return
     typer.echo(f"registered pantry {name} ({pantry.digest[:12]})")
 

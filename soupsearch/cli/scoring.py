@@ -1,4 +1,4 @@
-"""Scores of model folders on adaptation sets that lie on this machine."""
+"""Scores of model folders on adaptation sets of this machine."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FolderScore:
-    """One model on one set; its outputs hold NaN or infinity on ``not_finite`` of the images, which are wrong."""
+    """One model on one set. On ``not_finite`` of the images its outputs hold NaN or infinity; these count as wrong."""
 
     images: int
     correct: int
@@ -37,7 +37,7 @@ class FolderScore:
         return self.correct / self.images
 
     def document(self) -> dict[str, Any]:
-        """As JSON; ``nll`` is null where outputs are not finite."""
+        """The score as JSON; ``nll`` is null if any output is not finite."""
         return {
             "accuracy": self.accuracy,
             "interval": list(self.interval),
@@ -48,7 +48,7 @@ class FolderScore:
         }
 
     def sentence(self) -> str:
-        """For people."""
+        """The score as text."""
         low, high = self.interval
         right = f"{self.correct} of {self.images} images; 95 % {low:.1%} to {high:.1%}"
         if not self.not_finite:
@@ -56,13 +56,13 @@ class FolderScore:
         return (
             f"accuracy {self.accuracy:.1%} ({right}). The model's outputs are not finite on {self.not_finite} of the "
             "images, which count as wrong: its weights hold NaN or infinity, or it is a soup extrapolated too far. "
-            "Take weights nearer to its ingredients, or other ingredients"
+            "Use soup weights closer to the ingredients, or other ingredients"
         )
 
 
 @contextmanager
 def local_set(archive: Path, label_map: LabelMap | None = None) -> Iterator[StoredSet]:
-    """Check an archive as the service would and open it; nothing stays behind."""
+    """Check an archive as the service would, and open it. Leaves nothing behind."""
     with TemporaryDirectory(prefix="soupsearch-") as scratch:
         settings = Settings(data_dir=Path(scratch), min_free_bytes=0)
         registry = SetRegistry(open_store(settings), settings)
@@ -70,7 +70,7 @@ def local_set(archive: Path, label_map: LabelMap | None = None) -> Iterator[Stor
 
 
 def encoded_set(folder: Path, archive: Path, label_map: LabelMap | None = None) -> "EncodedSet":
-    """The images of an archive as the model in ``folder`` takes them, with its labels."""
+    """The images of an archive as the model in ``folder`` takes them, with their labels."""
     from workers.evaluation.labels import LabelSpace
     from workers.evaluation.preprocess import DataConfig, encode_images
     from workers.evaluation.sets import EncodedSet
@@ -97,7 +97,7 @@ def loaded_folder(folder: Path) -> "nn.Module":
 def score_folder(
     folder: Path, archive: Path, label_map: LabelMap | None = None, *, threads: int = 0, quiet: bool = True
 ) -> FolderScore:
-    """Load a model folder by timm and score it on the images of an archive, with a progress bar unless ``quiet``.
+    """Load a model folder with timm and score it on the images of an archive, with a progress bar unless ``quiet``.
 
     Raises CommandError when timm cannot load the folder, InvalidSet or TooLarge when the archive is refused.
     """

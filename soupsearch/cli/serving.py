@@ -9,8 +9,8 @@ import typer
 from service.settings import Settings, get_settings
 from soupsearch.cli.exits import CommandError
 
-Port = Annotated[int | None, typer.Option(help="Port of the API; 0 takes a free one.", min=0, max=65535)]
-Host = Annotated[str | None, typer.Option(help="Address the API listens on; localhost unless you say otherwise.")]
+Port = Annotated[int | None, typer.Option(help="Port of the API; 0 picks a free one.", min=0, max=65535)]
+Host = Annotated[str | None, typer.Option(help="Address the API listens on; localhost by default.")]
 DataDir = Annotated[Path | None, typer.Option(help="Folder of pantries, adaptation sets, models and jobs.")]
 Parent = Annotated[int | None, typer.Option(hidden=True, help="End when this parent process ends.")]
 
@@ -53,7 +53,7 @@ def api(
     parent: Parent = None,
     fd: Annotated[int | None, typer.Option(hidden=True, help="Listen on this inherited socket.")] = None,
 ) -> None:
-    """Run the HTTP API alone; it needs SOUPSEARCH_REDIS_URL and the data folder that the workers share.
+    """Run only the HTTP API. It needs SOUPSEARCH_REDIS_URL and the data folder that it shares with the workers.
 
     Example: `SOUPSEARCH_REDIS_URL=redis://redis:6379/0 SOUPSEARCH_DATA_DIR=/data soupsearch api`
     """
@@ -68,7 +68,7 @@ def worker(
     data_dir: DataDir = None,
     parent: Parent = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Only tell, by the exit code, whether a worker of this machine lives.")
+        bool, typer.Option("--check", help="Only report, by the exit code, whether a worker on this machine is alive.")
     ] = False,
 ) -> None:
     """Run one supervisor, which claims jobs from Redis and runs them on the Ray cluster at SOUPSEARCH_RAY_ADDRESS.
@@ -98,5 +98,5 @@ def _check_worker(settings: Settings) -> None:
     except RedisError as error:
         raise CommandError(f"Redis does not answer; is SOUPSEARCH_REDIS_URL right? ({error})") from error
     if not alive:
-        raise CommandError(f"no worker of {host} has been heard of lately: see its log")
-    typer.echo(f"a worker of {host} lives")
+        raise CommandError(f"no worker on {host} has given a sign of life lately: see its log")
+    typer.echo(f"a worker on {host} is alive")

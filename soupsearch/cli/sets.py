@@ -14,7 +14,7 @@ from soupsearch.cli.exits import CommandError
 
 @contextmanager
 def set_sources(arguments: Sequence[str]) -> Iterator[list[Path | str]]:
-    """For each argument an archive to upload or the id of a stored set; a folder of class folders becomes a zip.
+    """For each argument, an archive to upload or the id of a stored set. A folder of class folders becomes a zip.
 
     Raises CommandError for an argument that is neither a path nor an id.
     """
@@ -38,13 +38,13 @@ def _source(argument: str, scratch: Path) -> Path | str:
         return path
     if re.fullmatch(r"[0-9a-f]{64}", argument):
         return argument
-    raise CommandError(f"{argument} is neither a file, a folder nor the id of a stored set")
+    raise CommandError(f"{argument} is not a file, a folder or the id of a stored set")
 
 
 def _zipped(folder: Path, target: Path) -> Path:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     if not files:
-        raise CommandError(f"{folder} has no files: it must hold one folder for each class, with images in them")
+        raise CommandError(f"{folder} has no files: it must hold one folder per class, with the images inside")
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED, strict_timestamps=False) as archive:
         for file in files:
             archive.write(file, file.relative_to(folder))
@@ -52,7 +52,7 @@ def _zipped(folder: Path, target: Path) -> Path:
 
 
 def read_label_map(path: Path | None) -> dict[str, Any] | None:
-    """A label map from a JSON file. Raises CommandError when there is no JSON object in it."""
+    """A label map from a JSON file. Raises CommandError if the file does not hold a JSON object."""
     if path is None:
         return None
     try:
@@ -60,5 +60,5 @@ def read_label_map(path: Path | None) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         raise CommandError(f"{path} is not a readable JSON file: {error}") from error
     if not isinstance(content, dict):
-        raise CommandError(f"{path} must hold a JSON object of classes of the set to classes of the model")
+        raise CommandError(f"{path} must hold a JSON object that maps classes of the set to classes of the model")
     return content

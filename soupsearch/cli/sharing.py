@@ -1,4 +1,4 @@
-"""Sharing one training among several processes, or the machines of a cluster."""
+"""Sharing one training among several processes or the machines of a cluster."""
 
 import os
 from collections.abc import Iterator
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 def training_shared(
     workers: int, ray_address: str | None, *, device: str, threads: int, at_once: int = 1
 ) -> "Iterator[Train | None]":
-    """How to train with so many ``workers``, ``at_once`` ingredients at a time: None for one, in this process.
+    """How to train with ``workers`` workers, ``at_once`` ingredients at a time. None means one worker, in this process.
 
-    Several work on the Ray cluster at ``ray_address``, with one thread each unless ``threads`` says otherwise, or on a
-    private one that shares this machine's cores and ends with the context: all of them for a training from scratch,
-    a part for each of ``at_once`` fine-tunes. Raises CommandError where no cluster answers or ``device`` is another
-    than auto, cpu and cuda.
+    Several workers run on the Ray cluster at ``ray_address``, with one thread each unless ``threads`` says otherwise,
+    or on a private cluster that shares this machine's cores and ends with the context. A training from scratch gets
+    all cores, each of ``at_once`` fine-tunes a part. Raises CommandError if no cluster answers, or if ``device`` is
+    not auto, cpu or cuda.
     """
     if workers == 1 and ray_address is None:
         yield None
         return
     if device not in ("auto", "cpu", "cuda"):
-        raise CommandError(f"Ray gives each worker its device: say --device auto, cpu or cuda instead of {device}")
+        raise CommandError(f"Ray gives each worker its device: use --device auto, cpu or cuda instead of {device}")
     cores = workers if ray_address is not None else os.cpu_count() or 1
     alone, beside = threads_of_workers(cores, workers, at_once, threads)
     with _cluster(workers * max(alone, beside * at_once), ray_address) as address:
@@ -55,19 +55,19 @@ def training_shared(
 
 
 def own_device(device: str, train: "Train | None") -> str:
-    """Where this process measures: on ``device``; where ``train`` trains elsewhere, on a GPU only if it has one too."""
+    """Where this process measures: on ``device`` or, if ``train`` trains elsewhere, on a GPU only if there is one."""
     return device if train is None or device == "cpu" else "auto"
 
 
 def tell_measuring(name: str) -> None:
-    """Say on standard error why a command that trains nothing takes its time."""
-    typer.echo(f"{name} is trained: measuring its accuracy by the recipe's changed evaluation", err=True)
+    """Explain on standard error why a command that trains nothing takes a while."""
+    typer.echo(f"{name} is already trained: measuring its accuracy with the recipe's changed evaluation", err=True)
 
 
 def threads_of_workers(cores: int, workers: int, at_once: int, threads: int) -> tuple[int, int]:
-    """Threads of each worker that trains from scratch, alone on ``cores``, and of ``at_once`` fine-tunes' workers.
+    """Threads per worker: when one training has all ``cores``, and when ``at_once`` fine-tunes share them.
 
-    ``threads``, unless it is 0, for both.
+    Both are ``threads``, unless that is 0.
     """
     return threads or max(1, cores // workers), threads or max(1, cores // (workers * at_once))
 

@@ -27,10 +27,10 @@ def register(app: typer.Typer) -> None:
 
 def study(
     file: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="What to measure; see docs/study.md.")],
-    out: Annotated[Path, typer.Argument(help="Folder of the report and of everything computed for it.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the report and everything computed for it.")],
     *,
     workers: Annotated[
-        int, typer.Option(min=0, help="Processes of this machine; 0: one for each core, or a single one on a GPU.")
+        int, typer.Option(min=0, help="Processes on this machine; 0: one per core, or a single one on a GPU.")
     ] = 0,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of each process.")] = 1,
     device: Device = "auto",
@@ -38,24 +38,24 @@ def study(
         str | None, typer.Option(help="Run on this Ray cluster instead, HOST:PORT.", metavar="ADDRESS")
     ] = None,
     only: Annotated[
-        list[str] | None, typer.Option(metavar="PANTRY", help="Study this pantry alone; may be repeated.")
+        list[str] | None, typer.Option(metavar="PANTRY", help="Study only this pantry; may be repeated.")
     ] = None,
     available: Annotated[
         bool,
         typer.Option(
-            "--available", help="Leave out models that are not there yet and pantries that lack an ingredient."
+            "--available", help="Leave out models that do not exist yet and pantries that lack an ingredient."
         ),
     ] = False,
 ) -> None:
     """Reproduce the paper's figures and test its claims on any pantry and data.
 
     Scores every soup of the lattice once on every set, then writes `report.html`, `numbers.json` and CSV files.
-    When it is interrupted, even by kill -9, the same command goes on where it was.
+    After an interruption, even by kill -9, the same command continues where it stopped.
 
     Example: `soupsearch study examples/studies/quick.yaml out/study`
     """
     if find_spec("matplotlib") is None:
-        raise CommandError("reports are drawn with matplotlib: install it with pip install 'soupsearch[study]'")
+        raise CommandError("drawing reports needs matplotlib: install it with pip install 'soupsearch[study]'")
     config = _load(file, only or [], available=available)
     with _reported(file):
         report = _run(config, out, _executor(workers, threads, device, ray_address))
@@ -64,7 +64,7 @@ def study(
 
 @contextmanager
 def _reported(file: Path) -> Iterator[None]:
-    """What users can mend becomes a CommandError."""
+    """Turn errors that users can fix into a CommandError."""
     from workers.soups.errors import IngredientError
 
     try:
@@ -72,7 +72,7 @@ def _reported(file: Path) -> Iterator[None]:
     except (ValueError, IngredientError) as error:
         raise CommandError(f"{file}: {error}") from error
     except BrokenExecutor as error:
-        message = "a process died, perhaps for want of memory: run the same command again, with fewer --workers"
+        message = "a process died, perhaps because memory ran out: run the same command again with fewer --workers"
         raise CommandError(message) from error
 
 
@@ -112,7 +112,7 @@ def _executor(workers: int, threads: int, device: str, ray_address: str | None) 
 
         if device not in DEVICES:
             raise CommandError(
-                f"--device is {', '.join(DEVICES)} on a cluster, where Ray chooses the GPU: not {device!r}"
+                f"on a cluster Ray chooses the GPU: --device must be one of {', '.join(DEVICES)}, not {device!r}"
             )
         return RayTasks(ray_address, device=device, threads=threads)
     from lab.study.executors import LocalProcesses
@@ -122,7 +122,7 @@ def _executor(workers: int, threads: int, device: str, ray_address: str | None) 
 
 
 def _processes(device: str) -> int:
-    """One for each core; on a GPU one, which is kept busy by one."""
+    """One per core; on a GPU one, because a single process keeps it busy."""
     return 1 if device.startswith("cuda") else os.cpu_count() or 1
 
 

@@ -14,7 +14,7 @@ from soupsearch.client import Client
 
 BEST = "best soup"
 SHORT = 12
-"""Characters of a set's id that tell sets apart."""
+"""How many characters of a set's id are enough to tell sets apart."""
 
 
 def show(*renderables: RenderableType) -> None:
@@ -48,12 +48,12 @@ def follow(client: Client, job_id: str, *, quiet: bool = False) -> Job:
 
 
 def weights_text(weights: dict[str, float]) -> str:
-    """Soup weights in a line."""
+    """Soup weights on one line."""
     return "  ".join(f"{name} {weight:+.2f}" for name, weight in weights.items())
 
 
 def result_tables(job: Job) -> list[Table]:
-    """The soup beside its baselines, the top soups, and sets, constraints and front where there are any."""
+    """The soup beside its baselines, the top soups, and, if there are any, sets, constraints and the front."""
     result = job.result
     if result is None:
         return []
@@ -136,7 +136,7 @@ def _front(job: Job, result: Result) -> Table:
 
 
 def job_table(jobs: list[Job]) -> Table:
-    """Jobs, a row each."""
+    """One row per job."""
     table = _table("jobs", "id", "status", "pantry", "soups", "best", "created")
     table.columns[0].no_wrap = True
     table.columns[0].min_width = max((len(job.id) for job in jobs), default=0)
@@ -148,7 +148,7 @@ def job_table(jobs: list[Job]) -> Table:
 
 
 def pantry_table(pantries: list[Pantry]) -> Table:
-    """Pantries, a row each."""
+    """One row per pantry."""
     table = _table("pantries", "name", "architecture", "parameters", "classes", "input", "ingredients")
     for pantry in pantries:
         size = "x".join(map(str, pantry.input_size))

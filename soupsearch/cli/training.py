@@ -48,9 +48,9 @@ def train(
     workers: TrainingWorkers = 1,
     ray_address: RayAddress = None,
 ) -> None:
-    """Train one ingredient from scratch, by its own recipe or as the base of a pantry's.
+    """Train one ingredient from scratch, from its own recipe or as the base of a pantry's recipe.
 
-    An interrupted training goes on where it was when the same command is run again.
+    To continue an interrupted training, run the same command again.
 
     Example: `soupsearch train examples/recipes/fashion-vit.yaml out/linf --set base.linf.epochs=1 --device cpu`
     """
@@ -70,7 +70,7 @@ def finetune(
     base: Annotated[Path, typer.Argument(metavar="BASE_MODEL_DIR", help="The timm folder to start from.")],
     out: Out,
     *,
-    name: Annotated[str | None, typer.Option(help="Which fine-tune, where RECIPE is a pantry's.")] = None,
+    name: Annotated[str | None, typer.Option(help="Which fine-tune, if RECIPE is a pantry's.")] = None,
     data: DataFolder = None,
     overrides: Overrides = None,
     device: Device = "auto",
@@ -80,7 +80,7 @@ def finetune(
     workers: TrainingWorkers = 1,
     ray_address: RayAddress = None,
 ) -> None:
-    """Fine-tune one ingredient from another model of the same architecture, to another threat or to clean accuracy.
+    """Fine-tune one ingredient from another model of the same architecture, for another threat or for clean accuracy.
 
     Example: `soupsearch finetune examples/recipes/fashion-vit.yaml examples/pantries/fashion-vit/linf out/l2 --name l2`
     """
@@ -97,14 +97,14 @@ def finetune(
 
 
 def recipe_of(recipe: Path, data: Path | None, overrides: list[str] | None) -> "IngredientRecipe | PantryRecipe":
-    """A recipe as the options change it. Raises CommandError naming each field that is wrong."""
+    """A recipe with the options applied. Raises CommandError naming each wrong field."""
     from lab.training.recipe_file import read_recipe
 
     return _read(read_recipe, recipe, data, overrides)
 
 
 def pantry_recipe_of(recipe: Path, data: Path | None, overrides: list[str] | None) -> "PantryRecipe":
-    """A pantry's recipe as the options change it. Raises CommandError as ``recipe_of``, and for one ingredient's."""
+    """A pantry's recipe with the options applied. Raises CommandError as ``recipe_of``, and for an ingredient's."""
     from lab.training.recipe_file import read_pantry_recipe
 
     return _read(read_pantry_recipe, recipe, data, overrides)
@@ -123,17 +123,19 @@ def _read(
 def _ingredient(
     recipe: "IngredientRecipe | PantryRecipe", name: str | None, *, from_base: bool = False
 ) -> "IngredientRecipe":
-    """The one ingredient that is meant."""
+    """The recipe of the ingredient that the options select."""
     from lab.training.recipe import IngredientRecipe
 
     if isinstance(recipe, IngredientRecipe):
         if name is not None:
-            raise CommandError("--name is for a pantry's recipe: this one is of one ingredient, leave it out")
+            raise CommandError("--name is for a pantry's recipe, and this recipe is for one ingredient: leave it out")
         return recipe
     if not from_base:
         return recipe.ingredient(recipe.base_name)
     if name not in recipe.fine_tunes:
-        raise CommandError(f"say which fine-tune of the pantry's recipe: --name {' or '.join(recipe.fine_tunes)}")
+        raise CommandError(
+            f"choose one of the fine-tunes in the pantry's recipe: --name {' or '.join(recipe.fine_tunes)}"
+        )
     return recipe.ingredient(name)
 
 

@@ -1,4 +1,4 @@
-"""A private Ray on this machine, for who has no cluster."""
+"""A private Ray cluster on this machine, for users without one."""
 
 import os
 import secrets
@@ -20,12 +20,12 @@ _PREFIX = "soupsearch-ray-"
 
 
 class LocalCluster:
-    """One Ray head, reachable from this machine alone and only with its token.
+    """One Ray head that can be reached only from this machine, and only with its token.
 
-    ``cpus`` are logical: evaluators and Tune's trials are counted by them, not bound to them. The head runs in its own
-    temporary folder (a short path, for its unix sockets), on free ports of 127.0.0.1, without dashboard or usage
-    statistics. It ends by ``stop``, and also when the thread that called ``start`` or its process is killed. Use as a
-    context manager or call ``start`` and ``stop``.
+    ``cpus`` are logical: Ray counts evaluators and Tune's trials by them but does not bind them to cores. The head runs
+    in its own temporary folder (a short path, for its unix sockets), on free ports of 127.0.0.1, without dashboard or
+    usage statistics. ``stop`` ends it; it also ends when the thread that called ``start``, or its process, is killed.
+    Use as a context manager, or call ``start`` and ``stop``.
     """
 
     def __init__(
@@ -46,8 +46,8 @@ class LocalCluster:
     def start(self, timeout: float = 150.0) -> str:
         """Start the head and return its address, ``127.0.0.1:port``.
 
-        Whoever connects needs ``environment`` (the token) in its own environment; it is put into this process's here.
-        Raises Unavailable when the head does not come up within ``timeout`` seconds; the message holds its log's end.
+        Every process that connects needs ``environment`` (the token); ``start`` adds it to this process's environment.
+        Raises Unavailable if the head does not start within ``timeout`` seconds, with the end of its log.
         """
         _sweep()
         self._folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir="/tmp"))
@@ -67,7 +67,7 @@ class LocalCluster:
         return self.address
 
     def stop(self, timeout: float = 15.0) -> None:
-        """End every process of the cluster, by force after ``timeout`` seconds, and remove its folder."""
+        """Stop every process of the cluster, by force after ``timeout`` seconds, and remove its folder."""
         if self._process is not None:
             _end(self._process, timeout)
             self._process = None
@@ -78,12 +78,12 @@ class LocalCluster:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the head runs; it ends by itself when a part of it dies, and takes all tasks and actors along."""
+        """Whether the head is running. If a part of it dies, it ends by itself, together with all tasks and actors."""
         return self._process is not None and self._process.poll() is None
 
     @property
     def pids(self) -> list[int]:
-        """Process ids of the head and all that it started."""
+        """Process ids of the head and of everything it started."""
         if self._process is None:
             return []
         return [self._process.pid, *(child.pid for child in _descendants(self._process.pid))]
@@ -111,7 +111,7 @@ class LocalCluster:
             time.sleep(0.05)
         tail = log.read_text(errors="replace")[-2000:]
         self.stop()
-        raise Unavailable(f"the local Ray did not start; the end of its log: {tail}", code="ray_unavailable")
+        raise Unavailable(f"the local Ray did not start; its log ends with: {tail}", code="ray_unavailable")
 
     def __enter__(self) -> Self:
         self.start()
@@ -124,22 +124,22 @@ class LocalCluster:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """What the head and all that connect to it must have in their environment."""
+    """The environment variables of the head and of every process that connects to it."""
     token = folder / "token"
     token.touch(mode=0o600)
     token.write_text(secrets.token_hex(32))
     return {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
-        # Without this Ray replaces 127.0.0.1 by the machine's address and its servers listen on every interface.
+        # Without this, Ray replaces 127.0.0.1 by the machine's address, and its servers listen on every interface.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
-        # By default Ray has its workers yield to everything else on the machine.
+        # By default Ray's workers give way to everything else on the machine.
         "RAY_worker_niceness": "0",
         "AUTOSCALER_METRIC_PORT": "0",
-        # By default a head that is asked to end waits 30 seconds for its actors, and evaluators end only with it.
+        # By default a stopping head waits 30 seconds for its actors, but evaluators end only with the head.
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
-        # Ray's own limits, 30 and 60 seconds, are too short on a machine that does much else.
+        # Ray's own limits, 30 and 60 seconds, are too short on a busy machine.
         "RAY_raylet_start_wait_time_s": "120",
         "RAY_worker_register_timeout_seconds": "180",
     }

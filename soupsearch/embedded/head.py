@@ -1,4 +1,4 @@
-"""``python -m soupsearch.embedded.head PARENT ARGUMENT...``: ``ray start`` that ends with its parent."""
+"""``python -m soupsearch.embedded.head PARENT ARGUMENT...``: run a ``ray start`` that ends with its parent."""
 
 import sys
 

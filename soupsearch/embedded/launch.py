@@ -1,4 +1,4 @@
-"""``python -m soupsearch.embedded.launch PARENT PROGRAM ARGUMENT...``: becomes a server that ends with its parent."""
+"""``python -m soupsearch.embedded.launch PARENT PROGRAM ARGUMENT...``: become a server that ends with its parent."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""A process of the embedded service, started again when it ends by accident."""
+"""A process of the embedded service, restarted if it ends unexpectedly."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ from pathlib import Path
 from service.settings import Settings
 
 LEAST_UPTIME = 5.0
-"""Seconds: a process that ends sooner than this is started again only after as long a pause."""
+"""Seconds. A process that ends sooner than this is restarted only after a pause of this length."""
 
 
 class ServiceProcess:
@@ -43,21 +43,21 @@ class ServiceProcess:
 
     @property
     def pid(self) -> int:
-        """Process id of the last start; 0 before."""
+        """Process id of the last start; 0 before the first."""
         return self._process.pid if self._process else 0
 
     @property
     def is_alive(self) -> bool:
-        """Whether it runs."""
+        """Whether the process is running."""
         return self._process is not None and self._process.poll() is None
 
     def keep_alive(self) -> None:
-        """Start it again when it has ended, at most once in ``LEAST_UPTIME`` seconds."""
+        """Restart the process if it has ended, at most once in ``LEAST_UPTIME`` seconds."""
         if not self.is_alive and time.monotonic() - self._started > LEAST_UPTIME:
             self.start()
 
     def stop(self, timeout: float = 20.0) -> None:
-        """Ask it to end and wait; end it by force after ``timeout`` seconds."""
+        """Ask the process to end, and kill it after ``timeout`` seconds."""
         if self._process is None:
             return
         self._process.terminate()
@@ -68,5 +68,5 @@ class ServiceProcess:
             self._process.wait()
 
     def last_lines(self, count: int = 20) -> str:
-        """The end of its log."""
+        """The last ``count`` lines of its log."""
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-count:]) if self._log.exists() else ""

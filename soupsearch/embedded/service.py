@@ -19,14 +19,14 @@ READY_TIMEOUT = 120.0
 
 
 class EmbeddedService:
-    """Redis, Ray, one worker and the API on this machine; use as a context manager, which returns when all is ready.
+    """Redis, Ray, one worker and the API on this machine. Use as a context manager, which returns when all are ready.
 
-    The same processes as in a deployment run, with private addresses: Redis on a unix socket, Ray on the loopback
-    interface with a token, the API at ``url``. API and worker are started again when they end by accident; the API's
+    It runs the same processes as a deployment, at private addresses: Redis on a unix socket, Ray on the loopback
+    interface with a token, the API at ``url``. API and worker are restarted if they end unexpectedly; the API's
     socket stays open meanwhile. Everything stops on exit, and when this process is killed.
 
-    Raises Unavailable when a part does not come up; the message holds the end of its log. ``wait`` raises it when Ray
-    dies, which cannot be started again under running jobs.
+    Raises Unavailable if a part does not start, with the end of its log. ``wait`` raises it if Ray dies, because Ray
+    cannot be restarted under running jobs.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -41,7 +41,7 @@ class EmbeddedService:
         self.url = ""
 
     def __enter__(self) -> Self:
-        """Start everything and wait until a job would run."""
+        """Start everything and wait until jobs can run."""
         self._handle_signals()
         with ExitStack() as stack:
             self._given.data_dir.mkdir(parents=True, exist_ok=True)
@@ -71,22 +71,22 @@ class EmbeddedService:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stop everything, the last started first."""
+        """Stop everything, in reverse order."""
         self._stopping.set()
         self._stack.close()
 
     def wait(self) -> None:
-        """Keep the parts running until SIGINT, SIGTERM or ``stop``. Raises Unavailable when Ray has died."""
+        """Keep the parts running until SIGINT, SIGTERM or ``stop``. Raises Unavailable if Ray dies."""
         while not self._stopping.wait(0.5):
             if not self._cluster.is_alive:
-                raise Unavailable(f"Ray has died; see {self._ray_log}, and start the service again")
+                raise Unavailable(f"Ray has died: see {self._ray_log} and start the service again")
             if not self.redis.is_running:
                 self.redis.start()
             for process in self.processes:
                 process.keep_alive()
 
     def stop(self) -> None:
-        """Have ``wait`` return."""
+        """Make ``wait`` return."""
         self._stopping.set()
 
     def _handle_signals(self) -> None:
@@ -95,7 +95,7 @@ class EmbeddedService:
                 signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        """Leave ``wait``; the second signal, or one while starting, unwinds at once."""
+        """Leave ``wait``. A second signal, or one during the start, raises SystemExit immediately."""
         del frame
         if self._stopping.is_set() or not self._started:
             raise SystemExit(128 + number)
@@ -112,7 +112,7 @@ class EmbeddedService:
                 dead = next((process for process in self.processes if not process.is_alive), None)
                 if dead is not None:
                     raise Unavailable(
-                        f"soupsearch {dead.name} ended while starting; its log ends:\n{dead.last_lines()}"
+                        f"soupsearch {dead.name} ended while starting; its log ends with:\n{dead.last_lines()}"
                     )
                 if self._stopping.is_set():
                     raise SystemExit(128 + signal.SIGINT)

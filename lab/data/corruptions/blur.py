@@ -20,8 +20,8 @@ def defocus_blur(image: FloatImage, _rng: Generator, radius: float, softness: fl
 def glass_blur(image: FloatImage, rng: Generator, sigma: float, reach: float, rounds: float) -> FloatImage:
     """Blur, displace every pixel by up to ``reach`` pixels ``rounds`` times, and blur again.
 
-    A pixel takes its neighbour's value while the neighbour keeps its own: the published images were made so,
-    though their script reads as a swap.
+    A pixel takes its neighbour's value while the neighbour keeps its own. The published images were made this way,
+    although their script reads like a swap.
     """
     blurred = np.floor(_gaussian(image, sigma) * 255.0) / 255.0
     height, width = image.shape[:2]

@@ -45,9 +45,9 @@ def corrupt(
 ) -> NDArray[np.uint8]:
     """Corrupt one image.
 
-    ``image`` is uint8 of shape (H, W), (H, W, 1) or (H, W, 3) and is left as it is; the answer has its shape.
-    Every random choice is drawn from ``rng``: the same state gives the same image. Values are cut down, not
-    rounded, to whole numbers, as in the published images.
+    ``image`` is uint8 of shape (H, W), (H, W, 1) or (H, W, 3) and is not changed; the result has its shape. Every
+    random choice is drawn from ``rng``: the same state gives the same image. Values are truncated, not rounded, to
+    whole numbers, as in the published images.
 
     Raises ValueError for an unknown name, table or severity, another dtype or another shape.
     """
@@ -65,16 +65,16 @@ def corrupt_batch(
     rng: Generator,
     table: TableName = "cifar",
 ) -> list[NDArray[np.uint8]]:
-    """Corrupt images of any sizes, each with a generator of its own that ``rng`` spawns.
+    """Corrupt images of any sizes, each with its own generator that ``rng`` spawns.
 
-    Image i's answer rests on ``rng``'s seed and on i, not on the other images; so a prefix of the images gives
-    a prefix of the answers. Raises as `corrupt` does.
+    The result for image i depends on ``rng``'s seed and on i, not on the other images, so a prefix of the images gives
+    a prefix of the results. Raises as `corrupt` does.
     """
     return [corrupt(image, name, severity, rng.spawn(1)[0], table) for image in images]
 
 
 def parameters(name: str, severity: int, table: TableName = "cifar") -> Row:
-    """The arguments of a corruption at a severity from 1 to 5; ValueError where there are none."""
+    """The arguments of a corruption at a severity from 1 to 5. Raises ValueError if there are none."""
     if table not in TABLES:
         raise ValueError(f"no corruption table {table!r}; choose one of {', '.join(TABLES)}")
     rows = {**TABLES[table], **EXTRA}

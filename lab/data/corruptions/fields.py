@@ -1,4 +1,4 @@
-"""Random fields: fractal clouds for fog and, in the place of photographs, textures for frost."""
+"""Random fields: fractal clouds for fog and, instead of photographs, textures for frost."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ FROST_TEXTURES = len(_FROST_LOOKS)
 def plasma(side: int, decay: float, rng: Generator) -> Field:
     """A fractal height map (side, side) in [0, 1] by the diamond-square method on a torus.
 
-    ``side`` is a power of two. The published maps shrink the noise by the square of ``decay`` from one scale to
-    the next (amplitude times amplitude); this one does as well.
+    ``side`` is a power of two. The published maps shrink the noise by the square of ``decay`` from one scale to the
+    next (amplitude times amplitude), and so does this one.
     """
     field = np.zeros((side, side))
     step, noise = side, 1.0
@@ -56,8 +56,8 @@ def plasma(side: int, decay: float, rng: Generator) -> Field:
 def frost_texture(index: int) -> Field:
     """Frost texture ``index``, (FROST_SIDE, FROST_SIDE, 3) in [0, 1]: ice ferns over clouds, always the same.
 
-    The published images use photographs, which are not shipped here; mean colour and contrast are theirs, the
-    crystals are drawn. Read-only, as it is shared.
+    The published images use photographs, which are not shipped here. Mean colour and contrast are those of the
+    photographs; the crystals are drawn. The array is read-only because it is shared.
     """
     rng = np.random.default_rng([20190, index])
     colour, spread = _FROST_LOOKS[index]

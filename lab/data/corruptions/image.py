@@ -1,4 +1,4 @@
-"""The form in which corruptions see an image."""
+"""The form in which corruptions receive an image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Noise, drawn for every value of an image on its own."""
+"""Noise, drawn independently for every value of an image."""
 
 from __future__ import annotations
 

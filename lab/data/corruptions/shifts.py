@@ -1,4 +1,4 @@
-"""Simple shifts beside the 15 published corruptions, made for small images on a plain background."""
+"""Simple shifts besides the 15 published corruptions, made for small images on a plain background."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def low_contrast(image: FloatImage, _rng: Generator, black: float, white: float)
 
 
 def rotation(image: FloatImage, rng: Generator, degrees: float) -> FloatImage:
-    """Turn the image about its centre by ``degrees``, to the left or to the right by chance.
+    """Turn the image about its centre by ``degrees``, left or right at random.
 
-    Bilinear; corners that come from outside are black.
+    Bilinear; corners that come from outside the image are black.
     """
     angle = degrees if rng.random() < 0.5 else -degrees
     turned = ndimage.rotate(image, angle, axes=(1, 0), reshape=False, order=1, mode="constant", cval=0.0)

@@ -1,4 +1,4 @@
-"""Loaders for data sets as they lie on disk, with the way in which each is scored."""
+"""Loaders for data sets in the layouts they are distributed in, and how each is scored."""
 
 from lab.data.layouts.cifar import load_cifar10_c
 from lab.data.layouts.image_set import ImageSet

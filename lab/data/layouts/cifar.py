@@ -47,7 +47,7 @@ def load_cifar10_c(folder: Path, corruption: str, severity: int) -> ImageSet:
 
 
 def _mapped(folder: Path, name: str) -> NDArray[Any]:
-    """An array of the folder, mapped from its file."""
+    """An array in the folder, mapped from its file."""
     path = folder / name
     if not path.is_file():
         there = ", ".join(sorted(each.stem for each in folder.glob("*.npy") if each.stem != "labels"))
@@ -56,5 +56,5 @@ def _mapped(folder: Path, name: str) -> NDArray[Any]:
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise ValueError(f"{path} is damaged, or no plain NumPy array ({error}): download it again") from error
+        raise ValueError(f"{path} is damaged or not a plain NumPy array ({error}): download it again") from error
     return array

@@ -19,14 +19,13 @@ Columns = tuple[tuple[int, ...], ...]
 class ImageSet:
     """Images, the columns that a prediction chooses among, and the columns that are right for each image.
 
-    ``images``: paths of image files, or one uint8 array (N, H, W) or (N, H, W, C).
-    ``columns``: for each column the model's class indices. A column's score is the mean of the softmax over them;
-    the prediction is the column of the highest score. Plain classification has one column for each class.
-    ``column_names``: a name for each column. ``accepted``: for each image the columns that count as right.
-    ``precropped``: the images are of the size that the model's crop would leave, so that only a centre crop, and
-    no resizing, goes before the model.
+    ``images``: paths of image files, or one uint8 array (N, H, W) or (N, H, W, C). ``columns``: for each column the
+    model's class indices. A column's score is the mean of the softmax over them; the prediction is the column with the
+    highest score. Plain classification has one column per class. ``column_names``: a name for each column.
+    ``accepted``: for each image the columns that count as right. ``precropped``: the images already have the size that
+    the model's crop would leave, so they only get a centre crop, and no resizing, before the model.
 
-    Raises ValueError if the numbers do not fit together or an image accepts no column or one that is not there.
+    Raises ValueError if the numbers do not fit together, or if an image accepts no column or one that does not exist.
     """
 
     images: tuple[Path, ...] | NDArray[np.uint8]
@@ -60,14 +59,14 @@ class ImageSet:
             yield self.picture(index), accepted
 
     def picture(self, index: int) -> Image.Image:
-        """Image ``index`` as PIL reads it. Raises OSError, which names the file, where it does not decode."""
+        """Image ``index`` as PIL reads it. Raises OSError, naming the file, if it cannot be decoded."""
         if isinstance(self.images, tuple):
             return _read(self.images[index])
         pixels = self.images[index]
         return Image.fromarray(pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels)
 
     def subset(self, indices: Sequence[int]) -> ImageSet:
-        """The images at ``indices``, in that order, scored as before."""
+        """The images at ``indices``, in that order, scored in the same way."""
         accepted = tuple(self.accepted[index] for index in indices)
         if isinstance(self.images, tuple):
             paths = tuple(self.images[index] for index in indices)
@@ -84,4 +83,4 @@ def _read(path: Path) -> Image.Image:
     except OSError as error:
         if error.errno:  # of the disk, not of the decoder
             raise
-        raise OSError(f"the image {path} does not decode ({error}): copy it again, or leave it out") from error
+        raise OSError(f"the image {path} cannot be decoded ({error}): copy it again, or leave it out") from error

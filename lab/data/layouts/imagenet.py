@@ -14,9 +14,9 @@ _ALL: Columns = tuple((index,) for index in range(1000))
 
 
 def load_imagenet(folder: Path) -> ImageSet:
-    """``<wnid>/*.JPEG``, 1000-way; a class's index is the rank of its WordNet id. ImageNet-Sketch is laid out so too.
+    """``<wnid>/*.JPEG``, 1000-way; a class's index is the rank of its WordNet id. ImageNet-Sketch has the same layout.
 
-    Raises FileNotFoundError if nothing is there, ValueError for a folder that is no class of ImageNet.
+    Raises FileNotFoundError if nothing is there, ValueError for a folder that is not a class of ImageNet.
     """
     wnids = label_maps().wnids
     return load_class_folders(folder, {wnid: index for index, wnid in enumerate(wnids)}, _ALL, wnids)
@@ -25,12 +25,12 @@ def load_imagenet(folder: Path) -> ImageSet:
 def load_imagenet_real(folder: Path, labels: Path) -> ImageSet:
     """ImageNet's validation images with the labels of "Are we done with ImageNet?" (Beyer et al., 2020), 1000-way.
 
-    ``labels`` is ``real.json``: a list of class indices for each validation image, in the order of file names, so
-    that the file numbered k has the list k - 1. Images may lie in class folders or in one folder. Images whose list
-    is empty are left out; any class of its list is right for an image.
+    ``labels`` is ``real.json``: a list of class indices for each validation image, in the order of file names, so the
+    file numbered k has list k - 1. Images may be in class folders or in one folder. Images whose list is empty are left
+    out; any class in its list is right for an image.
 
-    Raises FileNotFoundError if nothing is there, ValueError for labels that are no such lists, and for a file without
-    a number or beyond them.
+    Raises FileNotFoundError if nothing is there, and ValueError if the labels are not such lists or a file has no
+    number, or one beyond the lists.
     """
     lists = _real_labels(labels)
     flat = image_files(folder)
@@ -42,35 +42,35 @@ def load_imagenet_real(folder: Path, labels: Path) -> ImageSet:
 
 
 def load_imagenet_v2(folder: Path) -> ImageSet:
-    """``<0..999>/*.jpeg``, 1000-way, the class index being the number that names the folder.
+    """``<0..999>/*.jpeg``, 1000-way; the class index is the number that names the folder.
 
-    Not the folder's rank among their names as text, where "10" comes before "2".
+    It is not the folder's rank among the names as text, where "10" comes before "2".
 
-    Raises FileNotFoundError if nothing is there, ValueError for a folder that is no number from 0 to 999.
+    Raises FileNotFoundError if nothing is there, ValueError for a folder that is not a number from 0 to 999.
     """
     return load_class_folders(folder, {str(index): index for index in range(1000)}, _ALL, label_maps().wnids)
 
 
 def load_imagenet_a(folder: Path) -> ImageSet:
-    """``<wnid>/*.jpg`` of ImageNet-A: the prediction is the best of its 200 classes alone.
+    """``<wnid>/*.jpg`` of ImageNet-A: the prediction is the best of its 200 classes only.
 
-    Raises FileNotFoundError if nothing is there, ValueError for a folder that is none of the 200.
+    Raises FileNotFoundError if nothing is there, ValueError for a folder that is not one of the 200.
     """
     return _load_subset(folder, label_maps().imagenet_a)
 
 
 def load_imagenet_r(folder: Path) -> ImageSet:
-    """``<wnid>/*.jpg`` of ImageNet-R: the prediction is the best of its 200 classes alone.
+    """``<wnid>/*.jpg`` of ImageNet-R: the prediction is the best of its 200 classes only.
 
-    Raises FileNotFoundError if nothing is there, ValueError for a folder that is none of the 200.
+    Raises FileNotFoundError if nothing is there, ValueError for a folder that is not one of the 200.
     """
     return _load_subset(folder, label_maps().imagenet_r)
 
 
 def load_imagenet_c(folder: Path, corruption: str, severity: int) -> ImageSet:
-    """``<corruption>/<1..5>/<wnid>/*.JPEG``, 1000-way; the images are 224 x 224 already.
+    """``<corruption>/<1..5>/<wnid>/*.JPEG``, 1000-way; the images are already 224 x 224.
 
-    Raises FileNotFoundError if nothing is there, ValueError for a folder that is no class of ImageNet.
+    Raises FileNotFoundError if nothing is there, ValueError for a folder that is not a class of ImageNet.
     """
     plain = load_imagenet(folder / corruption / str(severity))
     return ImageSet(plain.images, plain.columns, plain.column_names, plain.accepted, precropped=True)
@@ -80,7 +80,7 @@ def load_conflict_stimuli(folder: Path) -> ImageSet:
     """``<shape>/<shape>N-<texture>M.png``: 16 coarse classes, each the mean softmax over its classes of ImageNet.
 
     The right answer is the shape. Source: Geirhos et al., "ImageNet-trained CNNs are biased towards texture" (2019).
-    Raises FileNotFoundError if nothing is there, ValueError for a folder that is none of the 16.
+    Raises FileNotFoundError if nothing is there, ValueError for a folder that is not one of the 16.
     """
     coarse = label_maps().cue16
     column_of = {name: column for column, name in enumerate(coarse)}
@@ -93,10 +93,10 @@ def _real_labels(path: Path) -> list[list[int]]:
     try:
         lists = json.loads(path.read_text("utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is no JSON ({error}): download real.json again") from error
+        raise ValueError(f"{path} is not JSON ({error}): download real.json again") from error
     if not isinstance(lists, list) or not all(_are_classes(each) for each in lists):
         raise ValueError(
-            f"{path} is no list of lists of class indices from 0 to 999: give the real.json of ImageNet ReaL"
+            f"{path} is not a list of lists of class indices from 0 to 999: give the real.json of ImageNet ReaL"
         )
     return lists
 

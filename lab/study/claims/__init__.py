@@ -1,1 +1,1 @@
-"""The claims of the paper, each as a figure with an interval and a rule that decides."""
+"""The claims of the paper, each a number with an interval and a rule that decides."""

@@ -26,7 +26,7 @@ Pair = tuple[str, str]
 
 
 def robustness_claims(results: PantryResults, pairs: Sequence[Pair]) -> list[Claim]:
-    """The claims that rest on attacked soups; none where nothing was attacked."""
+    """The claims about attacked soups; none if nothing was attacked."""
     if results.robust is None:
         return []
     lines = {pair: _outcomes(results.robust, soups) for pair, soups in _curves(results, pairs).items()}
@@ -153,12 +153,12 @@ class _Claims:
         return {self._results.specialty[name].partition(":")[0] for name in pair}
 
     def _metric(self, specialty: str) -> int:
-        """The row of an ingredient's own metric: 0, clean, for a nominal one."""
+        """The row of an ingredient's own metric; 0, clean, for a nominal ingredient."""
         return 0 if specialty == CLEAN else self._robust.metrics.index(specialty)
 
     @staticmethod
     def _samples(outcomes: Flags) -> NDArray[np.float64]:
-        """Accuracies inside [0, 1], then their resamples: (1 + resamples, points)."""
+        """Accuracies at weights inside [0, 1], followed by their resamples: (1 + resamples, points)."""
         inside = outcomes[INSIDE]
         return np.vstack([inside.mean(axis=1), shared_resamples(inside.shape[1]).means(inside).T])
 

@@ -10,17 +10,17 @@ from lab.study.averages import Estimate
 
 Verdict = Literal["holds", "does not hold", "undecided", "not measured"]
 ROUNDING = 1e-9
-"""An interval that ends this near to the threshold ends at it: sums of floats err by as much."""
+"""An interval that ends this close to the threshold counts as ending at it: sums of floats are off by as much."""
 NOT_MEASURED = Estimate(math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the paper and what was measured of it.
+    """A claim of the paper and what was measured for it.
 
     It ``holds`` when the whole 95 % interval lies on the claimed ``side`` of ``threshold``, it ``does not hold`` when
-    the whole interval lies on the other side, and is ``undecided`` in between or when it ends at the threshold.
-    ``unit``: percentage points, or none.
+    the whole interval lies on the other side, and it is ``undecided`` in between or when the interval ends at the
+    threshold. ``unit``: percentage points, or none.
     """
 
     number: str

@@ -14,7 +14,7 @@ from search.resampling import sample_interval
 
 
 def over_seeds(architecture: str, claims: Sequence[Sequence[Claim]]) -> list[Claim]:
-    """One claim from several pantries' claims, a sequence a pantry: the mean and its interval over seeds (Student's t).
+    """One claim from the claims of several pantries: the mean and its interval over seeds (Student's t).
 
     Claims that were not measured for every pantry are left out. With two or three seeds such intervals are wide.
     """

@@ -1,4 +1,4 @@
-"""Claims about soups on shifted data: what they gain, how many images they take, what they are made of."""
+"""Claims about soups on shifted data: what they gain, how many images they need, what they consist of."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ _GAINS = (
 
 
 def shift_claims(results: PantryResults, outcomes: Mapping[str, Outcomes]) -> list[Claim]:
-    """The claims about accuracy on shifts; every difference is of held-out images, paired by image.
+    """The claims about accuracy on shifts. Every difference is on held-out images, paired by image.
 
-    Clean images alone claim nothing: they count beside shifts.
+    Clean images alone give no claim: they only count together with shifts.
     """
     claims = []
     for number, statement, ours, theirs, group in _GAINS:
@@ -83,7 +83,7 @@ def few_shot_claim(pantry: str, points: Sequence[FewShotPoint]) -> Claim:
 
 
 def composition_claims(results: PantryResults, items: Sequence[Composition]) -> list[Claim]:
-    """Whether the top five soups move from the nominal ingredient to the robust ones as shifts get stronger."""
+    """Whether the top five soups move from the nominal ingredient to the robust ones as shifts become stronger."""
     nominal = [index for index, name in enumerate(results.ingredients) if results.specialty[name] == CLEAN]
     groups = [group for group in _by_corruption(items) if len(group) >= FEWEST_SEVERITIES] if nominal else []
     trend, change = NOT_MEASURED, NOT_MEASURED
@@ -108,7 +108,7 @@ def _by_corruption(items: Sequence[Composition]) -> list[list[Composition]]:
 
 
 def _weights(group: Sequence[Composition], nominal: int) -> NDArray[np.float64]:
-    """The nominal weight by severity, as measured and then resampled: (1 + draws, severities)."""
+    """The nominal weight by severity, first as measured and then resampled: (1 + draws, severities)."""
     columns = [np.concatenate([[item.mean[nominal]], item.resampled[:, nominal]]) for item in group]
     return np.stack(columns, axis=1)
 

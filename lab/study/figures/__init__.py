@@ -1,1 +1,1 @@
-"""One module a figure: its numbers with their intervals, and its drawing."""
+"""One module per figure: its numbers with their intervals, and its drawing."""

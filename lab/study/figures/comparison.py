@@ -1,4 +1,4 @@
-"""Single soup against dataset-specific soups, ensembles and models trained apart (Croce et al., Table 1)."""
+"""The single soup against dataset-specific soups, ensembles and other models (Croce et al., Table 1)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lab.study.results import PantryResults, ShiftTable
 
 @dataclass(frozen=True)
 class ComparisonCell:
-    """A method's mean accuracy over a group of sets, each counting alike, on held-out images."""
+    """A method's mean accuracy on the held-out images of a group of sets with equal weight."""
 
     pantry: str
     method: str

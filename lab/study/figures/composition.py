@@ -22,8 +22,8 @@ RESELECTIONS = 200
 class Composition:
     """Weights of the top five soups of a set, chosen on all its images as in the paper.
 
-    ``soups`` has the five best first; ``mean`` is their mean; ``low`` and ``high`` bound it: images are drawn anew and
-    the five chosen anew. ``resampled`` (draws, ingredients) are those means.
+    ``soups`` has the five best first, and ``mean`` is their mean. ``low`` and ``high`` bound it: images are resampled
+    and the five are chosen again in each draw. ``resampled`` (draws, ingredients) are the means of the draws.
     """
 
     pantry: str
@@ -39,7 +39,7 @@ class Composition:
 
 
 def compositions(results: PantryResults) -> list[Composition]:
-    """The top five of each set; images of one family are drawn alike for all its shifts."""
+    """The top five of each set. Images of one family are drawn together for all its shifts."""
     chooser = Chooser.of(results)
     return [_composition(results, chooser, table) for table in results.tables]
 
@@ -80,7 +80,7 @@ def draw_top_five(items: Sequence[Composition], names: Sequence[str], name: str)
 
 
 def draw_by_severity(items: Sequence[Composition], names: Sequence[str], name: str) -> str:
-    """Figs 9 and 11: mean composition of the top five against severity, a panel for each corruption."""
+    """Figs 9 and 11: mean composition of the top five against severity, one panel per corruption."""
     corruptions = list(dict.fromkeys(item.corruption for item in items if item.corruption))
     columns = min(5, len(corruptions))
     figure, axes = panels(-(-len(corruptions) // columns), columns, width=1.65, height=1.5)
@@ -100,7 +100,7 @@ def draw_by_severity(items: Sequence[Composition], names: Sequence[str], name: s
 def _stack(
     axis: Axes, x: NDArray[np.floating], weights: NDArray[np.float64], names: Sequence[str], *, width: float
 ) -> None:
-    """Positive weights upwards, negative ones downwards."""
+    """Positive weights are stacked upwards, negative ones downwards."""
     above, below = np.zeros(len(x)), np.zeros(len(x))
     for index, label in enumerate(names):
         column = weights[:, index]

@@ -44,7 +44,7 @@ def curve_points(pantry: str, names: Sequence[str], pairs: Sequence[Pair], robus
 
 
 def draw_curves(points: Sequence[CurvePoint], name: str) -> str:
-    """One panel a pair: accuracy against w, extrapolation shaded, bands are intervals."""
+    """One panel per pair: accuracy against w, with extrapolation shaded and intervals as bands."""
     pairs = list(dict.fromkeys((point.first, point.second) for point in points))
     metrics = list(dict.fromkeys(point.metric for point in points))
     columns = min(3, len(pairs))

@@ -1,4 +1,4 @@
-"""What all plots share: size, colours, and SVG that stands alone in an HTML file."""
+"""What all plots share: size, colours, and SVG for an HTML file that loads nothing else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#999999", "#f0e442")
-"""Told apart by colour-blind eyes too (Okabe and Ito, 2008)."""
+"""Colours that colour-blind readers can tell apart too (Okabe and Ito, 2008)."""
 
 _STYLE: Any = {
     "font.size": 8,
@@ -38,7 +38,7 @@ def panels(rows: int, columns: int, *, width: float = 2.6, height: float = 2.1) 
 
 
 def to_svg(figure: Figure, name: str) -> str:
-    """The drawing as an ``svg`` element; ``name`` keeps its ids apart from those of other drawings on the page."""
+    """The drawing as an ``svg`` element; ``name`` keeps its ids different from those of other drawings on the page."""
     buffer = io.StringIO()
     style: Any = {**_STYLE, "svg.hashsalt": name}
     with mpl.rc_context(style):

@@ -1,4 +1,4 @@
-"""How few labelled images suffice to choose a soup (Croce et al., CVPR 2023, Fig 8)."""
+"""How few labelled images are enough to choose a soup (Croce et al., CVPR 2023, Fig 8)."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ RULES: tuple[By, ...] = ("accuracy", "nll")
 class FewShotPoint:
     """Soups chosen by ``by`` on ``count`` images: mean held-out accuracy over sets, images and draws.
 
-    ``deviation`` is the standard deviation over draws of one set's accuracy, averaged over sets (the paper's bars);
-    the interval is of the mean, over images and draws. ``per_image`` (draws, images) are means over sets.
+    ``deviation`` is the standard deviation over draws of one set's accuracy, averaged over sets (the paper's bars). The
+    interval is for the mean, over images and draws. ``per_image`` (draws, images) are means over sets.
     """
 
     pantry: str
@@ -39,9 +39,9 @@ class FewShotPoint:
 def few_shot_points(
     results: PantryResults, counts: Sequence[int], draws: int, tables: Sequence[ShiftTable], seed: int = 0
 ) -> list[FewShotPoint]:
-    """The curve over ``tables`` of one family size; counts beyond the selection images are left out.
+    """The curve over ``tables`` of one family size. Counts beyond the number of selection images are left out.
 
-    The images held out are never drawn; each draw is without replacement, the same for all sets.
+    Held-out images are never drawn. Each draw is without replacement, and the same for all sets.
     """
     chooser = Chooser.of(results)
     usable = [count for count in counts if count <= min(table.selection for table in tables)]
@@ -63,7 +63,7 @@ def _draws(table: ShiftTable, count: int, draws: int, seed: int) -> NDArray[np.f
 def _outcomes(
     chooser: Chooser, tables: Sequence[ShiftTable], samples: NDArray[np.float64], by: By
 ) -> list[NDArray[np.bool_]]:
-    """For each table the held-out outcomes (draws, images) of the soups that the draws choose."""
+    """For each table, the held-out outcomes (draws, images) of the soups that the draws choose."""
     return [table.held_out[chooser.top(table, samples, 1, by)[:, 0]] for table in tables]
 
 
@@ -76,7 +76,7 @@ def _point(pantry: str, count: int, by: By, outcomes: Sequence[NDArray[np.bool_]
 
 
 def same_size(tables: Sequence[ShiftTable]) -> list[ShiftTable]:
-    """The tables with as many images as the first: those that one draw of images serves."""
+    """The tables with as many images as the first, which can share one draw of images."""
     return [table for table in tables if table.correct.shape == tables[0].correct.shape]
 
 

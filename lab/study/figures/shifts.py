@@ -1,4 +1,4 @@
-"""Soups on shifts: accuracy of the soup chosen for each set, beside what it competes with (Croce et al., Fig 6)."""
+"""Soups on shifts: accuracy of the soup chosen for each set, beside its competitors (Croce et al., Fig 6)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHOWN = (BEST_INGREDIENT, ENSEMBLE_OF_ALL, SINGLE, SPECIFIC)
 
 @dataclass(frozen=True)
 class ShiftScore:
-    """One method on one set: accuracy on the held-out images, its interval over them."""
+    """One method on one set: its accuracy on the held-out images and the interval over these."""
 
     pantry: str
     set: str
@@ -36,7 +36,8 @@ class ShiftScore:
 def shift_scores(results: PantryResults, outcomes: Mapping[str, Outcomes]) -> list[ShiftScore]:
     """Every method on every set.
 
-    ``best soup on all images`` is what Fig 6 of the paper shows: chosen and scored on the same images, so optimistic.
+    ``best soup on all images`` is what Fig 6 of the paper shows: it is chosen and scored on the same images, so it is
+    optimistic.
     """
     return [score for table in results.tables for score in _scores_of(results, table.shift.name, outcomes)]
 

@@ -47,7 +47,7 @@ def simplex_points(
 
 
 def draw_simplices(points: Sequence[SimplexPoint], name: str) -> str:
-    """One row a triple, one panel a metric; each point is labelled with its accuracy in per cent."""
+    """One row per triple, one panel per metric; each point is labelled with its accuracy in per cent."""
     triples = list(dict.fromkeys(point.ingredients for point in points))
     metrics = list(dict.fromkeys(point.metric for point in points))
     figure, axes = panels(len(triples), len(metrics), width=2.1, height=1.9)

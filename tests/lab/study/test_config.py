@@ -50,7 +50,7 @@ def test_what_is_not_there_can_be_left_out(make_study: MakeStudy, tmp_path: Path
     available, missing = config.available()
     assert missing == ["max of resnet", "pantry b, which lacks l2, l1, nominal"]
     assert [list(pantry.comparison) for pantry in available.pantries] == [[SAT]]
-    with pytest.raises(ValueError, match="no pantry is there with all its ingredients"):
+    with pytest.raises(ValueError, match="no pantry has all its ingredients"):
         make_study(pantries=[{"name": "b", "architecture": "B", "folder": "nowhere"}]).available()
 
 
@@ -73,7 +73,7 @@ def test_some_pantries_may_be_studied_alone(make_study: MakeStudy) -> None:
         ({"data": {"sets": [{"name": "a"}]}}, "either an archive or a layout"),
         ({"data": {"sets": [{"name": "a", "layout": "imagenet"}]}}, "needs a folder"),
         ({"data": {"sets": [{"name": "a", "layout": "imagenet_c", "folder": "x"}]}}, "a corruption and a severity"),
-        ({"data": {"sets": [{"name": "a", "archive": "x.zip"}] * 2}}, "names must differ"),
+        ({"data": {"sets": [{"name": "a", "archive": "x.zip"}] * 2}}, "names of the sets must be different"),
         (
             {"data": TINY["data"] | {"sets": [{"name": "clean", "archive": "x.zip"}]}},
             "the idx images are the set 'clean'",
@@ -83,10 +83,10 @@ def test_some_pantries_may_be_studied_alone(make_study: MakeStudy) -> None:
             {"data": {"sets": [{"name": "clean", "archive": "x.zip", "corruption": "fog"}]}},
             "'clean' names a corruption",
         ),
-        ({"data": {"sets": [{"name": "a", "layout": "imagenet_real", "folder": "x"}]}}, "labels is the real.json"),
-        ({"data": {"sets": [{"name": "a", "archive": "x.zip", "labels": "y"}]}}, "labels is the real.json"),
+        ({"data": {"sets": [{"name": "a", "layout": "imagenet_real", "folder": "x"}]}}, "labels is for the real.json"),
+        ({"data": {"sets": [{"name": "a", "archive": "x.zip", "labels": "y"}]}}, "labels is for the real.json"),
         ({"data": TINY["data"] | {"sets": [{"name": "contrast-5", "archive": "x.zip"}]}}, "the name of a corruption"),
-        ({"attacks": {"pairs": [["linf", "l3"]]}}, "no ingredient of the study: l3"),
+        ({"attacks": {"pairs": [["linf", "l3"]]}}, "ingredients that the study does not have: l3"),
         ({"attacks": {"losses": ["cw"]}}, "losses"),
         ({"attacks": {"steps": 2}}, "too few for larger radii"),
         ({"pantries": [TINY["pantries"][0]] * 2}, "two pantries have one name"),

@@ -68,12 +68,12 @@ def test_a_folder_is_an_adaptation_set_too(preparation: Preparation, tmp_path: P
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"archive": "none.zip"}, r"none\.zip is not there: correct the set 'a', or leave it out"),
-        ({"layout": "class_folders", "folder": "none"}, r"none is no folder: correct the set 'a'"),
-        ({"layout": "imagenet_real", "folder": ".", "labels": "real.json"}, r"real\.json is not there"),
-        ({"layout": "cifar10", "folder": "."}, r"test_batch\.bin is not there"),
-        ({"layout": "cifar10_c", "folder": "c", "corruption": "fog", "severity": 3}, r"fog\.npy is not there"),
-        ({"layout": "imagenet_c", "folder": "c", "corruption": "fog", "severity": 3}, r"fog/3 is no folder"),
+        ({"archive": "none.zip"}, r"none\.zip does not exist: correct the set 'a', or leave it out"),
+        ({"layout": "class_folders", "folder": "none"}, r"none is not a folder: correct the set 'a'"),
+        ({"layout": "imagenet_real", "folder": ".", "labels": "real.json"}, r"real\.json does not exist"),
+        ({"layout": "cifar10", "folder": "."}, r"test_batch\.bin does not exist"),
+        ({"layout": "cifar10_c", "folder": "c", "corruption": "fog", "severity": 3}, r"fog\.npy does not exist"),
+        ({"layout": "imagenet_c", "folder": "c", "corruption": "fog", "severity": 3}, r"fog/3 is not a folder"),
     ],
 )
 def test_a_missing_file_is_named_with_what_to_correct(
@@ -88,7 +88,7 @@ def test_a_missing_file_is_named_with_what_to_correct(
 def test_a_set_that_does_not_fit_the_model_is_named(preparation: Preparation, tmp_path: Path) -> None:
     (tmp_path / "lamp").mkdir()
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "lamp/1.png")
-    with pytest.raises(ValueError, match=r"set 'a': .*lamp is the folder of no class of this set"):
+    with pytest.raises(ValueError, match=r"set 'a': .*lamp is not named after a class of this set"):
         preparation.stored(section_of(layout="class_folders", folder=tmp_path))
 
 

@@ -25,7 +25,7 @@ def test_no_file_is_no_state(tmp_path: Path) -> None:
 
 def test_another_recipe_is_refused(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "run", "a", {"step": 1})
-    with pytest.raises(CheckpointMismatchError, match="remove it to start afresh"):
+    with pytest.raises(CheckpointMismatchError, match="remove it to start again"):
         load_checkpoint(tmp_path / "run", "b")
 
 

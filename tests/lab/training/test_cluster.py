@@ -169,7 +169,7 @@ def test_a_killed_worker_is_replaced_and_a_killed_command_goes_on(recipe: Path, 
     [
         (["--workers", "3"], "batch_size 64 does not divide by 3 workers"),
         (["--workers", "2", "--ray-address", "127.0.0.1:1"], "no Ray cluster answers at 127.0.0.1:1"),
-        (["--workers", "2", "--device", "cuda"], "2 workers take 2 GPUs and the cluster has 0: lower --workers"),
+        (["--workers", "2", "--device", "cuda"], "2 workers take 2 GPUs, but the cluster has 0: lower --workers"),
     ],
 )
 def test_mistakes_are_named(recipe: Path, tmp_path: Path, options: list[str], message: str) -> None:
@@ -184,7 +184,7 @@ def test_what_a_worker_finds_wrong_is_told(recipe: Path, tmp_path: Path) -> None
     torch.save({"digest": "another", "state": {}}, tmp_path / ".out.training" / "checkpoint")
     refused = run(tmp_path, "train", recipe.name, "out", "--workers", "2")
     assert refused.returncode == 1
-    assert "was left by a run of another recipe or other data" in " ".join(refused.stderr.split())
+    assert "was left by a run with another recipe or other data" in " ".join(refused.stderr.split())
 
 
 def test_an_interrupt_ends_it(recipe: Path, tmp_path: Path) -> None:

@@ -120,9 +120,9 @@ def test_grey_models_get_grey_images(folder: Path) -> None:
 
 
 def test_what_does_not_fit_is_refused(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="is no folder"):
+    with pytest.raises(FileNotFoundError, match="is not a folder"):
         image_folder(tmp_path)
-    with pytest.raises(ValueError, match=r"no class in model\.label_names"):
+    with pytest.raises(ValueError, match=r"does not name a class in model\.label_names"):
         ImageFolder(folder_data(folder), colour_model(label_names=WNIDS[:3]))
     with pytest.raises(ValueError, match="grey or colour"):
         ImageFolder(folder_data(folder), colour_model(mean=[0.5, 0.5], std=[0.2, 0.2]))

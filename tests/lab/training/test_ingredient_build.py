@@ -82,7 +82,7 @@ def test_a_finished_ingredient_is_measured_anew_when_the_evaluation_changes(
 
     def note(name: str) -> None:
         told.append(name)
-        with pytest.raises(ValueError, match="or measures what it trained"):
+        with pytest.raises(ValueError, match="or measuring its result"):
             build_ingredient(other, folder)
 
     trained: list[Progress] = []
@@ -122,7 +122,7 @@ def test_a_base_that_does_not_fit_is_refused(tmp_path: Path, small_fashion: Path
     base = build_ingredient(recipe(small_fashion, epochs=0.1), tmp_path / "linf")
     given = recipe(small_fashion)
     changes: dict[str, dict[str, Any]] = {
-        "other label_names": {"label_names": tuple(reversed(given.model.label_names))},
+        "differ from the recipe's": {"label_names": tuple(reversed(given.model.label_names))},
         "normalises by mean": {"mean": (0.5,)},
         r"16 tensors of another shape \(layer4\.0\.conv1\.weight, layer4\.\S*, layer4\.\S*, \.\.\.\)$": {
             "arguments": {"layers": [1, 1, 1, 1], "channels": [4, 4, 8, 16], "in_chans": 1}
@@ -133,7 +133,7 @@ def test_a_base_that_does_not_fit_is_refused(tmp_path: Path, small_fashion: Path
         with pytest.raises(ValueError, match=message):
             build_ingredient(other, tmp_path / "l2", base=base)
     assert [path.name for path in tmp_path.iterdir()] == ["linf"]
-    with pytest.raises(FileNotFoundError, match="no timm folder"):
+    with pytest.raises(FileNotFoundError, match="not a timm folder"):
         build_ingredient(given, tmp_path / "l2", base=tmp_path / "none")
 
 
@@ -163,7 +163,7 @@ def test_arguments_that_do_not_fit_are_told_before_anything_is_left(
     ("training", "message"),
     [
         ({"augmentation": {"crop_padding": 400000}}, "crop_padding is 400000 and the images have 28 pixels"),
-        ({"batch_size": 400}, "less than one batch"),
+        ({"batch_size": 400}, "fewer than one batch"),
         ({"optimizer": {"learning_rate": 1e30, "warmup": 0}, "adversary": None}, "the training diverged"),
         ({"precision": "float16"}, "float16 needs a GPU"),
     ],

@@ -109,7 +109,7 @@ def test_a_lost_machine_is_waited_for(machines: Machines, recipe: Path, tmp_path
     with training(recipe, out, machines.address) as process:
         wait_until(lambda: steps(log) >= 20, timeout=TIMEOUT)
         machines.tell("lose")
-        wait_until(lambda: "take 2 CPUs and the cluster has 1: training waits" in told(out), timeout=TIMEOUT)
+        wait_until(lambda: "take 2 CPUs, but the cluster has 1: training waits" in told(out), timeout=TIMEOUT)
         assert process.poll() is None
         assert steps(log) < STEPS
         machines.tell("join")

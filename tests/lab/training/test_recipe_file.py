@@ -63,14 +63,14 @@ def test_label_names_may_be_those_of_a_data_set(tmp_path: Path) -> None:
         (["training.epoch=1"], r"training\.epoch: Extra inputs are not permitted"),
         (["training"], "write KEY=VALUE"),
         (["training.epochs=[1"], r"'training\.epochs=\[1': '\[1' is not YAML"),
-        (["data.folder.x=1"], "no section of the recipe"),
-        (["model.label_names=mnist"], "names no data set"),
+        (["data.folder.x=1"], "not a section of the recipe"),
+        (["model.label_names=mnist"], "is not the name of a data set"),
         (["data.format=folder"], "image_size is missing"),
         (["data.image_size=32"], "are for format folder"),
         (["training.augmentation.crop_scale=[0.1, 1]"], "training: crop_scale is for image files"),
-        (["training.augmentation.crop_scale=[0.9, 0.1]"], "exchange the two"),
-        (["training.augmentation.auto_augment=magic"], "timm knows no policy"),
-        (["training.adversary.attack=apgd"], "leave random_start out"),
+        (["training.augmentation.crop_scale=[0.9, 0.1]"], "swap the two"),
+        (["training.augmentation.auto_augment=magic"], "timm does not know the policy"),
+        (["training.adversary.attack=apgd"], "leave out random_start"),
         (
             ["training.augmentation.auto_augment=rand-bogus9"],
             r"auto_augment: timm cannot read the policy 'rand-bogus9'",
@@ -82,9 +82,9 @@ def test_label_names_may_be_those_of_a_data_set(tmp_path: Path) -> None:
         (["model.arguments.drop_rate=[{a: .nan}]"], r"model\.arguments: nan is not a finite number"),
         (
             ["model.arguments.num_classes=5"],
-            r"arguments\.num_classes is 5 and label_names has 10: leave num_classes out",
+            r"arguments\.num_classes is 5, but label_names has 10: leave out num_classes",
         ),
-        (["model.arguments.in_chans=3"], r"arguments\.in_chans is 3 and mean has 1: leave in_chans out"),
+        (["model.arguments.in_chans=3"], r"arguments\.in_chans is 3, but mean has 1: leave out in_chans"),
         (["training.precision=float8"], r"training\.precision"),
         (["data.format=folder", "data.image_size=32"], "training: crop_padding is for images in memory"),
     ],
@@ -106,7 +106,7 @@ def test_overrides_take_no_wildcards() -> None:
 
 
 def test_a_pantrys_recipe_is_not_one_ingredients(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="recipe of one ingredient"):
+    with pytest.raises(ValueError, match="recipe of a single ingredient"):
         read_pantry_recipe(written(tmp_path, SINGLE))
 
 

@@ -36,8 +36,8 @@ def test_a_mapping_is_a_recipe_whatever_its_tags_say(tmp_path: Path) -> None:
     ("text", "reason"),
     [
         ("a: [", "parsing"),
-        ("[1]", "no mapping"),
-        ("", "no mapping"),
+        ("[1]", "not hold a mapping"),
+        ("", "not hold a mapping"),
         ("a: 1\n---\nb: 1\n", "more than one document"),
         ("a: \x07", "not allowed"),
         ("a: " + "[" * 60_000, "nested deeper than 32"),

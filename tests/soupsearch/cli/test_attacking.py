@@ -174,7 +174,7 @@ def test_several_right_answers_for_an_image_are_refused(tmp_path: Path, capsys: 
     labels = {"1.png": ["bag", "coat"], "2.png": ["shirt"]}
     archive.write_bytes(zip_of({"1.png": png(1), "2.png": png(2), "labels.json": json.dumps(labels).encode()}))
     assert exit_code("attack", LINF, archive, "--threat", "Linf:0.1") == 1
-    assert "keep one label an image" in capsys.readouterr().err
+    assert "keep one label per image" in capsys.readouterr().err
 
 
 def test_a_missing_set_or_model_is_refused(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

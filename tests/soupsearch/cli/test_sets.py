@@ -53,12 +53,12 @@ def test_images_older_than_zip_are_packed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("argument", ["absent.zip", "0f", SET_ID.upper()])
 def test_what_is_no_set_is_refused(argument: str) -> None:
-    with pytest.raises(CommandError, match="neither a file, a folder nor the id"), set_archives([argument]):
+    with pytest.raises(CommandError, match="not a file, a folder or the id"), set_archives([argument]):
         pass
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CommandError, match="one folder for each class"), set_archives([str(tmp_path)]):
+    with pytest.raises(CommandError, match="one folder per class"), set_archives([str(tmp_path)]):
         pass
 
 

@@ -35,7 +35,10 @@ def test_wrong_fields_are_told_in_words(tmp_path: Path, capsys: pytest.CaptureFi
     [
         (["foo"], "error: unknown device 'foo': use auto, cpu, cuda or cuda:N"),
         (["cuda:99"], "error: PyTorch finds no device cuda:99 on this machine: use --device cpu"),
-        (["cuda:1", "--ray-address", "127.0.0.1:1"], "error: --device is auto, cpu, cuda on a cluster"),
+        (
+            ["cuda:1", "--ray-address", "127.0.0.1:1"],
+            "error: on a cluster Ray chooses the GPU: --device must be one of auto, cpu, cuda",
+        ),
     ],
 )
 def test_a_device_that_is_not_there_is_refused_before_anything_is_computed(

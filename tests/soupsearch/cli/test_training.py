@@ -81,7 +81,7 @@ def test_a_build_registers_once(
     recipe: Path, tmp_path: Path, data_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     build = ["pantry", "build", recipe, tmp_path, "--register", "--set", "base.linf.max_steps=1", *SHORT]
-    for message in ("registered pantry tiny", "pantry tiny is registered already"):
+    for message in ("registered pantry tiny", "pantry tiny is already registered"):
         assert exit_code(*build) == 0
         assert message in capsys.readouterr().out
     assert exit_code("pantry", "show", "tiny") == 0
@@ -116,10 +116,10 @@ def test_a_build_without_a_folder_goes_into_pantries_and_says_how_to_add_it(
         (["train", "RECIPE", "OUT", "--workers", "2", "--device", "gpu"], "--device auto, cpu or cuda instead of"),
         (["finetune", "RECIPE", "BASE", "OUT"], "--name l2 or nominal"),
         (["finetune", "RECIPE", "BASE", "OUT", "--name", "linf"], "--name l2 or nominal"),
-        (["finetune", "RECIPE", "BASE", "OUT", "--name", "l2"], "is no timm folder"),
+        (["finetune", "RECIPE", "BASE", "OUT", "--name", "l2"], "is not a timm folder"),
         (["pantry", "build", "RECIPE", "OUT", "--only", "l3"], "no ingredient l3: it has linf, l2, nominal"),
-        (["pantry", "build", "RECIPE", "OUT", "--only", "l2", "--register"], "leave --only out"),
-        (["pantry", "build", "RECIPE", "OUT", "--only", "l2", "--url", "http://127.0.0.1:9"], "leave --only out"),
+        (["pantry", "build", "RECIPE", "OUT", "--only", "l2", "--register"], "leave out --only"),
+        (["pantry", "build", "RECIPE", "OUT", "--only", "l2", "--url", "http://127.0.0.1:9"], "leave out --only"),
     ],
 )
 def test_mistakes_are_named(
@@ -138,7 +138,7 @@ def test_one_ingredients_recipe_builds_no_pantry(
     assert exit_code("pantry", "build", kept, tmp_path / "b") == 1
     assert exit_code("finetune", kept, tmp_path / "a", tmp_path / "c", "--name", "l2") == 1
     assert exit_code("train", recipe, tmp_path / "a", *SHORT) == 1
-    assert "holds an ingredient of another recipe" in capsys.readouterr().err
+    assert "holds an ingredient from another recipe" in capsys.readouterr().err
 
 
 @pytest.mark.slow

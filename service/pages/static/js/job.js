@@ -32,7 +32,7 @@ function showProgress(progress, status) {
   bar.max = progress.total;
   bar.value = progress.done;
   const parts = [`${count(progress.done)} of ${count(progress.total)} soups`];
-  if (progress.rate) parts.push(`${progress.rate.toFixed(1)} a second`);
+  if (progress.rate) parts.push(`${progress.rate.toFixed(1)} per second`);
   const left = progress.estimated_finish ? (new Date(progress.estimated_finish) - Date.now()) / 1000 : 0;
   if (status === "running" && left > 0) parts.push(`about ${seconds(left)} left`);
   byId("pace").textContent = parts.join(" · ");
@@ -40,7 +40,7 @@ function showProgress(progress, status) {
 
 function showQueue() {
   if (job.status !== "queued") return;
-  byId("pace").textContent = job.queue_position ? `Waiting: ${job.queue_position} jobs go first.` : "Waiting: next to run.";
+  byId("pace").textContent = job.queue_position ? `Waiting: ${job.queue_position} jobs are ahead.` : "Waiting: next to run.";
 }
 
 function showWarnings(warnings) {

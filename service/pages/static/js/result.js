@@ -29,7 +29,7 @@ function pValue(test) {
 
 function verdict(result) {
   const score = `The soup scores ${percent(result.score)} (95 % interval ${interval(result.interval)})`;
-  const partial = result.partial ? " It is the best of what was tried before the job was cancelled." : "";
+  const partial = result.partial ? " It is the best soup tried before the job was cancelled." : "";
   const test = result.paired_test;
   if (!test) return `${score}.${partial}`;
   const difference = `${(100 * test.difference).toFixed(1)} points ${test.difference < 0 ? "from" : "more than"} ${test.against}, the best ingredient`;

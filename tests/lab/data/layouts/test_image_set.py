@@ -59,7 +59,7 @@ def test_a_file_that_does_not_decode_is_named(tmp_path: Path, kept: int) -> None
     paths[1].write_bytes(paths[1].read_bytes()[:kept])
     images = ImageSet(paths, ((0,), (1,)), ("a", "b"), ((0,), (1,)))
     assert np.array_equal(np.asarray(images.picture(0)), noise)
-    with pytest.raises(OSError, match=r"cut.png does not decode.*copy it again"):
+    with pytest.raises(OSError, match=r"cut.png cannot be decoded.*copy it again"):
         images.picture(1)
 
 

@@ -66,12 +66,12 @@ def test_imagenet_is_1000_way_by_rank_of_the_wnid(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_no_class_is_refused(tmp_path: Path) -> None:
     paint(tmp_path / "dogs" / "1.JPEG")
-    with pytest.raises(ValueError, match="dogs is the folder of no class"):
+    with pytest.raises(ValueError, match="dogs is not named after a class"):
         load_imagenet(tmp_path)
 
 
 def test_missing_and_empty_folders_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="is no folder"):
+    with pytest.raises(FileNotFoundError, match="is not a folder"):
         load_imagenet(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match="no class folders"):
         load_imagenet(tmp_path)
@@ -92,7 +92,7 @@ def test_v2_folders_are_numbers_not_text(tmp_path: Path) -> None:
 
 def test_v2_refuses_other_folders(tmp_path: Path) -> None:
     paint(tmp_path / "1000" / "image.jpeg")
-    with pytest.raises(ValueError, match="1000 is the folder of no class"):
+    with pytest.raises(ValueError, match="1000 is not named after a class"):
         load_imagenet_v2(tmp_path)
 
 
@@ -122,11 +122,11 @@ def test_real_refuses_a_file_without_a_list(tmp_path: Path, name: str) -> None:
     ("content", "reason"),
     [
         (None, "give the real.json"),
-        ("[[5], [", "is no JSON"),
-        ('{"5": []}', "no list of lists"),
-        ("[[5], 6]", "no list of lists"),
-        ("[[1000]]", "no list of lists"),
-        ("[[true]]", "no list of lists"),
+        ("[[5], [", "is not JSON"),
+        ('{"5": []}', "not a list of lists"),
+        ("[[5], 6]", "not a list of lists"),
+        ("[[1000]]", "not a list of lists"),
+        ("[[true]]", "not a list of lists"),
     ],
 )
 def test_real_refuses_other_labels(tmp_path: Path, content: str | None, reason: str) -> None:
@@ -157,7 +157,7 @@ def test_a_and_r_choose_among_their_200_classes_alone(tmp_path: Path, load: obje
     assert images.accepted == ((0,), (150,))
     outside = next(index for index in range(1000) if index not in subset)
     paint(tmp_path / WNIDS[outside] / "image.jpg")
-    with pytest.raises(ValueError, match="of no class"):
+    with pytest.raises(ValueError, match="not named after a class"):
         load(tmp_path)
 
 
