@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -16,8 +16,7 @@ from pydantic import (
 from lab.study.data_config import CLEAN, DataSection, Name, Section, Severity, StudyPath
 from lab.yaml_files import read_mapping, wrong_fields
 from search.lattice import Lattice
-from workers.attacks.losses import LossName
-from workers.attacks.schedule import radii
+from workers.attacks.attack import Attack, LossName, attacks_on
 from workers.attacks.threat import Threat
 from workers.soups.model import WEIGHTS_FILE
 
@@ -86,8 +85,12 @@ class AttackSection(Section):
 
     @model_validator(mode="after")
     def _enough_steps(self) -> Self:
-        radii(Threat("L1", 1.0), self.steps, larger_first=self.larger_radii)
+        self.on([Threat("L1", 1.0)])
         return self
+
+    def on(self, threats: Sequence[Threat]) -> list[Attack]:
+        """The attacks in ``threats``, for each of them one on each loss."""
+        return attacks_on(threats, self.losses, steps=self.steps, larger_radii=self.larger_radii)
 
 
 class FewShotSection(Section):

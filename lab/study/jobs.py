@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lab.data.corruptions import TableName, corrupt_batch
 from lab.data.labelled_images import LabelledImages
 from lab.study.inputs import IdxInput, Input, SetInput, StackInput, set_arrays
 from lab.study.store import Arrays
-from workers.attacks.apgd import Settings
-from workers.attacks.losses import LossName
+from workers.attacks.attack import Attack
 from workers.attacks.model import ColumnModel, NormalizedModel
-from workers.attacks.robustness import attacks_on, robust_accuracy
+from workers.attacks.robustness import robust_accuracy
 from workers.attacks.threat import Threat
 from workers.evaluation.evaluator import STREAM_BATCH_SIZE, Evaluator
 from workers.evaluation.preprocess import DataConfig, encode_images
@@ -132,15 +132,13 @@ class ScoreJob(Job):
 
 @dataclass(frozen=True)
 class AttackJob(Job):
-    """One soup under attack on the first ``count`` images of a set, in each of ``threats``."""
+    """One soup under each of ``attacks`` on the first ``count`` images of a set."""
 
     stack: StackInput
     images: SetInput
     weights: tuple[float, ...]
     count: int
-    threats: tuple[Threat, ...]
-    losses: tuple[LossName, ...]
-    settings: Settings
+    attacks: tuple[Attack, ...]
     seed: int
 
     @property
@@ -151,10 +149,10 @@ class AttackJob(Job):
     @property
     def passes(self) -> int:
         """At most: images that are misclassified early take fewer."""
-        return 3 * self.settings.steps * len(self.threats) * len(self.losses) * self.count
+        return 3 * sum(attack.steps for attack in self.attacks) * self.count
 
     def compute(self, inputs: Sequence[Any], device: str) -> Arrays:
-        """``clean`` (images,) and ``robust`` (threats, images): right, and right whatever the loss of the attack.
+        """``clean`` (images,) and ``robust`` (threats, images): right, and right after all attacks in the threat.
 
         The columns of the set compete, as they do in scoring. Raises ValueError where an image accepts several.
         """
@@ -169,11 +167,12 @@ class AttackJob(Job):
         model = normalised if images.space.is_plain else ColumnModel(normalised, images.space.columns)
         pixels = torch.from_numpy(images.images[: self.count]).float() / 255
         labels = torch.tensor([label for (label,) in accepted])
-        attacks = attacks_on(self.threats, self.losses, self.settings)
-        result = robust_accuracy(model.eval(), pixels, labels, attacks, seeds=(self.seed,), batch_size=ATTACK_BATCH)
-        robust = torch.stack([each.robust[0] for each in result.threats]).cpu().numpy()
-        by_threat = robust.reshape(len(self.threats), len(self.losses), -1).all(axis=1)
-        return {"clean": result.clean.cpu().numpy(), "robust": np.asarray(by_threat)}
+        found = robust_accuracy(model.eval(), pixels, labels, self.attacks, seeds=(self.seed,), batch_size=ATTACK_BATCH)
+        by_threat: dict[Threat, Tensor] = {}
+        for each in found.threats:
+            threat, robust = each.attack.threat, each.robust[0]
+            by_threat[threat] = by_threat[threat] & robust if threat in by_threat else robust
+        return {"clean": found.clean.cpu().numpy(), "robust": torch.stack(list(by_threat.values())).cpu().numpy()}
 
 
 def shifted(logits: NDArray[np.float32] | None) -> NDArray[np.float16]:

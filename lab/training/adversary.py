@@ -10,9 +10,9 @@ from lab.training.recipe import AdversaryRecipe
 from lab.training.schedule import radius_share
 from lab.training.shard import WHOLE, Shard
 from workers.attacks.apgd import apgd_for_training
+from workers.attacks.ball import per_image
 from workers.attacks.losses import cross_entropy
 from workers.attacks.pgd import pgd
-from workers.attacks.projection import per_image
 from workers.attacks.threat import Threat
 
 _MEMORY = 0.9

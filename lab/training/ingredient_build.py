@@ -27,7 +27,7 @@ from lab.training.recipe_file import RECIPE, read_recipe, recipe_text, write_rec
 from lab.training.shard import WHOLE, Shard
 from lab.training.trainer import Trainer
 from workers.attacks.model import NormalizedModel
-from workers.attacks.robustness import attack_report
+from workers.attacks.robustness import robust_accuracy
 from workers.whole_file import whole_file
 
 RECORD = "training.json"
@@ -242,10 +242,8 @@ class IngredientBuild:
         evaluation = self.recipe.evaluation
         images, labels = self.images.test_images(evaluation.images)
         check_logits(model, images[: evaluation.batch_size].to(self.device))
-        report = attack_report(
-            model, images, labels, evaluation.threats, steps=evaluation.steps, batch_size=evaluation.batch_size
-        )
-        return {"images": len(labels), "attack": "APGD", **report}
+        found = robust_accuracy(model, images, labels, evaluation.attacks, batch_size=evaluation.batch_size)
+        return {"images": len(labels), "attack": "APGD", **found.as_json()}
 
 
 def _score_settings(recipe: IngredientRecipe) -> EvaluationRecipe:
