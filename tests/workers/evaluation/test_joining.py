@@ -13,7 +13,6 @@ from tests.search.outcomes import assert_same
 from tests.workers.evaluation.images import random_set, vit_stack
 from workers.attacks.attack import Attack
 from workers.attacks.threat import Threat
-from workers.evaluation.adversary import Attack
 from workers.evaluation.evaluator import Evaluator
 from workers.soups.stack import IngredientStack
 
