@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lab.study.claims.robustness import robustness_claims
-from lab.study.claims.rule import Claim
+from lab.study.claims.rule import PaperClaim
 from lab.study.claims.seeds import over_seeds
 from lab.study.claims.shifts import composition_claims, few_shot_claim, shift_claims
 from lab.study.config import StudyConfig
@@ -43,7 +43,7 @@ class PantryAnalysis:
     comparison: list[ComparisonCell]
     few_shot: list[FewShotPoint]
     compositions: list[Composition]
-    claims: list[Claim]
+    claims: list[PaperClaim]
     single_soup: tuple[float, ...]
     ensemble_of_two: str
 
@@ -77,7 +77,7 @@ def analyse(config: StudyConfig, results: PantryResults) -> PantryAnalysis:
     )
 
 
-def claims_over_seeds(config: StudyConfig, results: Sequence[PantryResults]) -> list[Claim]:
+def claims_over_seeds(config: StudyConfig, results: Sequence[PantryResults]) -> list[PaperClaim]:
     """The claims of each architecture of which there are several pantries, on the sets that all of them have."""
     groups: dict[str, list[PantryResults]] = {}
     for each in results:

@@ -17,7 +17,7 @@ from ray.exceptions import RayTaskError
 
 from lab.study.executors import Executor
 from lab.study.inputs import Input
-from lab.study.jobs import Job
+from lab.study.jobs import StudyJob
 from lab.study.store import Arrays
 from service.parent_death import die_with_parent
 from service.settings import Settings
@@ -45,7 +45,7 @@ class RayTasks(Executor):
         self._device = device
         self._threads = threads
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Arrays]]:
+    def run(self, jobs: Sequence[StudyJob]) -> Iterator[tuple[StudyJob, Arrays]]:
         """See ``Executor``."""
         if not jobs:
             return
@@ -57,7 +57,7 @@ class RayTasks(Executor):
                     raise outcome
                 yield jobs[index], outcome
 
-    def drive(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Arrays]]:
+    def drive(self, jobs: Sequence[StudyJob]) -> Iterator[tuple[int, Arrays]]:
         """The place of each job with its result, as they end; this process becomes the driver."""
         connect(Settings(ray_address=self._address))
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Ray's own handler ends with a traceback on standard error
@@ -85,7 +85,7 @@ class RayTasks(Executor):
         return resources if device == "cpu" else {**resources, "num_gpus": 1}
 
     @contextmanager
-    def _driver(self, jobs: Sequence[Job]) -> Iterator[Connection]:
+    def _driver(self, jobs: Sequence[StudyJob]) -> Iterator[Connection]:
         """What a driver tells of the jobs, until the context ends."""
         context = get_context("spawn")
         results, told = context.Pipe(duplex=False)
@@ -112,7 +112,7 @@ def _next(results: Connection, watch: ClusterWatch) -> tuple[int, Any]:
     return index, outcome
 
 
-def _drive(told: Connection, parent: int, tasks: RayTasks, jobs: Sequence[Job]) -> None:
+def _drive(told: Connection, parent: int, tasks: RayTasks, jobs: Sequence[StudyJob]) -> None:
     """Run ``jobs`` in this process and tell the place of each with its result as they end, or an exception."""
     die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever interrupts the command interrupts the parent, which ends us
@@ -152,7 +152,7 @@ class _Shared:
         return self._references[source]
 
 
-def _compute(job: Job, device: str, threads: int, *inputs: Any) -> Arrays:
+def _compute(job: StudyJob, device: str, threads: int, *inputs: Any) -> Arrays:
     import torch
 
     torch.set_num_threads(threads)

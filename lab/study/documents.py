@@ -13,7 +13,7 @@ from typing import Any, get_origin, get_type_hints
 import numpy as np
 
 from lab.study.analysis import ModelRobustness, PantryAnalysis
-from lab.study.claims.rule import Claim
+from lab.study.claims.rule import PaperClaim
 from lab.study.config import StudyConfig
 from lab.study.figures.comparison import ComparisonCell
 from lab.study.figures.composition import Composition
@@ -37,7 +37,7 @@ TABLES: dict[str, type[Any]] = {
 CLAIM_COLUMNS = ["number", "claim", "measure", "pantry", "value", "low", "high", "unit", "rule", "verdict", "note"]
 
 
-def tables(analyses: Sequence[PantryAnalysis], claims: Sequence[Claim]) -> dict[str, list[dict[str, Any]]]:
+def tables(analyses: Sequence[PantryAnalysis], claims: Sequence[PaperClaim]) -> dict[str, list[dict[str, Any]]]:
     """Rows of every table by name, over all pantries."""
     named = {name: [record(row) for each in analyses for row in getattr(each, name)] for name in TABLES}
     return {"claims": [claim_record(claim) for claim in claims], **named}
@@ -92,7 +92,7 @@ def record(row: Any) -> dict[str, Any]:
     return {name: _plain(value) for name, value in values.items() if not isinstance(value, np.ndarray)}
 
 
-def claim_record(claim: Claim) -> dict[str, Any]:
+def claim_record(claim: PaperClaim) -> dict[str, Any]:
     """A claim with its verdict."""
     estimate = claim.estimate
     return {

@@ -36,7 +36,7 @@ Weights = tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)
-class Job(ABC):
+class StudyJob(ABC):
     """Work whose result is kept under ``name``, which holds a digest of all that it depends on.
 
     ``passes`` is its cost: the number of forward passes, an attack's step counting as three.
@@ -60,7 +60,7 @@ class Job(ABC):
 
 
 @dataclass(frozen=True)
-class CorruptJob(Job):
+class CorruptJob(StudyJob):
     """The images of one corruption and severity, or the clean ones without, as ``config`` encodes them."""
 
     images: IdxInput
@@ -92,7 +92,7 @@ class CorruptJob(Job):
 
 
 @dataclass(frozen=True)
-class ScoreJob(Job):
+class ScoreJob(StudyJob):
     """Soups of one stack on one set: each image's result, and the logits of the rows ``keep`` (None: of all)."""
 
     stack: StackInput
@@ -131,7 +131,7 @@ class ScoreJob(Job):
 
 
 @dataclass(frozen=True)
-class AttackJob(Job):
+class AttackJob(StudyJob):
     """One soup under each of ``attacks`` on the first ``count`` images of a set."""
 
     stack: StackInput

@@ -21,7 +21,7 @@ from torch import nn
 from lab.training.divergence import check_logits
 from lab.training.images import TrainingImages, open_images
 from lab.training.network import check_network, create_network, load_base, load_ingredient, save_ingredient
-from lab.training.progress import EVENTS, LOG, MetricsLog, OnProgress, Progress
+from lab.training.progress import EVENTS, LOG, MetricsLog, OnProgress, TrainingProgress
 from lab.training.recipe import EvaluationRecipe, IngredientRecipe, recipe_digest
 from lab.training.recipe_file import RECIPE, read_recipe, recipe_text, write_recipe
 from lab.training.shard import WHOLE, Shard
@@ -133,7 +133,7 @@ class IngredientBuild:
             return
         log = MetricsLog(self.work, tensorboard=self.tensorboard)
 
-        def note(progress: Progress) -> None:
+        def note(progress: TrainingProgress) -> None:
             log(progress)
             if on_progress is not None:
                 on_progress(progress)

@@ -10,7 +10,7 @@ from scipy.stats import rankdata
 
 from lab.study.averages import Estimate
 from lab.study.claims.choices import Contest, best_contest
-from lab.study.claims.rule import NOT_MEASURED, Claim, in_points
+from lab.study.claims.rule import NOT_MEASURED, PaperClaim, in_points
 from lab.study.config import MAX, SAT
 from lab.study.data_config import CLEAN
 from lab.study.plan import CURVE_WEIGHTS, curves
@@ -25,7 +25,7 @@ OUTSIDE = [index for index, w in enumerate(CURVE_WEIGHTS) if not 0 <= w <= 1]
 Pair = tuple[str, str]
 
 
-def robustness_claims(results: PantryResults, pairs: Sequence[Pair]) -> list[Claim]:
+def robustness_claims(results: PantryResults, pairs: Sequence[Pair]) -> list[PaperClaim]:
     """The claims that rest on attacked soups; none where nothing was attacked."""
     if results.robust is None:
         return []
@@ -57,7 +57,7 @@ class _Claims:
         self._robust = robust
         self._lines = lines
 
-    def no_collapse(self) -> Claim:
+    def no_collapse(self) -> PaperClaim:
         contests = []
         for pair, line in self._lines.items():
             for metric, name in enumerate(self._robust.metrics):
@@ -67,7 +67,7 @@ class _Claims:
         measure = "worst soup between two ingredients, less the worse of the two, in any metric"
         return self._claim("1a", "Soups trade robustness without collapse", measure, contests, COLLAPSE, negate=True)
 
-    def monotone(self) -> Claim:
+    def monotone(self) -> PaperClaim:
         specialty = self._results.specialty
         trades = [
             self._samples(line[:, self._metric(specialty[b])]) - self._samples(line[:, self._metric(specialty[a])])
@@ -78,7 +78,7 @@ class _Claims:
         if trades:
             rho = np.mean([_rank_correlation(trade) for trade in trades], axis=0)
             estimate = Estimate.of(float(rho[0]), percentile_interval(rho[1:]))
-        return Claim(
+        return PaperClaim(
             "1b",
             "The trade between two threats is monotone up to noise",
             "rank correlation of w in [0, 1] with accuracy in the second threat less the first, mean over pairs",
@@ -88,7 +88,7 @@ class _Claims:
             unit="",
         )
 
-    def beats_specialist(self) -> Claim:
+    def beats_specialist(self) -> PaperClaim:
         contests = []
         for pair, line in self._lines.items():
             for name in pair:
@@ -100,7 +100,7 @@ class _Claims:
         measure = "best soup between two ingredients, less the specialist in the specialist's own threat"
         return self._claim("2", "Some intermediate soup beats the specialist in its own threat", measure, contests, 0.0)
 
-    def extrapolation(self) -> Claim:
+    def extrapolation(self) -> PaperClaim:
         contests = [
             Contest(f"{pair[0]} to {pair[1]}, {name}", line[OUTSIDE, metric], line[INSIDE, metric])
             for pair, line in self._lines.items()
@@ -111,7 +111,7 @@ class _Claims:
         )
         return self._claim("3a", "Weights outside [0, 1] help somewhere, under attack", measure, contests, 0.0)
 
-    def union(self) -> Claim:
+    def union(self) -> PaperClaim:
         union = self._robust.metrics.index(UNION)
         wanted = [pair for pair in self._lines if self._norms(pair) == {"Linf", "L1"}]
         contests = [
@@ -121,7 +121,7 @@ class _Claims:
         measure = "union robust accuracy: best soup between the l_inf and the l_1 model, less the better of the two"
         return self._claim("4", "The union is best between the l_inf and the l_1 model", measure, contests, 0.0)
 
-    def against(self, model: str) -> Claim:
+    def against(self, model: str) -> PaperClaim:
         union = self._robust.metrics.index(UNION)
         contests = []
         if model in self._robust.models:
@@ -141,13 +141,13 @@ class _Claims:
         threshold: float,
         *,
         negate: bool = False,
-    ) -> Claim:
+    ) -> PaperClaim:
         if not contests:
-            return Claim(number, statement, measure, self._results.name, NOT_MEASURED, threshold)
+            return PaperClaim(number, statement, measure, self._results.name, NOT_MEASURED, threshold)
         found, chosen = best_contest(contests)
         estimate = Estimate(-found.value, -found.high, -found.low) if negate else found
         note = "; ".join(dict.fromkeys(chosen))
-        return Claim(number, statement, measure, self._results.name, in_points(estimate), threshold, note=note)
+        return PaperClaim(number, statement, measure, self._results.name, in_points(estimate), threshold, note=note)
 
     def _norms(self, pair: Pair) -> set[str]:
         return {self._results.specialty[name].partition(":")[0] for name in pair}

@@ -15,7 +15,7 @@ NOT_MEASURED = Estimate(math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True)
-class Claim:
+class PaperClaim:
     """A claim of the paper and what was measured of it.
 
     It ``holds`` when the whole 95 % interval lies on the claimed ``side`` of ``threshold``, it ``does not hold`` when

@@ -10,7 +10,7 @@ import yaml
 
 from lab.study.config import StudyConfig
 from lab.study.executors import Executor
-from lab.study.jobs import Job
+from lab.study.jobs import StudyJob
 from lab.study.run import StudyRun
 from lab.study.store import Arrays
 from tests.live import ROOT
@@ -45,7 +45,7 @@ class ThisProcess(Executor):
 
     names: list[str] = field(default_factory=list)
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Arrays]]:
+    def run(self, jobs: Sequence[StudyJob]) -> Iterator[tuple[StudyJob, Arrays]]:
         for job in jobs:
             self.names.append(job.name)
             yield job, job.compute([source.load() for source in job.inputs], "cpu")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lab.training.checkpoint import CheckpointMismatchError
 from lab.training.network import create_network
-from lab.training.progress import Progress
+from lab.training.progress import TrainingProgress
 from lab.training.recipe import TrainingRecipe
 from lab.training.trainer import Trainer
 from tests.lab.training.recipes import images, tiny_model, training
@@ -73,7 +73,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
 ) -> None:
     recipe = training(adversary=adversary, ema_decay=ema_decay, optimizer={"name": "adamw", "learning_rate": 0.01})
 
-    def stop(progress: Progress) -> None:
+    def stop(progress: TrainingProgress) -> None:
         if progress.step == 6:
             raise Interruption
 
@@ -109,7 +109,7 @@ def _start(folder: Path, stop_at: int) -> subprocess.Popen[bytes]:
 
 
 def test_progress_counts_every_step() -> None:
-    seen: list[Progress] = []
+    seen: list[TrainingProgress] = []
     recipe = training(epochs=1.5)
     Trainer(create_network(tiny_model(), 0), tiny_model(), images(320), recipe).run(seen.append)
     assert [progress.step for progress in seen] == list(range(1, 16))
@@ -118,7 +118,7 @@ def test_progress_counts_every_step() -> None:
 
 
 def test_training_lowers_the_loss() -> None:
-    seen: list[Progress] = []
+    seen: list[TrainingProgress] = []
     recipe = training(adversary=None, epochs=8, batch_size=64, optimizer={"learning_rate": 0.1})
     Trainer(create_network(tiny_model(), 0), tiny_model(), images(640), recipe).run(seen.append)
     assert seen[-1].loss < 0.6 * seen[0].loss
@@ -132,7 +132,7 @@ def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_schedule_runs_over_the_steps_that_there_are() -> None:
-    seen: list[Progress] = []
+    seen: list[TrainingProgress] = []
     recipe = training(epochs=5, max_steps=6, optimizer={"schedule": "thirds", "learning_rate": 1.0})
     Trainer(create_network(tiny_model(), 0), tiny_model(), images(320), recipe).run(seen.append)
     assert [round(progress.learning_rate, 4) for progress in seen] == [1, 1, 0.1, 0.1, 0.01, 0.01]
@@ -140,7 +140,7 @@ def test_the_schedule_runs_over_the_steps_that_there_are() -> None:
 
 @pytest.mark.parametrize("ema_decay", [None, 0.9])
 def test_a_training_that_diverges_is_told_and_not_kept(tmp_path: Path, ema_decay: float | None) -> None:
-    seen: list[Progress] = []
+    seen: list[TrainingProgress] = []
     recipe = training(optimizer={"learning_rate": 1e30, "warmup": 0}, ema_decay=ema_decay, adversary=None)
     checkpoint = tmp_path / "checkpoint"
     trainer = Trainer(
@@ -184,7 +184,7 @@ def test_weights_that_the_last_step_broke_are_not_returned(tmp_path: Path) -> No
     recipe = training(max_steps=2, adversary=None)
     trainer = Trainer(network, tiny_model(), images(320), recipe, checkpoint=checkpoint, checkpoint_seconds=0)
 
-    def spoil(progress: Progress) -> None:
+    def spoil(progress: TrainingProgress) -> None:
         if progress.step == 2:
             network.state_dict()["fc.weight"].fill_(torch.nan)
 
@@ -199,7 +199,7 @@ def test_an_infinite_loss_is_told_at_once_where_gradients_are_scaled_too(monkeyp
     network = create_network(tiny_model(), 0)
     trainer = Trainer(network, tiny_model(), images(320), training(adversary=None))
 
-    def spoil(progress: Progress) -> None:
+    def spoil(progress: TrainingProgress) -> None:
         if progress.step == 3:
             network.state_dict()["fc.weight"].fill_(torch.inf)
 
@@ -212,13 +212,13 @@ def test_running_statistics_that_broke_are_told_where_a_checkpoint_is_due(
     tmp_path: Path, ema_decay: float | None
 ) -> None:
     """No loss shows them: BatchNorm trains on the statistics of the batch."""
-    seen: list[Progress] = []
+    seen: list[TrainingProgress] = []
     checkpoint = tmp_path / "checkpoint"
     network = create_network(tiny_model(), 0)
     recipe = training(adversary=None, ema_decay=ema_decay)
     trainer = Trainer(network, tiny_model(), images(320), recipe, checkpoint=checkpoint, checkpoint_seconds=0)
 
-    def spoil(progress: Progress) -> None:
+    def spoil(progress: TrainingProgress) -> None:
         seen.append(progress)
         if progress.step == 4:
             network.state_dict()["bn1.running_var"].fill_(torch.inf)
@@ -230,7 +230,7 @@ def test_running_statistics_that_broke_are_told_where_a_checkpoint_is_due(
 
 
 def test_half_precision_trains_and_float16_asks_for_a_gpu() -> None:
-    seen: list[Progress] = []
+    seen: list[TrainingProgress] = []
     recipe = training(adversary=None, epochs=2, optimizer={"learning_rate": 0.1}, precision="bfloat16")
     network = Trainer(create_network(tiny_model(), 0), tiny_model(), images(320), recipe).run(seen.append)
     assert seen[-1].loss < 0.9 * seen[0].loss

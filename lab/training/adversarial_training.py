@@ -19,7 +19,7 @@ _MEMORY = 0.9
 _SEED_RANGE = 2**63 - 1
 
 
-class Adversary:
+class AdversarialTraining:
     """Attacks training batches as a recipe says; see ``AdversaryRecipe`` for the modes.
 
     ``robust_accuracy`` holds, for each threat model, the running robust accuracy that ``eat`` draws by. The shares of a
