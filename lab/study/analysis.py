@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lab.study.claims.claim import PaperClaim, over_seeds
 from lab.study.claims.robustness import robustness_claims
-from lab.study.claims.rule import PaperClaim
-from lab.study.claims.seeds import over_seeds
 from lab.study.claims.shifts import composition_claims, few_shot_claim, shift_claims
 from lab.study.config import StudyConfig
 from lab.study.figures.comparison import ComparisonCell, comparison_cells

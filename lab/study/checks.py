@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lab.study.config import AttackSection, PantrySection, StudyConfig
-from lab.study.data_config import CLEAN
+from lab.study.config import CLEAN, AttackSection, PantrySection, StudyConfig
 from lab.study.inputs import SetLabels
 from lab.study.plan import check_trained
 from service.pantries.config import NORMALISATION_TOLERANCE

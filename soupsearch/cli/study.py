@@ -77,8 +77,8 @@ def _reported(file: Path) -> Iterator[None]:
 
 
 def _run(config: "StudyConfig", out: Path, executor: "Executor") -> Path:
-    from lab.study.loading import load_results
     from lab.study.report import write_report
+    from lab.study.results import load_results
     from lab.study.run import StudyRun
 
     with _progress() as on_progress:

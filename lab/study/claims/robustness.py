@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from lab.study.averages import Estimate
-from lab.study.claims.choices import Contest, best_contest
-from lab.study.claims.rule import NOT_MEASURED, PaperClaim, in_points
-from lab.study.config import MAX, SAT
-from lab.study.data_config import CLEAN
+from lab.study.claims.claim import NOT_MEASURED, PaperClaim, in_points
+from lab.study.config import CLEAN, MAX, SAT
 from lab.study.plan import CURVE_WEIGHTS, curves
 from lab.study.results import UNION, Flags, PantryResults, RobustTable
 from search.resampling import percentile_interval, shared_resamples
@@ -181,3 +180,39 @@ def rank_correlations(order: NDArray[np.float64], values: NDArray[np.float64]) -
 def _label(pair: Pair, index: int | None = None) -> str:
     label = f"{pair[0]} to {pair[1]}"
     return label if index is None else f"{label} at w = {CURVE_WEIGHTS[index]:g}"
+
+
+@dataclass(frozen=True)
+class Contest:
+    """``ours`` (K, N) against ``theirs`` (L, N), outcomes of soups on the same N images; ``label`` names it."""
+
+    label: str
+    ours: Flags
+    theirs: Flags
+
+
+def best_contest(contests: Sequence[Contest]) -> tuple[Estimate, tuple[str, str]]:
+    """How far our best beats their best in the contest where it does so most.
+
+    Contest and both sides' soups are chosen on the even images and scored on the odd ones, and the other way round; the
+    figure is the mean of both. So it is unbiased for what such a choice gains, however many there were to choose from.
+    Returns it with the contests that the two halves chose. Raises ValueError without contests.
+    """
+    if not contests:
+        raise ValueError("nothing to choose from")
+    images = contests[0].ours.shape[1]
+    even = np.arange(images) % 2 == 0
+    differences = np.zeros(images)
+    chosen = []
+    for choosing in (even, ~even):
+        contest, ours, theirs = max((_best(contest, choosing) for contest in contests), key=lambda found: found[0])[1]
+        differences[~choosing] = contest.ours[ours, ~choosing].astype(float) - contest.theirs[theirs, ~choosing]
+        chosen.append(contest.label)
+    interval = shared_resamples(images).interval(differences)
+    return Estimate.of(float(differences.mean()), interval), (chosen[0], chosen[1])
+
+
+def _best(contest: Contest, choosing: NDArray[np.bool_]) -> tuple[float, tuple[Contest, int, int]]:
+    ours, theirs = contest.ours[:, choosing].mean(axis=1), contest.theirs[:, choosing].mean(axis=1)
+    mine, yours = int(ours.argmax()), int(theirs.argmax())
+    return float(ours[mine] - theirs[yours]), (contest, mine, yours)

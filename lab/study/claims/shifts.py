@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.study.averages import Average, Estimate, Outcomes
+from lab.study.claims.claim import NOT_MEASURED, PaperClaim, in_points
 from lab.study.claims.robustness import rank_correlations
-from lab.study.claims.rule import NOT_MEASURED, PaperClaim, in_points
-from lab.study.config import MAX, SAT
-from lab.study.data_config import CLEAN
+from lab.study.config import CLEAN, MAX, SAT
 from lab.study.figures.composition import Composition
 from lab.study.figures.few_shot import FewShotPoint
 from lab.study.methods import (

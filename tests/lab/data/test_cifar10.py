@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lab.data.cifar10 import load_cifar10
+from lab.data.layouts.cifar import load_cifar10
 from tests.lab.training.cifar import write_cifar10
 
 

@@ -7,10 +7,8 @@ import pytest
 
 from lab.study.analysis import analyse
 from lab.study.averages import Estimate
-from lab.study.claims.choices import Contest, best_contest
-from lab.study.claims.robustness import rank_correlations, robustness_claims
-from lab.study.claims.rule import NOT_MEASURED, PaperClaim, Verdict, in_points
-from lab.study.claims.seeds import over_seeds
+from lab.study.claims.claim import NOT_MEASURED, PaperClaim, Verdict, in_points, over_seeds
+from lab.study.claims.robustness import Contest, best_contest, rank_correlations, robustness_claims
 from lab.study.claims.shifts import composition_claims, few_shot_claim, shift_claims
 from lab.study.config import MAX, SAT, StudyConfig
 from lab.study.figures.composition import compositions

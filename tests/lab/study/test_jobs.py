@@ -12,8 +12,8 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from lab.data.corruptions import corrupt_batch
 from lab.study.inputs import IdxInput, SetInput, set_arrays
 from lab.study.jobs import AttackJob, CorruptJob, ScoreJob, shifted
-from lab.study.loading import ensemble, logit_ensemble
 from lab.study.plan import stack_input
+from lab.study.results import ensemble, logit_ensemble
 from lab.study.store import Store
 from tests.lab.study.conftest import FASHION_MNIST, NAMES, RESNET
 from workers.attacks.attack import attacks_on

@@ -14,9 +14,9 @@ from lab.data.archives import encode_png
 from lab.study.config import StudyConfig
 from lab.study.inputs import SetInput, set_arrays
 from lab.study.jobs import AttackJob
-from lab.study.loading import load_results
 from lab.study.plan import stack_input
 from lab.study.report import write_report
+from lab.study.results import load_results
 from lab.study.run import StudyRun
 from lab.study.store import Store
 from soupsearch.cli.scoring import encoded_set
