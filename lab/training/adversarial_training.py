@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from lab.training.precision import autocast
 from lab.training.recipe import AdversaryRecipe
-from lab.training.schedule import radius_share
 from lab.training.shard import WHOLE, Shard
 from workers.attacks.apgd import apgd_for_training
 from workers.attacks.ball import per_image
@@ -99,3 +98,10 @@ class AdversarialTraining:
             generator=torch.Generator(images.device).manual_seed(seed),
             random_start=self._recipe.random_start,
         )
+
+
+def radius_share(delay: float, warmup: float, progress: float) -> float:
+    """The share, in [0, 1], of the full attack radius at ``progress``: 0 until ``delay``, 1 from ``warmup`` on."""
+    if progress < delay:
+        return 0.0
+    return 1.0 if progress >= warmup else max((progress - delay) / (warmup - delay), 0.01)

@@ -18,9 +18,15 @@ import timm
 import torch
 from torch import nn
 
-from lab.training.divergence import check_logits
 from lab.training.images import TrainingImages, open_images
-from lab.training.network import check_network, create_network, load_base, load_ingredient, save_ingredient
+from lab.training.network import (
+    check_logits,
+    check_network,
+    create_network,
+    load_base,
+    load_ingredient,
+    save_ingredient,
+)
 from lab.training.progress import EVENTS, LOG, MetricsLog, OnProgress, TrainingProgress
 from lab.training.recipe import EvaluationRecipe, IngredientRecipe, recipe_digest
 from lab.training.recipe_file import RECIPE, read_recipe, recipe_text, write_recipe

@@ -16,12 +16,11 @@ from torch.nn import functional
 from lab.training.adversarial_training import AdversarialTraining
 from lab.training.batches import seeded_generator
 from lab.training.checkpoint import load_checkpoint, save_checkpoint
-from lab.training.divergence import diverged, not_finite
 from lab.training.images import TrainingImages
+from lab.training.network import diverged, not_finite
 from lab.training.precision import MOST_SKIPPED, autocast, gradient_scaler, update_scale
 from lab.training.progress import OnProgress, TrainingProgress
-from lab.training.recipe import ModelRecipe, TrainingRecipe, recipe_digest
-from lab.training.schedule import learning_rate
+from lab.training.recipe import ModelRecipe, OptimizerRecipe, TrainingRecipe, recipe_digest
 from lab.training.shard import WHOLE, Shard
 from workers.attacks.model import NormalizedModel
 
@@ -191,3 +190,18 @@ def _optimizer(network: nn.Module, recipe: TrainingRecipe) -> torch.optim.Optimi
         momentum=settings.momentum,
     )
     return optimizer
+
+
+def learning_rate(recipe: OptimizerRecipe, progress: float) -> float:
+    """The learning rate at ``progress`` in [0, 1).
+
+    ``one_cycle`` rises linearly over the warm-up and falls linearly to zero; ``cosine`` falls along a cosine after
+    the warm-up; ``thirds`` divides by ten after each third (fine-tuning in Croce and Hein, ICML 2022).
+    """
+    if recipe.schedule == "thirds":
+        return recipe.learning_rate * 10.0 ** -int(3 * progress)
+    if progress < recipe.warmup:
+        return recipe.learning_rate * max(progress / recipe.warmup, 1e-3)
+    after = (progress - recipe.warmup) / (1 - recipe.warmup)
+    factor = 1 - after if recipe.schedule == "one_cycle" else (1 + math.cos(math.pi * after)) / 2
+    return recipe.learning_rate * factor

@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from lab.training.checkpoint import CheckpointMismatchError
 from lab.training.network import create_network
 from lab.training.progress import TrainingProgress
-from lab.training.recipe import TrainingRecipe
-from lab.training.trainer import Trainer
+from lab.training.recipe import OptimizerRecipe, TrainingRecipe
+from lab.training.trainer import Trainer, learning_rate
 from tests.lab.training.recipes import images, tiny_model, training
 from tests.waiting import wait_until
 
@@ -237,3 +239,27 @@ def test_half_precision_trains_and_float16_asks_for_a_gpu() -> None:
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
     with pytest.raises(ValueError, match="float16 needs a GPU"):
         train(training(precision="float16"))
+
+
+@pytest.mark.parametrize("schedule", ["one_cycle", "cosine"])
+def test_rises_to_the_peak_and_falls_to_zero(schedule: str) -> None:
+    recipe = OptimizerRecipe.model_validate({"schedule": schedule, "learning_rate": 0.4, "warmup": 0.25})
+    rates = [learning_rate(recipe, step / 1000) for step in range(1000)]
+    assert rates[:250] == sorted(rates[:250])
+    assert rates[250:] == sorted(rates[250:], reverse=True)
+    assert rates[250] == pytest.approx(0.4)
+    assert 0 < rates[-1] < 0.001
+
+
+def test_thirds_divide_by_ten() -> None:
+    recipe = OptimizerRecipe(schedule="thirds", learning_rate=0.05)
+    rates = [learning_rate(recipe, progress) for progress in (0.0, 0.33, 0.34, 0.66, 0.67, 0.99)]
+    assert rates == pytest.approx([0.05, 0.05, 0.005, 0.005, 0.0005, 0.0005])
+
+
+@given(
+    schedule=st.sampled_from(["one_cycle", "cosine", "thirds"]), warmup=st.floats(0, 0.9), progress=st.floats(0, 0.999)
+)
+def test_rates_stay_within_the_peak(schedule: str, warmup: float, progress: float) -> None:
+    recipe = OptimizerRecipe.model_validate({"schedule": schedule, "learning_rate": 0.1, "warmup": warmup})
+    assert 0 < learning_rate(recipe, progress) <= 0.1
