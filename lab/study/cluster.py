@@ -15,7 +15,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayTaskError
 
-from lab.study.executors import Executor
+from lab.study.executors import StudyExecutor
 from lab.study.inputs import Input
 from lab.study.jobs import StudyJob
 from lab.study.store import Arrays
@@ -29,7 +29,7 @@ AHEAD = 2
 END_SECONDS = 10.0
 
 
-class RayTasks(Executor):
+class RayTasks(StudyExecutor):
     """Runs jobs on the cluster at ``address``, one CPU or one GPU each.
 
     Inputs are read on this machine and go through the object store: the nodes need neither the pantry nor the output
@@ -46,7 +46,7 @@ class RayTasks(Executor):
         self._threads = threads
 
     def run(self, jobs: Sequence[StudyJob]) -> Iterator[tuple[StudyJob, Arrays]]:
-        """See ``Executor``."""
+        """See ``StudyExecutor``."""
         if not jobs:
             return
         watch = ClusterWatch(self._address)

@@ -18,7 +18,7 @@ from service.parent_death import die_with_parent
 INPUTS_HELD = 8
 
 
-class Executor(ABC):
+class StudyExecutor(ABC):
     """Computes jobs. Nothing is kept by an executor: results go to the caller, who writes them."""
 
     @abstractmethod
@@ -26,7 +26,7 @@ class Executor(ABC):
         """Each job with its result, as they are done, in any order. An exception of a job ends the iteration."""
 
 
-class LocalProcesses(Executor):
+class LocalProcesses(StudyExecutor):
     """``workers`` processes of this machine with ``threads`` CPU threads each; they end with this process.
 
     ``device`` is PyTorch's name of the device that all of them use.
@@ -38,7 +38,7 @@ class LocalProcesses(Executor):
         self._device = device
 
     def run(self, jobs: Sequence[StudyJob]) -> Iterator[tuple[StudyJob, Arrays]]:
-        """See ``Executor``."""
+        """See ``StudyExecutor``."""
         if not jobs:
             return
         pool = ProcessPoolExecutor(

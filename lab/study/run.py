@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lab.study.checks import check_attackable, check_models
 from lab.study.config import PantrySection, StudyConfig
-from lab.study.executors import Executor
+from lab.study.executors import StudyExecutor
 from lab.study.inputs import SetLabels, set_arrays
 from lab.study.jobs import StudyJob
 from lab.study.plan import PantryPlan, plan_pantry
@@ -31,7 +31,7 @@ class StudyRun:
 
     config: StudyConfig
     out: Path
-    executor: Executor
+    executor: StudyExecutor
     read_archive: ReadArchive
     on_progress: OnStudyProgress
 

@@ -8,8 +8,6 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 MAY_SLEEP = {"tests/waiting.py"}
 PACKAGES = ("search", "service", "workers", "lab", "soupsearch")
-TWICE = {"Batch", "Problem", "SetScore"}
-"""What evaluators answer, and how a search hands out its points, still share these names with other classes."""
 
 
 def sources(*folders: str) -> Iterator[tuple[str, str]]:
@@ -37,5 +35,4 @@ def test_a_class_name_stands_for_one_class() -> None:
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 places[node.name].append(name)
-    assert {name: where for name, where in places.items() if len(where) > 1 and name not in TWICE} == {}
-    assert {name for name in TWICE if len(places[name]) < 2} == set(), "unique by now: take them off the list"
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from lab.study.config import StudyConfig
-from lab.study.executors import Executor
+from lab.study.executors import StudyExecutor
 from lab.study.jobs import StudyJob
 from lab.study.run import StudyRun
 from lab.study.store import Arrays
@@ -40,7 +40,7 @@ Changes = dict[str, Any]
 
 
 @dataclass
-class ThisProcess(Executor):
+class ThisProcess(StudyExecutor):
     """Computes jobs one by one where it is called, and remembers their names."""
 
     names: list[str] = field(default_factory=list)

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from lab.study.cluster import RayTasks
-from lab.study.executors import Executor, LocalProcesses
+from lab.study.executors import LocalProcesses, StudyExecutor
 from lab.study.jobs import StudyJob
 from service.errors import Unavailable
 from soupsearch.embedded.cluster import LocalCluster
@@ -29,7 +29,7 @@ def jobs_of(make_study: MakeStudy, out: Path) -> list[StudyJob]:
     return [*jobs[:3], *jobs[-3:]]
 
 
-def same_results(executor: Executor, jobs: list[StudyJob]) -> bool:
+def same_results(executor: StudyExecutor, jobs: list[StudyJob]) -> bool:
     expected = {job.name: arrays for job, arrays in ThisProcess().run(jobs)}
     found = {job.name: arrays for job, arrays in executor.run(jobs)}
     assert found.keys() == expected.keys()
