@@ -6,39 +6,34 @@ import torch
 from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
 from torch import Tensor, nn
 
-from workers.attacks.apgd import Settings
-from workers.attacks.threat import Threat
+from workers.attacks.attack import Attack
 
 
-def reference_points(
-    model: nn.Module, images: Tensor, labels: Tensor, threat: Threat, settings: Settings, *, seed: int
-) -> Tensor:
+def reference_points(model: nn.Module, images: Tensor, labels: Tensor, attack: Attack, *, seed: int) -> Tensor:
     """What the authors' code returns: misclassified points (N, ...) where it found any, the images elsewhere."""
     shared = {
-        "n_iter": settings.steps,
-        "norm": threat.norm,
-        "n_restarts": settings.restarts,
-        "eps": threat.eps,
+        "n_iter": attack.steps,
+        "norm": attack.threat.norm,
+        "n_restarts": attack.restarts,
+        "eps": attack.threat.eps,
         "seed": seed,
-        "use_largereps": settings.larger_radii,
+        "use_largereps": attack.larger_radii,
         "device": images.device,
     }
     with warnings.catch_warnings():
         # It warns of images without a gradient, which small networks have.
         warnings.simplefilter("ignore")
-        if settings.loss == "targeted-dlr":
-            attack = APGDAttack_targeted(model, n_target_classes=settings.targets, **shared)
+        if attack.loss == "targeted-dlr":
+            theirs = APGDAttack_targeted(model, n_target_classes=attack.targets, **shared)
         else:
-            attack = APGDAttack(model, loss=settings.loss, **shared)
-        points: Tensor = attack.perturb(images, labels)
+            theirs = APGDAttack(model, loss=attack.loss, **shared)
+        points: Tensor = theirs.perturb(images, labels)
     return points
 
 
-def reference_robust(
-    model: nn.Module, images: Tensor, labels: Tensor, threat: Threat, settings: Settings, *, seed: int
-) -> Tensor:
+def reference_robust(model: nn.Module, images: Tensor, labels: Tensor, attack: Attack, *, seed: int) -> Tensor:
     """Which images (N,) the authors' attack leaves right."""
-    points = reference_points(model, images, labels, threat, settings, seed=seed)
+    points = reference_points(model, images, labels, attack, seed=seed)
     with torch.no_grad():
         robust: Tensor = model(points).argmax(1) == labels
     return robust

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from benchmarks.attack_parity.classifiers import fashion_mnist, train_classifier
 from benchmarks.attack_parity.reference import reference_robust
-from workers.attacks.apgd import Settings, apgd
-from workers.attacks.losses import LossName
+from workers.attacks.apgd import apgd
+from workers.attacks.attack import Attack, LossName
 from workers.attacks.threat import Threat
 
 THREATS = {"standard": ("Linf:0.05", "L2:0.75", "L1:5.0"), "robust": ("Linf:0.1", "L2:1.5", "L1:12.0")}
@@ -33,17 +33,16 @@ class Case:
     """One row of the table: a model and the attack on it."""
 
     model: str
-    threat: Threat
-    settings: Settings
+    attack: Attack
 
     def key(self) -> dict[str, Any]:
         """The row's name in the results file."""
         return {
             "model": self.model,
-            "threat": str(self.threat),
-            "loss": self.settings.loss,
-            "steps": self.settings.steps,
-            "larger_radii": self.settings.larger_radii,
+            "threat": str(self.attack.threat),
+            "loss": self.attack.loss,
+            "steps": self.attack.steps,
+            "larger_radii": self.attack.larger_radii,
         }
 
 
@@ -52,15 +51,15 @@ def cases(steps: list[int], losses: list[LossName]) -> Iterator[Case]:
     for count, loss, model in itertools.product(steps, losses, THREATS):
         for threat in map(Threat.parse, THREATS[model]):
             for larger in (False, True) if threat.norm == "L1" else (False,):
-                yield Case(model, threat, Settings(count, loss, targets=TARGETS, larger_radii=larger))
+                yield Case(model, Attack(threat, count, loss, targets=TARGETS, larger_radii=larger))
 
 
 def compare(case: Case, model: nn.Module, images: Tensor, labels: Tensor, seeds: int) -> dict[str, Any]:
     """Robust accuracies by both, one a seed."""
     found: dict[str, list[float]] = {"ours": [], "reference": []}
     for seed in range(seeds):
-        ours = apgd(model, images, labels, case.threat, case.settings, seed=seed, batch_size=len(images)).robust
-        reference = reference_robust(model, images, labels, case.threat, case.settings, seed=seed)
+        ours = apgd(model, images, labels, case.attack, seed=seed, batch_size=len(images)).robust
+        reference = reference_robust(model, images, labels, case.attack, seed=seed)
         found["ours"].append(ours.double().mean().item())
         found["reference"].append(reference.double().mean().item())
     return case.key() | {"images": len(images)} | found

@@ -15,16 +15,17 @@ from torch import Tensor, nn
 
 from benchmarks.attack_parity.classifiers import fashion_mnist, train_classifier
 from benchmarks.attack_parity.reference import reference_points
-from workers.attacks.apgd import Settings, apgd
+from workers.attacks.apgd import apgd
+from workers.attacks.attack import Attack
 from workers.attacks.threat import Threat
 
 ATTACKS = [
-    (Threat("Linf", 0.1), Settings(loss="ce")),
-    (Threat("Linf", 0.1), Settings(loss="dlr")),
-    (Threat("Linf", 0.1), Settings(loss="targeted-dlr", targets=3)),
-    (Threat("L2", 1.5), Settings(loss="ce")),
-    (Threat("L1", 12.0), Settings(loss="ce")),
-    (Threat("L1", 12.0), Settings(loss="ce", larger_radii=True)),
+    Attack(Threat("Linf", 0.1), loss="ce"),
+    Attack(Threat("Linf", 0.1), loss="dlr"),
+    Attack(Threat("Linf", 0.1), loss="targeted-dlr", targets=3),
+    Attack(Threat("L2", 1.5), loss="ce"),
+    Attack(Threat("L1", 12.0), loss="ce"),
+    Attack(Threat("L1", 12.0), loss="ce", larger_radii=True),
 ]
 
 
@@ -41,16 +42,13 @@ def seconds(attack: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - started
 
 
-def measure(
-    model: nn.Module, images: Tensor, labels: Tensor, attack: tuple[Threat, Settings], repeats: int
-) -> list[float]:
+def measure(model: nn.Module, images: Tensor, labels: Tensor, attack: Attack, repeats: int) -> list[float]:
     """The least seconds of ``repeats`` turns: ours to the latest success, ours to the first, the reference."""
-    threat, settings = attack
-    latest = replace(settings, goal="latest_success")
+    latest = replace(attack, goal="latest_success")
     attacks = [
-        lambda: apgd(model, images, labels, threat, latest, batch_size=len(images)),
-        lambda: apgd(model, images, labels, threat, settings, batch_size=len(images)),
-        lambda: reference_points(model, images, labels, threat, settings, seed=0),
+        lambda: apgd(model, images, labels, latest, batch_size=len(images)),
+        lambda: apgd(model, images, labels, attack, batch_size=len(images)),
+        lambda: reference_points(model, images, labels, attack, seed=0),
     ]
     turns = [[seconds(run, images.device) for run in attacks] for _ in range(repeats)]
     return [min(turn[number] for turn in turns) for number in range(len(attacks))]
@@ -69,11 +67,11 @@ def main() -> None:
     images, labels = (whole.to(options.device) for whole in fashion_mnist("test", options.images))
     print("| threat | loss | larger radii first | latest success / reference | first success / reference |")
     print("| --- | --- | --- | --- | --- |")
-    for threat, settings in ATTACKS:
-        latest, first, reference = measure(model, images, labels, (threat, settings), options.repeats)
-        larger = "yes" if settings.larger_radii else "no"
+    for attack in ATTACKS:
+        latest, first, reference = measure(model, images, labels, attack, options.repeats)
+        larger = "yes" if attack.larger_radii else "no"
         print(
-            f"| {threat} | {settings.loss} | {larger} | {latest / reference:.2f} | {first / reference:.2f} |",
+            f"| {attack.threat} | {attack.loss} | {larger} | {latest / reference:.2f} | {first / reference:.2f} |",
             flush=True,
         )
 

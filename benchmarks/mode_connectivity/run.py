@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from benchmarks.attack_parity.classifiers import fashion_mnist
-from workers.attacks.apgd import Settings
+from workers.attacks.attack import Attack
 from workers.attacks.model import NormalizedModel
-from workers.attacks.robustness import attacks_on, robust_accuracy
+from workers.attacks.robustness import robust_accuracy
 from workers.attacks.threat import Threat
 from workers.soups.resident import ResidentSoup
 from workers.soups.stack import IngredientStack
@@ -42,8 +42,7 @@ def with_own_statistics(model: nn.Module, images: Tensor) -> nn.Module:
 
 def accuracies(model: nn.Module, images: Tensor, labels: Tensor, threat: Threat, steps: int) -> str:
     """Clean and robust accuracy in per cent."""
-    attacks = attacks_on([threat], ["ce"], Settings(steps=steps))
-    found = robust_accuracy(model, images, labels, attacks, batch_size=BATCH)
+    found = robust_accuracy(model, images, labels, [Attack(threat, steps)], batch_size=BATCH)
     shares = (found.clean, found.threats[0].robust[0])
     return " / ".join(f"{100 * right.double().mean().item():.1f}" for right in shares)
 

@@ -17,10 +17,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.attack_parity.classifiers import fashion_mnist
-from workers.attacks.apgd import Settings
-from workers.attacks.losses import LossName
+from workers.attacks.attack import LossName, attacks_on
 from workers.attacks.model import NormalizedModel
-from workers.attacks.robustness import RobustAccuracy, attacks_on, robust_accuracy
+from workers.attacks.robustness import RobustAccuracy, robust_accuracy
 from workers.attacks.threat import Threat
 
 PANTRIES = Path("examples/pantries")
@@ -45,7 +44,7 @@ def load(folder: Path) -> NormalizedModel:
 
 def measure(folder: Path, images: Tensor, labels: Tensor, steps: int) -> dict[str, Any]:
     """One row: clean accuracy, and for each threat, and their union, robust accuracy by CE and by both attacks."""
-    attacks = attacks_on(THREATS, LOSSES, Settings(steps=steps, larger_radii=True))
+    attacks = attacks_on(THREATS, LOSSES, steps=steps, larger_radii=True)
     found = robust_accuracy(load(folder), images, labels, attacks, batch_size=BATCH)
     return about(folder, len(labels), steps) | {"clean": share(found.clean)} | by_threat(found)
 

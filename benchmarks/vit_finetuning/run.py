@@ -19,7 +19,7 @@ import torch
 from lab.data.labelled_images import LabelledImages
 from lab.training.images import ImagesInMemory
 from lab.training.network import check_network, create_network
-from lab.training.progress import Progress
+from lab.training.progress import TrainingProgress
 from lab.training.recipe import IngredientRecipe, TrainingRecipe
 from lab.training.recipe_file import read_pantry_recipe
 from lab.training.trainer import Trainer
@@ -52,7 +52,7 @@ def measure(recipe: IngredientRecipe, size: int, steps: int, device: str) -> dic
     network = create_network(recipe.model, training.seed)
     times: list[float] = []
 
-    def note(_: Progress) -> None:
+    def note(_: TrainingProgress) -> None:
         times.append(time.perf_counter())
 
     Trainer(network, recipe.model, images, training, device=device).run(note)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lab.study.claims.claim import PaperClaim, over_seeds
 from lab.study.claims.robustness import robustness_claims
-from lab.study.claims.rule import Claim
-from lab.study.claims.seeds import over_seeds
 from lab.study.claims.shifts import composition_claims, few_shot_claim, shift_claims
 from lab.study.config import StudyConfig
 from lab.study.figures.comparison import ComparisonCell, comparison_cells
@@ -43,7 +42,7 @@ class PantryAnalysis:
     comparison: list[ComparisonCell]
     few_shot: list[FewShotPoint]
     compositions: list[Composition]
-    claims: list[Claim]
+    claims: list[PaperClaim]
     single_soup: tuple[float, ...]
     ensemble_of_two: str
 
@@ -77,8 +76,8 @@ def analyse(config: StudyConfig, results: PantryResults) -> PantryAnalysis:
     )
 
 
-def claims_over_seeds(config: StudyConfig, results: Sequence[PantryResults]) -> list[Claim]:
-    """The claims for each architecture with several pantries, on the sets that all of these have."""
+def claims_over_seeds(config: StudyConfig, results: Sequence[PantryResults]) -> list[PaperClaim]:
+    """The claims of each architecture of which there are several pantries, on the sets that all of them have."""
     groups: dict[str, list[PantryResults]] = {}
     for each in results:
         groups.setdefault(each.architecture, []).append(each)

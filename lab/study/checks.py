@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from lab.study.config import AttackSection, PantrySection, StudyConfig
-from lab.study.data_config import CLEAN
+from lab.study.config import CLEAN, AttackSection, PantrySection, StudyConfig
 from lab.study.inputs import SetLabels
 from lab.study.plan import check_trained
 from service.pantries.config import NORMALISATION_TOLERANCE
-from workers.attacks.losses import FEWEST_CLASSES
+from workers.attacks.attack import FEWEST_CLASSES
 from workers.evaluation.preprocess import DataConfig
 from workers.soups.layout import Layout
 from workers.soups.model import build_model, count_classes, read_config

@@ -15,9 +15,9 @@ from typing import Any
 import ray
 from ray.exceptions import RayTaskError
 
-from lab.study.executors import Executor
+from lab.study.executors import StudyExecutor
 from lab.study.inputs import Input
-from lab.study.jobs import Job
+from lab.study.jobs import StudyJob
 from lab.study.store import Arrays
 from service.parent_death import die_with_parent
 from service.settings import Settings
@@ -29,8 +29,8 @@ AHEAD = 2
 END_SECONDS = 10.0
 
 
-class RayTasks(Executor):
-    """Runs jobs on the cluster at ``address``, with one CPU or one GPU each.
+class RayTasks(StudyExecutor):
+    """Runs jobs on the cluster at ``address``, one CPU or one GPU each.
 
     Inputs are read on this machine and go through the object store, so the nodes need neither the pantry nor the output
     folder. ``device`` is one of `DEVICES`: ``cuda`` takes one GPU for each task; ``auto`` does so if the cluster has
@@ -45,8 +45,8 @@ class RayTasks(Executor):
         self._device = device
         self._threads = threads
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Arrays]]:
-        """See ``Executor``."""
+    def run(self, jobs: Sequence[StudyJob]) -> Iterator[tuple[StudyJob, Arrays]]:
+        """See ``StudyExecutor``."""
         if not jobs:
             return
         watch = ClusterWatch(self._address)
@@ -57,8 +57,8 @@ class RayTasks(Executor):
                     raise outcome
                 yield jobs[index], outcome
 
-    def drive(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Arrays]]:
-        """Yield the index of each job with its result, as they finish. This process becomes the driver."""
+    def drive(self, jobs: Sequence[StudyJob]) -> Iterator[tuple[int, Arrays]]:
+        """The place of each job with its result, as they end; this process becomes the driver."""
         connect(Settings(ray_address=self._address))
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Ray's own handler ends with a traceback on standard error
         device = self._chosen(ray.cluster_resources().get("GPU", 0))
@@ -85,8 +85,8 @@ class RayTasks(Executor):
         return resources if device == "cpu" else {**resources, "num_gpus": 1}
 
     @contextmanager
-    def _driver(self, jobs: Sequence[Job]) -> Iterator[Connection]:
-        """The messages of the driver about the jobs, until the context ends."""
+    def _driver(self, jobs: Sequence[StudyJob]) -> Iterator[Connection]:
+        """What a driver tells of the jobs, until the context ends."""
         context = get_context("spawn")
         results, told = context.Pipe(duplex=False)
         process = context.Process(target=_drive, args=(told, os.getpid(), self, jobs), daemon=True)
@@ -112,8 +112,8 @@ def _next(results: Connection, watch: ClusterWatch) -> tuple[int, Any]:
     return index, outcome
 
 
-def _drive(told: Connection, parent: int, tasks: RayTasks, jobs: Sequence[Job]) -> None:
-    """Run ``jobs`` in this process and send the index of each with its result as they finish, or an exception."""
+def _drive(told: Connection, parent: int, tasks: RayTasks, jobs: Sequence[StudyJob]) -> None:
+    """Run ``jobs`` in this process and tell the place of each with its result as they end, or an exception."""
     die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever interrupts the command interrupts the parent, which ends us
     try:
@@ -152,7 +152,7 @@ class _Shared:
         return self._references[source]
 
 
-def _compute(job: Job, device: str, threads: int, *inputs: Any) -> Arrays:
+def _compute(job: StudyJob, device: str, threads: int, *inputs: Any) -> Arrays:
     import torch
 
     torch.set_num_threads(threads)

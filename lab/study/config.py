@@ -2,24 +2,158 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
-from lab.study.data_config import CLEAN, DataSection, Name, Section, Severity, StudyPath
+from lab.data.corruptions import EXTRA_NAMES, NAMES, TableName
 from lab.yaml_files import read_mapping, wrong_fields
 from search.lattice import Lattice
-from workers.attacks.losses import LossName
-from workers.attacks.schedule import radii
+from workers.attacks.attack import Attack, LossName, attacks_on
 from workers.attacks.threat import Threat
 from workers.soups.model import WEIGHTS_FILE
+
+CLEAN = "clean"
+LayoutName = Literal[
+    "class_folders",
+    "cifar10",
+    "imagenet",
+    "imagenet_real",
+    "imagenet_v2",
+    "imagenet_a",
+    "imagenet_r",
+    "imagenet_c",
+    "conflict_stimuli",
+    "cifar10_c",
+]
+Severity = Annotated[int, Field(ge=1, le=5)]
+
+
+def _resolved(value: Any, info: ValidationInfo) -> Any:
+    """Paths are relative to the study's file."""
+    if value is None or not info.context:
+        return value
+    return Path(info.context["folder"]) / Path(value).expanduser()
+
+
+StudyPath = Annotated[Path, BeforeValidator(_resolved)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)]
+
+
+class Section(BaseModel):
+    """A part of a study's file: a field that it does not have is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SetSection(Section):
+    """A data set beside the corrupted ones: an adaptation set's ``archive``, or the ``folder`` of a known ``layout``.
+
+    ``corruption`` and ``severity`` are for ``imagenet_c`` and ``cifar10_c``; where given, the set counts as that
+    corruption in the figures. ``labels`` is ``real.json`` of ``imagenet_real``. The set named ``clean`` is what soups
+    are attacked on, in a study without idx images.
+    """
+
+    name: Name
+    archive: StudyPath | None = None
+    layout: LayoutName | None = None
+    folder: StudyPath | None = None
+    corruption: str | None = None
+    severity: Severity | None = None
+    labels: StudyPath | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.archive is None) == (self.layout is None):
+            raise ValueError(f"set {self.name!r} needs either an archive or a layout with its folder")
+        if self.layout is not None and self.folder is None:
+            raise ValueError(f"set {self.name!r} of layout {self.layout} needs a folder")
+        if self.layout in {"imagenet_c", "cifar10_c"} and (self.corruption is None or self.severity is None):
+            raise ValueError(f"set {self.name!r} of layout {self.layout} needs a corruption and a severity")
+        if (self.layout == "imagenet_real") != (self.labels is not None):
+            raise ValueError(f"set {self.name!r}: labels is the real.json of layout imagenet_real, which needs it")
+        if self.is_clean and self.corruption is not None:
+            raise ValueError(f"set {CLEAN!r} names a corruption: clean are the images to which nothing was done")
+        return self
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether this is the set to which nothing was done."""
+        return self.name == CLEAN
+
+
+def corrupted_name(corruption: str, severity: int) -> str:
+    """What the set of a corruption at a severity is called."""
+    return f"{corruption}-{severity}"
+
+
+class DataSection(Section):
+    """The images: a folder of IDX files that is corrupted here, and any sets that exist already.
+
+    ``corruptions``: ``published`` are the 15 of ImageNet-C, ``all`` adds this project's own shifts.
+    """
+
+    idx: StudyPath | None = None
+    corruptions: Literal["published", "all"] | tuple[str, ...] = "published"
+    severities: tuple[Severity, ...] = (1, 2, 3, 4, 5)
+    table: TableName = "cifar"
+    sets: tuple[SetSection, ...] = ()
+    selection: Annotated[int, Field(ge=2)] = 500
+    held_out: Annotated[int, Field(ge=2)] = 500
+
+    @field_validator("corruptions")
+    @classmethod
+    def _known(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        known = {*NAMES, *EXTRA_NAMES}
+        if unknown := [name for name in value if name not in known] if isinstance(value, tuple) else []:
+            raise ValueError(f"no corruption {unknown[0]!r}; choose among {', '.join(sorted(known))}")
+        return value
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if self.idx is None and not self.sets:
+            raise ValueError("a study needs data: an idx folder, sets, or both")
+        names = [each.name for each in self.sets]
+        if len(set(names)) != len(names):
+            raise ValueError("the sets' names must differ from each other")
+        if self.idx is not None and CLEAN in names:
+            raise ValueError(f"the idx images are the set {CLEAN!r}: name the other set otherwise, or leave idx out")
+        if taken := [name for name in names if name in self.corrupted_names]:
+            raise ValueError(
+                f"the set {taken[0]!r} has the name of a corruption of the idx images: give it another, "
+                "or leave that corruption or severity out"
+            )
+        return self
+
+    @property
+    def has_clean(self) -> bool:
+        """Whether there are images to which nothing was done: those of the idx folder, or the set of that name."""
+        return self.idx is not None or any(each.is_clean for each in self.sets)
+
+    @property
+    def corrupted_names(self) -> tuple[str, ...]:
+        """The names of the corrupted sets that are made of the idx images."""
+        made = self.corruption_names if self.idx is not None else ()
+        return tuple(corrupted_name(name, severity) for name in made for severity in self.severities)
+
+    @property
+    def corruption_names(self) -> tuple[str, ...]:
+        """The corruptions that are made of the idx images."""
+        if isinstance(self.corruptions, tuple):
+            return self.corruptions
+        return NAMES if self.corruptions == "published" else (*NAMES, *EXTRA_NAMES)
 
 
 def _specialty(text: str) -> str:
@@ -86,8 +220,12 @@ class AttackSection(Section):
 
     @model_validator(mode="after")
     def _enough_steps(self) -> Self:
-        radii(Threat("L1", 1.0), self.steps, larger_first=self.larger_radii)
+        self.on([Threat("L1", 1.0)])
         return self
+
+    def on(self, threats: Sequence[Threat]) -> list[Attack]:
+        """The attacks in ``threats``, for each of them one on each loss."""
+        return attacks_on(threats, self.losses, steps=self.steps, larger_radii=self.larger_radii)
 
 
 class FewShotSection(Section):

@@ -11,23 +11,23 @@ from multiprocessing import get_context
 from typing import Any
 
 from lab.study.inputs import Input
-from lab.study.jobs import Job
+from lab.study.jobs import StudyJob
 from lab.study.store import Arrays
 from service.parent_death import die_with_parent
 
 INPUTS_HELD = 8
 
 
-class Executor(ABC):
-    """Computes jobs. An executor keeps nothing: results go to the caller, who writes them."""
+class StudyExecutor(ABC):
+    """Computes jobs. Nothing is kept by an executor: results go to the caller, who writes them."""
 
     @abstractmethod
-    def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Arrays]]:
-        """Yield each job with its result as jobs finish, in any order. An exception in a job ends the iteration."""
+    def run(self, jobs: Sequence[StudyJob]) -> Iterator[tuple[StudyJob, Arrays]]:
+        """Each job with its result, as they are done, in any order. An exception of a job ends the iteration."""
 
 
-class LocalProcesses(Executor):
-    """``workers`` processes on this machine with ``threads`` CPU threads each; they end with this process.
+class LocalProcesses(StudyExecutor):
+    """``workers`` processes of this machine with ``threads`` CPU threads each; they end with this process.
 
     ``device`` is PyTorch's name of the device that all of them use.
     """
@@ -37,8 +37,8 @@ class LocalProcesses(Executor):
         self._threads = threads
         self._device = device
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Arrays]]:
-        """See ``Executor``."""
+    def run(self, jobs: Sequence[StudyJob]) -> Iterator[tuple[StudyJob, Arrays]]:
+        """See ``StudyExecutor``."""
         if not jobs:
             return
         pool = ProcessPoolExecutor(
@@ -48,7 +48,7 @@ class LocalProcesses(Executor):
             initargs=(os.getpid(), self._threads),
         )
         try:
-            futures: dict[Future[Arrays], Job] = {pool.submit(_compute, job, self._device): job for job in jobs}
+            futures: dict[Future[Arrays], StudyJob] = {pool.submit(_compute, job, self._device): job for job in jobs}
             for future in as_completed(list(futures)):
                 yield futures.pop(future), future.result()
         finally:
@@ -62,7 +62,7 @@ def _start(parent: int, threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def _compute(job: Job, device: str) -> Arrays:
+def _compute(job: StudyJob, device: str) -> Arrays:
     return job.compute([_loaded(each) for each in job.inputs], device)
 
 

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lab.data.corruptions import TableName, corrupt_batch
 from lab.data.labelled_images import LabelledImages
 from lab.study.inputs import IdxInput, Input, SetInput, StackInput, set_arrays
 from lab.study.store import Arrays
-from workers.attacks.apgd import Settings
-from workers.attacks.losses import LossName
+from workers.attacks.attack import Attack
 from workers.attacks.model import ColumnModel, NormalizedModel
-from workers.attacks.robustness import attacks_on, robust_accuracy
+from workers.attacks.robustness import robust_accuracy
 from workers.attacks.threat import Threat
 from workers.evaluation.evaluator import STREAM_BATCH_SIZE, Evaluator
 from workers.evaluation.preprocess import DataConfig, encode_images
@@ -36,8 +36,8 @@ Weights = tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)
-class Job(ABC):
-    """Work whose result is kept under ``name``, which holds a digest of everything it depends on.
+class StudyJob(ABC):
+    """Work whose result is kept under ``name``, which holds a digest of all that it depends on.
 
     ``passes`` is its cost in forward passes, where a step of an attack counts as three.
     """
@@ -60,8 +60,8 @@ class Job(ABC):
 
 
 @dataclass(frozen=True)
-class CorruptJob(Job):
-    """The images of one corruption and severity, or the clean images if there is none, encoded for ``config``."""
+class CorruptJob(StudyJob):
+    """The images of one corruption and severity, or the clean ones without, as ``config`` encodes them."""
 
     images: IdxInput
     corruption: str | None
@@ -92,8 +92,8 @@ class CorruptJob(Job):
 
 
 @dataclass(frozen=True)
-class ScoreJob(Job):
-    """Soups of one stack on one set: each image's result, and the logits of the rows ``keep`` (None: all rows)."""
+class ScoreJob(StudyJob):
+    """Soups of one stack on one set: each image's result, and the logits of the rows ``keep`` (None: of all)."""
 
     stack: StackInput
     images: SetInput
@@ -131,16 +131,14 @@ class ScoreJob(Job):
 
 
 @dataclass(frozen=True)
-class AttackJob(Job):
-    """One soup under attack on the first ``count`` images of a set, under each of ``threats``."""
+class AttackJob(StudyJob):
+    """One soup under each of ``attacks`` on the first ``count`` images of a set."""
 
     stack: StackInput
     images: SetInput
     weights: tuple[float, ...]
     count: int
-    threats: tuple[Threat, ...]
-    losses: tuple[LossName, ...]
-    settings: Settings
+    attacks: tuple[Attack, ...]
     seed: int
 
     @property
@@ -150,11 +148,11 @@ class AttackJob(Job):
 
     @property
     def passes(self) -> int:
-        """An upper bound: images that are misclassified early take fewer passes."""
-        return 3 * self.settings.steps * len(self.threats) * len(self.losses) * self.count
+        """At most: images that are misclassified early take fewer."""
+        return 3 * sum(attack.steps for attack in self.attacks) * self.count
 
     def compute(self, inputs: Sequence[Any], device: str) -> Arrays:
-        """``clean`` (images,) and ``robust`` (threats, images): right before the attack, and right whatever its loss.
+        """``clean`` (images,) and ``robust`` (threats, images): right, and right after all attacks in the threat.
 
         The columns of the set compete, as in scoring. Raises ValueError if an image accepts several.
         """
@@ -169,11 +167,12 @@ class AttackJob(Job):
         model = normalised if images.space.is_plain else ColumnModel(normalised, images.space.columns)
         pixels = torch.from_numpy(images.images[: self.count]).float() / 255
         labels = torch.tensor([label for (label,) in accepted])
-        attacks = attacks_on(self.threats, self.losses, self.settings)
-        result = robust_accuracy(model.eval(), pixels, labels, attacks, seeds=(self.seed,), batch_size=ATTACK_BATCH)
-        robust = torch.stack([each.robust[0] for each in result.threats]).cpu().numpy()
-        by_threat = robust.reshape(len(self.threats), len(self.losses), -1).all(axis=1)
-        return {"clean": result.clean.cpu().numpy(), "robust": np.asarray(by_threat)}
+        found = robust_accuracy(model.eval(), pixels, labels, self.attacks, seeds=(self.seed,), batch_size=ATTACK_BATCH)
+        by_threat: dict[Threat, Tensor] = {}
+        for each in found.threats:
+            threat, robust = each.attack.threat, each.robust[0]
+            by_threat[threat] = by_threat[threat] & robust if threat in by_threat else robust
+        return {"clean": found.clean.cpu().numpy(), "robust": torch.stack(list(by_threat.values())).cpu().numpy()}
 
 
 def shifted(logits: NDArray[np.float32] | None) -> NDArray[np.float16]:

@@ -14,7 +14,6 @@ from lab.study.inputs import SetInput, StackInput
 from lab.study.jobs import AttackJob, ScoreJob, Weights
 from lab.study.shifts import Shift
 from lab.study.store import Store, digest_of, file_digest
-from workers.attacks.apgd import Settings
 from workers.soups.model import CONFIG_FILE, WEIGHTS_FILE
 
 PASSES_A_JOB = 60_000
@@ -150,12 +149,16 @@ class _Planner:
     ) -> AttackJob:
         section = self._config.attacks or AttackSection()
         threats = tuple(dict.fromkeys(self._config.threats.values()))
-        settings = Settings(steps=section.steps, larger_radii=section.larger_radii)
         count = min(section.images, available)
         about = [stack.digest, name, weights, count, [str(threat) for threat in threats], section.losses]
-        path = f"attacks/{self._section.name}/{label}-{digest_of(*about, str(settings), self._config.seed)}"
+        # Written so that results of earlier versions are found.
+        how = (
+            f"Settings(steps={section.steps}, loss='ce', restarts=1, targets=9, "
+            f"larger_radii={section.larger_radii}, goal='first_success')"
+        )
+        path = f"attacks/{self._section.name}/{label}-{digest_of(*about, how, self._config.seed)}"
         images = SetInput(self._store.path(name))
-        return AttackJob(path, stack, images, weights, count, threats, section.losses, settings, self._config.seed)
+        return AttackJob(path, stack, images, weights, count, tuple(section.on(threats)), self._config.seed)
 
 
 def check_trained(name: str, folder: Path) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from lab.study.checks import check_attackable, check_models
 from lab.study.config import PantrySection, StudyConfig
-from lab.study.executors import Executor
+from lab.study.executors import StudyExecutor
 from lab.study.inputs import SetLabels, set_arrays
-from lab.study.jobs import Job
+from lab.study.jobs import StudyJob
 from lab.study.plan import PantryPlan, plan_pantry
 from lab.study.shifts import Preparation, ReadArchive, Shift, corrupted_shifts, idx_digest, stored_shift
 from lab.study.store import Store
@@ -18,8 +18,8 @@ from workers.whole_file import make_output_folder
 
 CACHE = "cache"
 
-Progress = Callable[[str, int, int], None]
-"""Called with the stage, and how much of how much is done: passes, or sets that are read."""
+OnStudyProgress = Callable[[str, int, int], None]
+"""Told the stage, and how much of how much is done: passes, or sets that are read."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class StudyRun:
 
     config: StudyConfig
     out: Path
-    executor: Executor
+    executor: StudyExecutor
     read_archive: ReadArchive
-    on_progress: Progress
+    on_progress: OnStudyProgress
 
     @property
     def store(self) -> Store:
@@ -60,7 +60,7 @@ class StudyRun:
         digest = idx_digest(data.idx) if data.idx else ""
         first = next(iter(self.config.ingredients))
         named: dict[str, dict[Shift, str]] = {}
-        jobs: list[Job] = []
+        jobs: list[StudyJob] = []
         for place, section in enumerate(self.config.pantries):
             preparation = Preparation(self.config, section.folder / first, self.read_archive)
             made = {shift: preparation.corrupted(shift, digest) for shift in self._corrupted(section)}
@@ -93,7 +93,7 @@ class StudyRun:
         counts = {shift: len(SetLabels.read(self.store.path(name)).accepted) for shift, name in sets.items()}
         return plan_pantry(self.config, section, sets, counts, self.store)
 
-    def _run(self, stage: str, jobs: Sequence[Job]) -> None:
+    def _run(self, stage: str, jobs: Sequence[StudyJob]) -> None:
         if not jobs:
             return
         unique = {job.name: job for job in jobs}

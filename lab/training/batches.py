@@ -1,4 +1,4 @@
-"""Training batches in a random order that depends only on the seed."""
+"""Training batches, augmented, in a random order that depends on nothing but the seed."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from functools import lru_cache
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from lab.data.labelled_images import LabelledImages
-from lab.training.augmentation import augment
 from lab.training.recipe import AugmentationRecipe
 from lab.training.shard import WHOLE, Shard
 
@@ -72,3 +72,30 @@ def seeded_generator(seed: int, index: int, stream: int) -> torch.Generator:
     """A generator on the CPU for a single use: ``stream`` separates the uses of a seed, ``index`` their turns."""
     state = np.random.SeedSequence((seed, stream, index)).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state) % 2**63)
+
+
+def augment(images: Tensor, recipe: AugmentationRecipe, generator: torch.Generator) -> Tensor:
+    """Random crops and flips of ``images`` (N, C, H, W), each image its own; ``generator`` on their device."""
+    if recipe.crop_padding:
+        images = random_crop(images, recipe.crop_padding, generator)
+    if recipe.flip:
+        images = random_flip(images, generator)
+    return images
+
+
+def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
+    """Each image (C, H, W) padded with zeros on all sides and cropped to H x W at a random place."""
+    count, _, height, width = images.shape
+    padded = functional.pad(images, (padding,) * 4)
+    corner = torch.randint(2 * padding + 1, (2, count, 1), generator=generator, device=images.device)
+    rows = corner[0] + torch.arange(height, device=images.device)
+    columns = corner[1] + torch.arange(width, device=images.device)
+    index = torch.arange(count, device=images.device)
+    cropped: Tensor = padded.movedim(1, 3)[index[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return cropped.movedim(3, 1).contiguous()
+
+
+def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Each image (C, H, W) mirrored left to right with probability one half."""
+    flips = torch.rand(len(images), generator=generator, device=images.device) < 0.5
+    return torch.where(flips[:, None, None, None], images.flip(3), images)

@@ -23,7 +23,7 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from lab.training.ingredient_build import IngredientBuild
 from lab.training.process_group import join_process_group, told_by_all
-from lab.training.progress import LOG, OnProgress, Progress
+from lab.training.progress import LOG, OnProgress, TrainingProgress
 from lab.training.shard import Shard
 from service.settings import Settings
 from workers.ray_runtime.connection import LOOK_SECONDS, ClusterWatch, connect
@@ -250,10 +250,10 @@ def _follow(build: IngredientBuild, on_progress: OnProgress, done: Event) -> Non
             told = progress
 
 
-def _last_progress(log: Path) -> Progress | None:
+def _last_progress(log: Path) -> TrainingProgress | None:
     try:
         lines = log.read_text("utf-8").splitlines(keepends=True)
     except OSError:
         return None
     written = [line for line in lines if line.endswith("\n")]
-    return Progress(**json.loads(written[-1])) if written else None
+    return TrainingProgress(**json.loads(written[-1])) if written else None

@@ -131,8 +131,8 @@ class FolderBatches:
         self, images: _Seeded, indices: Tensor, recipe: TrainingRecipe, workers: int, shard: Shard = WHOLE
     ) -> None:
         if len(indices) < recipe.batch_size:
-            raise ValueError(f"{len(indices)} images are fewer than one batch of {recipe.batch_size}: lower batch_size")
-        self.order = Order(indices, recipe.batch_size, recipe.seed, shard)
+            raise ValueError(f"{len(indices)} images are less than one batch of {recipe.batch_size}: lower batch_size")
+        self.order = ImageOrder(indices, recipe.batch_size, recipe.seed, shard)
         self._images = images
         self._workers = workers
         self._next = -1
@@ -158,7 +158,7 @@ class FolderBatches:
 
 
 @dataclass(frozen=True)
-class Order:
+class ImageOrder:
     """Which of the images at ``indices`` make up each batch, or a share of it."""
 
     indices: Tensor
@@ -185,7 +185,7 @@ class Order:
 class _Steps:
     """The batches from one step on, without end."""
 
-    def __init__(self, order: Order, first: int) -> None:
+    def __init__(self, order: ImageOrder, first: int) -> None:
         self._order = order
         self._first = first
 

@@ -7,9 +7,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from lab.data.cifar10 import load_cifar10
 from lab.data.idx import load_idx_folder
 from lab.data.labelled_images import LabelledImages
+from lab.data.layouts.cifar import load_cifar10
 from lab.training.batches import Batches
 from lab.training.image_folder import ImageFolder
 from lab.training.recipe import DataRecipe, ModelRecipe, TrainingRecipe

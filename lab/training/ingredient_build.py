@@ -18,16 +18,22 @@ import timm
 import torch
 from torch import nn
 
-from lab.training.divergence import check_logits
 from lab.training.images import TrainingImages, open_images
-from lab.training.network import check_network, create_network, load_base, load_ingredient, save_ingredient
-from lab.training.progress import EVENTS, LOG, MetricsLog, OnProgress, Progress
+from lab.training.network import (
+    check_logits,
+    check_network,
+    create_network,
+    load_base,
+    load_ingredient,
+    save_ingredient,
+)
+from lab.training.progress import EVENTS, LOG, MetricsLog, OnProgress, TrainingProgress
 from lab.training.recipe import EvaluationRecipe, IngredientRecipe, recipe_digest
 from lab.training.recipe_file import RECIPE, read_recipe, recipe_text, write_recipe
 from lab.training.shard import WHOLE, Shard
 from lab.training.trainer import Trainer
 from workers.attacks.model import NormalizedModel
-from workers.attacks.robustness import attack_report
+from workers.attacks.robustness import robust_accuracy
 from workers.whole_file import whole_file
 
 RECORD = "training.json"
@@ -133,7 +139,7 @@ class IngredientBuild:
             return
         log = MetricsLog(self.work, tensorboard=self.tensorboard)
 
-        def note(progress: Progress) -> None:
+        def note(progress: TrainingProgress) -> None:
             log(progress)
             if on_progress is not None:
                 on_progress(progress)
@@ -242,10 +248,8 @@ class IngredientBuild:
         evaluation = self.recipe.evaluation
         images, labels = self.images.test_images(evaluation.images)
         check_logits(model, images[: evaluation.batch_size].to(self.device))
-        report = attack_report(
-            model, images, labels, evaluation.threats, steps=evaluation.steps, batch_size=evaluation.batch_size
-        )
-        return {"images": len(labels), "attack": "APGD", **report}
+        found = robust_accuracy(model, images, labels, evaluation.attacks, batch_size=evaluation.batch_size)
+        return {"images": len(labels), "attack": "APGD", **found.as_json()}
 
 
 def _score_settings(recipe: IngredientRecipe) -> EvaluationRecipe:

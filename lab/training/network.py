@@ -1,4 +1,4 @@
-"""Networks as recipes describe them, and the timm folders that hold ingredients."""
+"""Networks as a recipe describes them, checked for numbers that are not finite, and the timm folders that keep them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import timm
 import timm.data
 import torch
 from timm.models import save_for_hf
-from torch import nn
+from torch import Tensor, nn
 
-from lab.training.divergence import not_finite
 from lab.training.recipe import ModelRecipe
 
 _OTHER_WEIGHTS = (
@@ -153,3 +152,26 @@ def save_ingredient(
             "crop_pct": crop_pct,
         },
     )
+
+
+def diverged(sign: str) -> ValueError:
+    """What to raise for a training that shows ``sign`` of it; says what to change."""
+    return ValueError(
+        f"the training diverged, {sign}: lower optimizer.learning_rate, set optimizer.clip_norm, "
+        "or lengthen optimizer.warmup"
+    )
+
+
+def not_finite(network: nn.Module) -> str | None:
+    """The name of the first parameter or buffer of ``network`` that holds a value that is not finite, if any does."""
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            return name
+    return None
+
+
+@torch.no_grad()
+def check_logits(model: nn.Module, images: Tensor) -> None:
+    """Raise ValueError where ``model``, in eval mode, gives logits that are not finite for ``images`` (N, C, H, W)."""
+    if not torch.isfinite(model(images)).all():
+        raise diverged("the network's logits for test images are not finite")

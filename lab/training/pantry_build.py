@@ -8,12 +8,12 @@ from pathlib import Path
 
 from lab.training.images import open_images
 from lab.training.ingredient_build import RECORD, IngredientBuild, OnMeasure, Origin, Train
-from lab.training.progress import Progress
+from lab.training.progress import TrainingProgress
 from lab.training.recipe import PantryRecipe, recipe_digest
 
 __all__ = ["RECORD", "OnPantryProgress", "PantryBuild", "build_pantry", "wanted_ingredients"]
 
-OnPantryProgress = Callable[[str, Progress], None]
+OnPantryProgress = Callable[[str, TrainingProgress], None]
 
 
 def build_pantry(

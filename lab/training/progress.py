@@ -15,8 +15,8 @@ _EVERY = 10
 
 
 @dataclass(frozen=True)
-class Progress:
-    """Where a run stands after ``step`` of ``steps``. Loss and accuracy are those of the last training batch."""
+class TrainingProgress:
+    """Where a run stands after ``step`` of ``steps``; loss and accuracy are the last training batch's."""
 
     step: int
     steps: int
@@ -26,7 +26,7 @@ class Progress:
     images_per_second: float
 
 
-OnProgress = Callable[[Progress], None]
+OnProgress = Callable[[TrainingProgress], None]
 
 
 class MetricsLog:
@@ -44,8 +44,8 @@ class MetricsLog:
         self._writer: Any = None
         self._begun = False
 
-    def __call__(self, progress: Progress) -> None:
-        """Record a step."""
+    def __call__(self, progress: TrainingProgress) -> None:
+        """Take note of a step."""
         if not self._begun:
             self._begin(progress.step)
         if progress.step % _EVERY and progress.step != progress.steps:

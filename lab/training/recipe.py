@@ -24,6 +24,7 @@ import workers.architectures  # noqa: F401 - registers what timm lacks
 from lab.data.fashion_mnist import CLASS_NAMES
 from lab.data.label_maps import label_maps
 from lab.data.layouts.cifar import CIFAR10_CLASSES
+from workers.attacks.attack import Attack, attacks_on
 from workers.attacks.threat import Threat
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -239,6 +240,11 @@ class EvaluationRecipe(_Section):
     steps: Annotated[int, Field(ge=1)] = 40
     images: Annotated[int, Field(gt=0)] = 1000
     batch_size: Annotated[int, Field(gt=0)] = 512
+
+    @property
+    def attacks(self) -> list[Attack]:
+        """One on cross-entropy in each threat."""
+        return attacks_on(self.threats, steps=self.steps)
 
 
 class IngredientRecipe(_Section):

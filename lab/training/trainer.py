@@ -13,15 +13,14 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lab.training.adversary import Adversary
+from lab.training.adversarial_training import AdversarialTraining
 from lab.training.batches import seeded_generator
 from lab.training.checkpoint import load_checkpoint, save_checkpoint
-from lab.training.divergence import diverged, not_finite
 from lab.training.images import TrainingImages
+from lab.training.network import diverged, not_finite
 from lab.training.precision import MOST_SKIPPED, autocast, gradient_scaler, update_scale
-from lab.training.progress import OnProgress, Progress
-from lab.training.recipe import ModelRecipe, TrainingRecipe, recipe_digest
-from lab.training.schedule import learning_rate
+from lab.training.progress import OnProgress, TrainingProgress
+from lab.training.recipe import ModelRecipe, OptimizerRecipe, TrainingRecipe, recipe_digest
 from lab.training.shard import WHOLE, Shard
 from workers.attacks.model import NormalizedModel
 
@@ -63,7 +62,7 @@ class Trainer:
         self._scaler = gradient_scaler(self._device, recipe.precision)
         self._skipped = 0
         self._ema = ModelEmaV3(network, decay=recipe.ema_decay, use_warmup=True) if recipe.ema_decay else None
-        self._adversary = Adversary(recipe.adversary, shard) if recipe.adversary else None
+        self._adversary = AdversarialTraining(recipe.adversary, shard) if recipe.adversary else None
         self._batches = images.batches(recipe, shard)
         steps = max(1, math.ceil(recipe.epochs * len(self._batches)))
         self._steps = min(steps, recipe.max_steps or steps)
@@ -90,7 +89,7 @@ class Trainer:
                 raise diverged(f"its gradients overflow float16 up to step {step + 1}, which bfloat16 might not")
             if on_progress:
                 rate = (step + 1 - first) * self._recipe.batch_size / (time.monotonic() - started)
-                on_progress(Progress(step + 1, self._steps, loss, accuracy, self._rate(step), rate))
+                on_progress(TrainingProgress(step + 1, self._steps, loss, accuracy, self._rate(step), rate))
             if is_due:
                 self._save(step + 1)
         self._check(self._steps)
@@ -192,3 +191,18 @@ def _optimizer(network: nn.Module, recipe: TrainingRecipe) -> torch.optim.Optimi
         momentum=settings.momentum,
     )
     return optimizer
+
+
+def learning_rate(recipe: OptimizerRecipe, progress: float) -> float:
+    """The learning rate at ``progress`` in [0, 1).
+
+    ``one_cycle`` rises linearly over the warm-up and falls linearly to zero; ``cosine`` falls along a cosine after
+    the warm-up; ``thirds`` divides by ten after each third (fine-tuning in Croce and Hein, ICML 2022).
+    """
+    if recipe.schedule == "thirds":
+        return recipe.learning_rate * 10.0 ** -int(3 * progress)
+    if progress < recipe.warmup:
+        return recipe.learning_rate * max(progress / recipe.warmup, 1e-3)
+    after = (progress - recipe.warmup) / (1 - recipe.warmup)
+    factor = 1 - after if recipe.schedule == "one_cycle" else (1 + math.cos(math.pi * after)) / 2
+    return recipe.learning_rate * factor

@@ -10,7 +10,7 @@ from fastapi import Depends, FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from service.api.known_hosts import KnownHosts
-from service.api.metrics import Measured
+from service.api.metrics import RequestMetrics
 from service.api.middleware import Lingering, ProblemsOnly, SafeHeaders, SameOrigin
 from service.api.openapi import install_openapi
 from service.api.parameters import check_declared
@@ -62,7 +62,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(KnownHosts, settings=services.settings)
     for middleware in (ProblemsOnly, Lingering, SafeHeaders):
         app.add_middleware(middleware)
-    app.add_middleware(Measured, metrics=services.metrics)
+    app.add_middleware(RequestMetrics, metrics=services.metrics)
     return app
 
 

@@ -63,7 +63,7 @@ class Metrics:
         return generate_latest(self.registry)
 
 
-class Measured:
+class RequestMetrics:
     """Counts and times the requests that pass.
 
     Every label has few values, whatever is asked: the template of the route, and one method for all that HTTP does

@@ -73,11 +73,19 @@ def adapt(
 
     As good as before on clean images: `soupsearch adapt shifted.zip --pantry fashion --min-accuracy clean.zip=0.85`
     """
-    from soupsearch.cli.objectives import Attack, Wanted, objective_fields
+    from soupsearch.cli.objectives import Wanted, objective_fields
     from soupsearch.client import Client
 
-    attack = Attack(attack_steps, tuple(loss or ["ce"]), restarts, larger_radii)
-    wanted = Wanted(over_sets, over_threats, attack, min_accuracy or (), pareto)
+    wanted = Wanted(
+        over_sets=over_sets,
+        over_threats=over_threats,
+        steps=attack_steps,
+        losses=loss or ["ce"],
+        restarts=restarts,
+        larger_radii=larger_radii,
+        min_accuracy=min_accuracy or (),
+        pareto=pareto,
+    )
     request = {
         "pantry": pantry,
         "search": _search(strategy, {"lower": lower, "upper": upper, "step": step, "convex": convex}),

@@ -13,9 +13,8 @@ from soupsearch.cli.options import AsJson, Device, Threads
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from workers.attacks.apgd import Settings
+    from workers.attacks.attack import Attack
     from workers.attacks.robustness import RobustAccuracy
-    from workers.attacks.threat import Threat
     from workers.evaluation.sets import EncodedSet
 
 
@@ -89,21 +88,23 @@ def attack(
 
 def _attacks(
     threats: list[str], losses: list[str], steps: int, restarts: int, targets: int, *, larger_radii: bool
-) -> "list[tuple[Threat, Settings]]":
-    from workers.attacks.apgd import Settings
-    from workers.attacks.robustness import attacks_on
-    from workers.attacks.schedule import radii
+) -> "list[Attack]":
+    from workers.attacks.attack import attacks_on
     from workers.attacks.threat import Threat
 
+    named: Any = losses
     try:
-        settings = Settings(steps=steps, restarts=restarts, targets=targets, larger_radii=larger_radii)
-        named: Any = losses
-        attacks = attacks_on([Threat.parse(text) for text in threats], named, settings)
-        for each, chosen in attacks:
-            radii(each, chosen.steps, larger_first=chosen.larger_radii)
+        attacks = attacks_on(
+            [Threat.parse(text) for text in threats],
+            named,
+            steps=steps,
+            restarts=restarts,
+            targets=targets,
+            larger_radii=larger_radii,
+        )
     except ValueError as error:
         raise CommandError(str(error)) from error
-    if larger_radii and not any(chosen.larger_radii for _, chosen in attacks):
+    if larger_radii and not any(attack.larger_radii for attack in attacks):
         raise CommandError("--larger-radii only applies to L1: add a --threat L1:EPS, or leave it out")
     return attacks
 
@@ -149,7 +150,7 @@ def _attacked(
     classifier: "nn.Module",
     images: "Tensor",
     labels: "Tensor",
-    attacks: "Sequence[tuple[Threat, Settings]]",
+    attacks: "Sequence[Attack]",
     *,
     seeds: int,
     batch_size: int,
@@ -187,7 +188,9 @@ def _show(found: "RobustAccuracy", images: int) -> None:
     for column in ("threat", "APGD", "seeds", "robust (mean)", "least", "most", "seconds"):
         table.add_column(column)
     for result, entry in zip(found.threats, document["threats"], strict=True):
-        table.add_row(str(result.threat), _named(entry), seeds, *_spread(entry["robust"]), f"{entry['seconds']:.1f}")
+        table.add_row(
+            str(result.attack.threat), _named(entry), seeds, *_spread(entry["robust"]), f"{entry['seconds']:.1f}"
+        )
     table.add_row("union", "all", seeds, *_spread(document["union"]), "", style="bold")
     show(table)
 

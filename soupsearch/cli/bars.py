@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from lab.training.progress import Progress as Step
+    from lab.training.progress import TrainingProgress
 
 EVERY = 30.0
 """Minimum number of seconds between two lines of one bar."""
@@ -89,7 +89,7 @@ class TrainingBars:
         self._progress = progress
         self._bars: dict[str, TaskID] = {}
 
-    def __call__(self, name: str, step: "Step") -> None:
+    def __call__(self, name: str, step: "TrainingProgress") -> None:
         """Move the bar of the ingredient ``name``."""
         if name not in self._bars:
             self._bars[name] = self._progress.add_task(name, total=step.steps, loss=step.loss, rate=0.0)

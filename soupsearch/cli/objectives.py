@@ -17,22 +17,19 @@ _ARCHIVE_SUFFIX = re.compile(r"(\.tar)?\.(zip|npz|tar|tgz|gz)$")
 
 
 @dataclass(frozen=True)
-class Attack:
-    """How each threat is tried: by one attack for each of ``losses``; ``larger_radii`` are for L1 alone."""
-
-    steps: int = 40
-    losses: tuple[str, ...] = ("ce",)
-    restarts: int = 1
-    larger_radii: bool = False
-
-
-@dataclass(frozen=True)
 class Wanted:
-    """The options besides the threats; ``min_accuracy`` are constraints, written [SET=]VALUE."""
+    """Options beside the threats.
+
+    Each threat is tried by one attack for each of ``losses``; ``larger_radii`` are for L1 alone. ``min_accuracy`` are
+    constraints, written [SET=]VALUE.
+    """
 
     over_sets: str = "mean"
     over_threats: str = "union"
-    attack: Attack = Attack()
+    steps: int = 40
+    losses: Sequence[str] = ("ce",)
+    restarts: int = 1
+    larger_radii: bool = False
     min_accuracy: Sequence[str] = ()
     pareto: bool = False
 
@@ -56,7 +53,7 @@ def objective_fields(threats: Sequence[str], wanted: Wanted, sets: Sequence[str]
     """
     parsed = [_parsed(text) for text in threats]
     _check(parsed, wanted)
-    models = [_threat_models(threat, wanted.attack) for threat in parsed]
+    models = [_threat_models(threat, wanted) for threat in parsed]
     every = wanted.every_set(sets)
     scored = _on(sets, every)
     constraints = [
@@ -140,21 +137,21 @@ def _parsed(text: str) -> Threat:
 
 
 def _check(threats: Sequence[Threat], wanted: Wanted) -> None:
-    if not threats and wanted.attack != Attack(wanted.attack.steps):
+    if not threats and (tuple(wanted.losses) != Wanted.losses or wanted.restarts != 1 or wanted.larger_radii):
         raise CommandError(
             "--loss, --restarts and --larger-radii only apply to attacks: add a --threat, or leave them out"
         )
-    if wanted.attack.larger_radii and not any(threat.norm == "L1" for threat in threats):
+    if wanted.larger_radii and not any(threat.norm == "L1" for threat in threats):
         raise CommandError("--larger-radii only applies to L1: add a --threat L1:EPS, or leave it out")
-    if len(wanted.attack.losses) > 1 and wanted.over_threats != "union" and not wanted.pareto:
+    if len(wanted.losses) > 1 and wanted.over_threats != "union" and not wanted.pareto:
         raise CommandError(
             "several --loss form one attack, and an image must withstand all of them: give only one --loss, "
             "or --over-threats union"
         )
 
 
-def _threat_models(threat: Threat, attack: Attack) -> list[Fields]:
+def _threat_models(threat: Threat, wanted: Wanted) -> list[Fields]:
     """The threat as a request names it, once for each loss."""
-    how = {"steps": attack.steps, "restarts": attack.restarts}
-    how |= {"larger_radii": True} if attack.larger_radii and threat.norm == "L1" else {}
-    return [{"norm": threat.norm, "eps": threat.eps, "loss": loss} | how for loss in attack.losses]
+    how = {"steps": wanted.steps, "restarts": wanted.restarts}
+    how |= {"larger_radii": True} if wanted.larger_radii and threat.norm == "L1" else {}
+    return [{"norm": threat.norm, "eps": threat.eps, "loss": loss} | how for loss in wanted.losses]

@@ -16,7 +16,7 @@ from soupsearch.cli.options import Device
 
 if TYPE_CHECKING:
     from lab.study.config import StudyConfig
-    from lab.study.executors import Executor
+    from lab.study.executors import StudyExecutor
     from workers.evaluation.sets import EncodedSet
 
 
@@ -76,9 +76,9 @@ def _reported(file: Path) -> Iterator[None]:
         raise CommandError(message) from error
 
 
-def _run(config: "StudyConfig", out: Path, executor: "Executor") -> Path:
-    from lab.study.loading import load_results
+def _run(config: "StudyConfig", out: Path, executor: "StudyExecutor") -> Path:
     from lab.study.report import write_report
+    from lab.study.results import load_results
     from lab.study.run import StudyRun
 
     with _progress() as on_progress:
@@ -104,7 +104,7 @@ def _load(file: Path, only: list[str], *, available: bool) -> "StudyConfig":
     return config
 
 
-def _executor(workers: int, threads: int, device: str, ray_address: str | None) -> "Executor":
+def _executor(workers: int, threads: int, device: str, ray_address: str | None) -> "StudyExecutor":
     from soupsearch.cli.devices import torch_device
 
     if ray_address is not None:

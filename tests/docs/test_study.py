@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lab.study.config import COMPARED, PantrySection, StudyConfig
-from lab.study.documents import TABLES, columns_of, numbers_json, to_csv, to_markdown
+from lab.study.report import TABLES, columns_of, numbers_json, to_csv, to_markdown
 
 DOCS = Path(__file__).parents[2] / "docs/study"
 STUDIES = [DOCS / folder / "study.yaml" for folder in (".", "severities", "seeds", "seeds-vit")]

@@ -15,8 +15,9 @@ from service.schemas.result import Result
 from soupsearch.cli.scoring import encoded_set
 from soupsearch.client import Client
 from tests.live import ROOT, LiveService
+from workers.attacks.attack import attacks_on
 from workers.attacks.model import NormalizedModel
-from workers.attacks.robustness import attack_report
+from workers.attacks.robustness import robust_accuracy
 from workers.attacks.threat import Threat
 
 pytestmark = pytest.mark.slow
@@ -88,14 +89,14 @@ def test_a_soup_of_the_front_is_downloaded_and_is_the_weighted_sum(
 
     model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     encoded = encoded_set(folder, archive)
-    report = attack_report(
+    found = robust_accuracy(
         NormalizedModel.from_data_config(model, model.pretrained_cfg),
         torch.from_numpy(encoded.images).float() / 255,
         torch.tensor([label for (label,) in encoded.accepted]),
-        [Threat(each["norm"], each["eps"]) for each in THREATS],
-        steps=10,
+        attacks_on([Threat(each["norm"], each["eps"]) for each in THREATS], steps=10),
         batch_size=256,
     )
+    report = found.as_json()
     images = len(encoded)
     assert report["clean"] == pytest.approx(chosen.objectives["clean"], abs=1.5 / images)
     assert report["union"][0] == pytest.approx(chosen.objectives["union"], abs=1.5 / images)

@@ -56,7 +56,7 @@ def save_adversarial(
     points = [result.points for result in found.threats if result.points is not None]
     if len(points) != len(found.threats):
         raise ValueError("the adversarial images were not kept: attack with keep_points")
-    settings = [result.settings for result in found.threats]
+    attacks = [result.attack for result in found.threats]
     with whole_file(path, overwrite=False) as file:
         np.savez(
             file,
@@ -64,11 +64,11 @@ def save_adversarial(
             clean=images.float().cpu().numpy(),
             labels=labels.cpu().numpy(),
             robust=torch.stack([result.robust for result in found.threats]).cpu().numpy(),
-            threats=np.array([str(result.threat) for result in found.threats]),
-            losses=np.array([each.loss for each in settings]),
-            steps=np.array([each.steps for each in settings]),
-            restarts=np.array([each.restarts for each in settings]),
-            targets=np.array([each.targets if each.targeted else 0 for each in settings]),
-            larger_radii=np.array([each.larger_radii for each in settings]),
+            threats=np.array([str(each.threat) for each in attacks]),
+            losses=np.array([each.loss for each in attacks]),
+            steps=np.array([each.steps for each in attacks]),
+            restarts=np.array([each.restarts for each in attacks]),
+            targets=np.array([each.targets if each.targeted else 0 for each in attacks]),
+            larger_radii=np.array([each.larger_radii for each in attacks]),
             seeds=np.array(list(seeds)),
         )

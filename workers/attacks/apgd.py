@@ -6,49 +6,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from workers.attacks.ascent import GOALS, Ascent, Goal, Problem, ascend
-from workers.attacks.losses import FEWEST_CLASSES, LOSS_NAMES, LOSSES, LossName
+from workers.attacks.ascent import Ascent, AscentProblem, ascend
+from workers.attacks.attack import FEWEST_CLASSES, Attack, Goal, LossName
+from workers.attacks.ball import project, random_start
+from workers.attacks.losses import LOSSES
 from workers.attacks.model import correct, device_of
 from workers.attacks.pgd import TRAINING_DENSITY
-from workers.attacks.projection import project
-from workers.attacks.schedule import FIRST_DENSITY, radii
-from workers.attacks.starts import random_start
+from workers.attacks.step_control import FIRST_DENSITY
 from workers.attacks.threat import Threat
 
 OnAttacked = Callable[[float], None]
 """Told the share, in [0, 1], of an attack that is done."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to attack: everything but the model, the images and the threat.
-
-    ``steps`` a run; ``restarts`` runs from random starts, for each target; ``targets`` is the most target classes
-    that a targeted loss tries, likeliest first; ``larger_radii`` spends six tenths of the steps of an l_1 run at
-    three times and twice the radius. ``goal``: see ``ascend``; ``best_loss`` attacks every image, the others only
-    images still classified right. Raises ValueError for what is out of range.
-    """
-
-    steps: int = 40
-    loss: LossName = "ce"
-    restarts: int = 1
-    targets: int = 9
-    larger_radii: bool = False
-    goal: Goal = "first_success"
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "restarts", "targets"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.loss not in LOSS_NAMES:
-            raise ValueError(f"unknown loss {self.loss!r}: use one of {', '.join(LOSS_NAMES)}")
-        if self.goal not in GOALS:
-            raise ValueError(f"unknown goal {self.goal!r}: use one of {', '.join(GOALS)}")
-
-    @property
-    def targeted(self) -> bool:
-        """Whether the loss pulls towards a target class."""
-        return self.loss.startswith("targeted")
 
 
 @dataclass(frozen=True)
@@ -68,8 +36,7 @@ def apgd(
     model: nn.Module,
     images: Tensor,
     labels: Tensor,
-    threat: Threat,
-    settings: Settings | None = None,
+    attack: Attack,
     *,
     seed: int = 0,
     indices: Tensor | None = None,
@@ -80,12 +47,12 @@ def apgd(
 
     Put the model into eval mode first. The random starts depend on ``seed`` and on each image's entry in
     ``indices`` (N,), its place in the set (default 0 .. N - 1), and not on batches or device.
-    Raises ValueError where the settings do not fit the threat, or the model has too few classes for the loss.
+    Raises ValueError for a negative seed, or where the model has too few classes for the loss.
     """
     if indices is None:
         indices = torch.arange(len(images))
-    attack = _Attack(model, images, labels, threat, settings or Settings(), seed, indices, batch_size)
-    return attack.outcome(on_progress or (lambda _: None))
+    run = _Run(model, images, labels, attack, seed, indices, batch_size)
+    return run.outcome(on_progress or (lambda _: None))
 
 
 def apgd_for_training(model: nn.Module, images: Tensor, labels: Tensor, threat: Threat, steps: int = 10) -> Tensor:
@@ -95,19 +62,18 @@ def apgd_for_training(model: nn.Module, images: Tensor, labels: Tensor, threat: 
     threat models", ICML 2022). The caller decides on train or eval mode; the original attacks in eval mode.
     """
     images = images.contiguous()
-    problem = Problem(model, images, labels, labels, LOSSES["ce"], threat)
+    problem = AscentProblem(model, images, labels, labels, LOSSES["ce"], threat)
     return ascend(problem, images, steps, goal="best_loss", density=TRAINING_DENSITY).best
 
 
 @dataclass
-class _Attack:
+class _Run:
     """An attack on a whole set: which images are still right, and the points found so far."""
 
     model: nn.Module
     images: Tensor
     labels: Tensor
-    threat: Threat
-    settings: Settings
+    attack: Attack
     seed: int
     indices: Tensor
     batch_size: int
@@ -119,7 +85,7 @@ class _Attack:
         self.images = self.images.contiguous()
         self.device = device_of(self.model, self.images.device)
         logits = self.logits(self.images)
-        _require_classes(logits.shape[1], self.settings.loss)
+        _require_classes(logits.shape[1], self.attack.loss)
         self.clean = correct(logits, self.labels)
         self.robust = self.clean.clone()
         self.points = self.images.clone()
@@ -127,35 +93,35 @@ class _Attack:
         self.wrong_classes = logits.scatter(1, self.labels[:, None], -torch.inf).argsort(1, descending=True)[:, :-1]
 
     def outcome(self, on_progress: OnAttacked) -> Attacked:
-        settings = self.settings
-        runs = settings.restarts * (min(settings.targets, self.wrong_classes.shape[1]) if settings.targeted else 1)
+        attack = self.attack
+        runs = attack.restarts * (min(attack.targets, self.wrong_classes.shape[1]) if attack.targeted else 1)
         for draw in range(runs):
             batches = self.open_batches()
             for number, rows in enumerate(batches, start=1):
-                self.take(rows, self.run(rows, rank=draw // settings.restarts, draw=draw))
+                self.take(rows, self.climb(rows, rank=draw // attack.restarts, draw=draw))
                 on_progress((draw + number / len(batches)) / runs)
-        if settings.goal == "best_loss":
+        if attack.goal == "best_loss":
             self.robust = self.clean & correct(self.logits(self.points), self.labels)
         return Attacked(self.points, self.clean, self.robust)
 
     def open_batches(self) -> tuple[Tensor, ...]:
         """The rows to attack next: those still right, or all of them where the loss counts."""
-        best_loss = self.settings.goal == "best_loss"
+        best_loss = self.attack.goal == "best_loss"
         rows = (self.robust | best_loss).nonzero().squeeze(1)
         batches: tuple[Tensor, ...] = torch.split(rows, self.batch_size) if len(rows) else ()
         return batches
 
-    def run(self, rows: Tensor, rank: int, draw: int) -> Ascent:
+    def climb(self, rows: Tensor, rank: int, draw: int) -> Ascent:
         """One run on a batch, towards the wrong class of ``rank`` if the loss is targeted."""
         images, labels, targets = (
             whole[rows].to(self.device) for whole in (self.images, self.labels, self.wrong_classes[:, rank])
         )
-        stages = radii(self.threat, self.settings.steps, larger_first=self.settings.larger_radii)
-        density = None if self.settings.larger_radii else FIRST_DENSITY
-        points = random_start(images, stages[0][0], self.seed, self.indices[rows.cpu()], draw)
-        for threat, steps in stages:
-            goal: Goal = self.settings.goal if threat == self.threat else "best_loss"
-            problem = Problem(self.model, images, labels, targets, LOSSES[self.settings.loss], threat)
+        attack = self.attack
+        density = None if attack.larger_radii else FIRST_DENSITY
+        points = random_start(images, attack.stages[0][0], self.seed, self.indices[rows.cpu()], draw)
+        for threat, steps in attack.stages:
+            goal: Goal = attack.goal if threat == attack.threat else "best_loss"
+            problem = AscentProblem(self.model, images, labels, targets, LOSSES[attack.loss], threat)
             ascent = ascend(problem, project(points, images, threat), steps, goal=goal, density=density)
             points = ascent.best
         return ascent
@@ -163,7 +129,7 @@ class _Attack:
     def take(self, rows: Tensor, ascent: Ascent) -> None:
         """Keep what a run on ``rows`` found, if it is better than what there was."""
         highest = ascent.highest.to(self.highest)
-        best_loss = self.settings.goal == "best_loss"
+        best_loss = self.attack.goal == "best_loss"
         better = highest > self.highest[rows] if best_loss else ascent.fooled.to(self.robust.device)
         found = (ascent.best if best_loss else ascent.adversarial).to(self.points)
         self.points[rows[better]] = found[better]

@@ -2,26 +2,23 @@
 
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from workers.attacks.directions import ascent_direction
+from workers.attacks.attack import Goal
+from workers.attacks.ball import ascent_direction, per_image, project
 from workers.attacks.losses import Loss, loss_gradient, loss_only
 from workers.attacks.model import correct
-from workers.attacks.projection import per_image, project
-from workers.attacks.schedule import HalvingControl, SparsityControl, StepControl
+from workers.attacks.step_control import HalvingControl, SparsityControl, StepControl
 from workers.attacks.threat import Threat
 
-Goal = Literal["first_success", "latest_success", "best_loss"]
-GOALS: tuple[Goal, ...] = get_args(Goal)
 MOMENTUM = 0.75
 _WORTH_DROPPING = 0.05
 
 
 @dataclass(frozen=True)
-class Problem:
+class AscentProblem:
     """What a run attacks: ``images`` (N, ...) in [0, 1], ``labels`` and ``targets`` (N,), with a loss, in a threat."""
 
     model: nn.Module
@@ -47,7 +44,7 @@ class Ascent:
 
 
 def ascend(
-    problem: Problem, start: Tensor, steps: int, *, goal: Goal = "first_success", density: float | None = None
+    problem: AscentProblem, start: Tensor, steps: int, *, goal: Goal = "first_success", density: float | None = None
 ) -> Ascent:
     """Climb ``steps`` steps from ``start`` (N, ...), which must be feasible and counts as a point.
 
@@ -69,7 +66,7 @@ def ascend(
     return climb.finish()
 
 
-def _control(problem: Problem, start: Tensor, steps: int, highest: Tensor, density: float | None) -> StepControl:
+def _control(problem: AscentProblem, start: Tensor, steps: int, highest: Tensor, density: float | None) -> StepControl:
     if problem.threat.norm == "L1":
         return SparsityControl(problem.threat, steps, start - problem.images, density)
     return HalvingControl(problem.threat, steps, highest)
@@ -100,7 +97,7 @@ class _Live:
 class _Climb:
     """A run under way: the live images, and what was found for all of them."""
 
-    def __init__(self, problem: Problem, start: Tensor, goal: Goal) -> None:
+    def __init__(self, problem: AscentProblem, start: Tensor, goal: Goal) -> None:
         self._problem = problem
         self._goal = goal
         loss = partial(problem.loss, labels=problem.labels, targets=problem.targets)

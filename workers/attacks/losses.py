@@ -4,14 +4,13 @@ Each takes logits (N, C), labels (N,) and target classes (N,); those without a t
 """
 
 from collections.abc import Callable
-from typing import Literal, Protocol, get_args
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-LossName = Literal["ce", "dlr", "targeted-ce", "targeted-dlr"]
-LOSS_NAMES: tuple[LossName, ...] = get_args(LossName)
+from workers.attacks.attack import LossName
 
 
 class Loss(Protocol):
@@ -55,7 +54,6 @@ LOSSES: dict[LossName, Loss] = {
     "targeted-ce": targeted_cross_entropy,
     "targeted-dlr": targeted_dlr,
 }
-FEWEST_CLASSES: dict[LossName, int] = {"ce": 2, "dlr": 3, "targeted-ce": 2, "targeted-dlr": 4}
 
 
 def loss_gradient(model: nn.Module, points: Tensor, loss: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Models as an attack sees them: pixels in [0, 1] in, logits out."""
+"""Models as an attack sees them: pixels in [0, 1] in, logits out, in evaluation mode and exact arithmetic."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -87,3 +87,10 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+@contextmanager
+def exact_arithmetic() -> Iterator[None]:
+    """Convolutions in IEEE float32 by deterministic algorithms, forwards and backwards."""
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        yield

@@ -5,9 +5,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from workers.attacks.directions import ascent_direction
+from workers.attacks.ball import ascent_direction, per_image, project
 from workers.attacks.losses import cross_entropy, loss_gradient, loss_only
-from workers.attacks.projection import per_image, project
 from workers.attacks.threat import Threat
 
 TRAINING_DENSITY = 0.05

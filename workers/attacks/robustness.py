@@ -2,44 +2,42 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from workers.attacks.apgd import OnAttacked, Settings, apgd
-from workers.attacks.arithmetic import exact_arithmetic
-from workers.attacks.losses import LossName
-from workers.attacks.model import evaluating
-from workers.attacks.threat import Threat
+from workers.attacks.apgd import OnAttacked, apgd
+from workers.attacks.attack import Attack
+from workers.attacks.model import evaluating, exact_arithmetic
 
 
 @dataclass(frozen=True)
-class ThreatResult:
-    """One attack in one threat, run from each of S seeds.
+class AttackResult:
+    """One attack, run from each of S seeds.
 
     ``robust`` (S, N) bool: still right after the attack; ``seconds`` for all seeds together; ``points``
     (S, N, ...) as in ``Attacked``, or None where they were not asked for.
     """
 
-    threat: Threat
-    settings: Settings
+    attack: Attack
     robust: Tensor
     seconds: float
     points: Tensor | None
 
     def as_json(self) -> dict[str, Any]:
         """The attack by name, with targets where its loss has some, and the robust accuracy, one number a seed."""
-        targets = {"targets": self.settings.targets} if self.settings.targeted else {}
+        attack = self.attack
+        targets = {"targets": attack.targets} if attack.targeted else {}
         return {
-            "norm": self.threat.norm,
-            "eps": self.threat.eps,
-            "loss": self.settings.loss,
-            "steps": self.settings.steps,
-            "restarts": self.settings.restarts,
+            "norm": attack.threat.norm,
+            "eps": attack.threat.eps,
+            "loss": attack.loss,
+            "steps": attack.steps,
+            "restarts": attack.restarts,
             **targets,
-            "larger_radii": self.settings.larger_radii,
+            "larger_radii": attack.larger_radii,
             "robust": _shares(self.robust),
             "seconds": round(self.seconds, 3),
         }
@@ -50,7 +48,7 @@ class RobustAccuracy:
     """Which of N images are right: ``clean`` (N,) before any attack, and after each attack of ``threats``."""
 
     clean: Tensor
-    threats: tuple[ThreatResult, ...]
+    threats: tuple[AttackResult, ...]
 
     @property
     def union(self) -> Tensor:
@@ -70,7 +68,7 @@ def robust_accuracy(
     model: nn.Module,
     images: Tensor,
     labels: Tensor,
-    attacks: Sequence[tuple[Threat, Settings]],
+    attacks: Sequence[Attack],
     *,
     seeds: Sequence[int] = (0,),
     batch_size: int = 512,
@@ -103,58 +101,26 @@ def robust_accuracy(
     return RobustAccuracy(clean=runs[0][0], threats=tuple(result for _, result in runs))
 
 
-def attack_report(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    threats: Sequence[Threat],
-    *,
-    steps: int = 40,
-    seeds: Sequence[int] = (0,),
-    losses: Sequence[LossName] = ("ce",),
-    restarts: int = 1,
-    larger_radii: bool = False,
-    batch_size: int = 512,
-) -> dict[str, Any]:
-    """Robust accuracies as JSON: one entry for every threat and loss, and their union (``RobustAccuracy.as_json``)."""
-    attacks = attacks_on(threats, losses, Settings(steps=steps, restarts=restarts, larger_radii=larger_radii))
-    return robust_accuracy(model, images, labels, attacks, seeds=seeds, batch_size=batch_size).as_json()
-
-
-def attacks_on(
-    threats: Sequence[Threat], losses: Sequence[LossName], settings: Settings
-) -> list[tuple[Threat, Settings]]:
-    """Every threat with every loss; ``settings.larger_radii`` goes to the l_1 threats alone, where it is defined."""
-    return [
-        (threat, replace(settings, loss=loss, larger_radii=settings.larger_radii and threat.norm == "L1"))
-        for threat in threats
-        for loss in losses
-    ]
-
-
 def _attack(
     model: nn.Module,
     images: Tensor,
     labels: Tensor,
-    attack: tuple[Threat, Settings],
+    attack: Attack,
     *,
     seeds: Sequence[int],
     batch_size: int,
     keep_points: bool,
     on_progress: OnAttacked,
-) -> tuple[Tensor, ThreatResult]:
-    threat, settings = attack
+) -> tuple[Tensor, AttackResult]:
     started = time.perf_counter()
     outcomes = []
     for number, seed in enumerate(seeds):
         told = _part(on_progress, number, len(seeds))
-        outcomes.append(
-            apgd(model, images, labels, threat, settings, seed=seed, batch_size=batch_size, on_progress=told)
-        )
+        outcomes.append(apgd(model, images, labels, attack, seed=seed, batch_size=batch_size, on_progress=told))
         told(1.0)
     robust = torch.stack([outcome.robust for outcome in outcomes])
     points = torch.stack([outcome.points for outcome in outcomes]) if keep_points else None
-    result = ThreatResult(threat, settings, robust, time.perf_counter() - started, points)
+    result = AttackResult(attack, robust, time.perf_counter() - started, points)
     return outcomes[0].clean, result
 
 

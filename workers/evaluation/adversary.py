@@ -8,16 +8,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from search.evaluation import Passes
-from workers.attacks.apgd import Settings, apgd
-from workers.attacks.arithmetic import exact_arithmetic
-from workers.attacks.threat import Threat
+from workers.attacks.apgd import apgd
+from workers.attacks.attack import Attack
+from workers.attacks.model import exact_arithmetic
 from workers.evaluation.batches import Batch, ResidentImages
 from workers.evaluation.errors import EvaluationMemoryError, EvaluationStopped
 from workers.evaluation.forward import is_out_of_memory
 from workers.evaluation.labels import LabelSpace
 
 Stop = Callable[[], bool]
-Attack = tuple[Threat, Settings]
 Flags = NDArray[np.bool_]
 
 
@@ -56,7 +55,6 @@ class Adversary:
         return [np.concatenate(each, axis=1) for each in flags], passes
 
     def _attack(self, model: nn.Module, batch: Batch, attack: Attack) -> Flags:
-        threat, settings = attack
         images = batch.images.to(torch.float32).div_(255)
         labels = torch.as_tensor(batch.accepted).to(torch.int64).argmax(dim=1)
         indices = torch.arange(batch.first, batch.first + len(images))
@@ -67,8 +65,7 @@ class Adversary:
                         model,
                         images,
                         labels,
-                        threat,
-                        settings,
+                        attack,
                         seed=self._seed,
                         indices=indices,
                         batch_size=self.part_size,

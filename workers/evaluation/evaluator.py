@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from search.evaluation import EvaluationRequest, Outcome, Passes, Status
-from workers.evaluation.adversary import Adversary, Attack
+from workers.attacks.attack import Attack
+from workers.evaluation.adversary import Adversary
 from workers.evaluation.batches import Batch, ResidentImages
 from workers.evaluation.ensemble import EnsembleModel
 from workers.evaluation.errors import EvaluationStopped

@@ -6,7 +6,7 @@ from contextlib import contextmanager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from workers.attacks.arithmetic import exact_arithmetic
+from workers.attacks.model import exact_arithmetic
 from workers.evaluation.errors import EvaluationMemoryError
 from workers.soups.resident import Precision
 

@@ -15,9 +15,11 @@ from service.errors import InvalidRequest
 from service.pantries.registry import PantryRegistry
 from service.schemas.job import RequestEcho
 from service.settings import Settings
+from workers.attacks.attack import Attack
+from workers.attacks.threat import Threat
 from workers.evaluation.preprocess import DataConfig, encode_images
 from workers.jobs.split import Rows, Split, split_images
-from workers.ray_runtime.task import AttackPlan, SetPart, Task
+from workers.ray_runtime.task import SetPart, Task
 from workers.ray_runtime.version import scoring_version
 from workers.soups.model import read_config
 from workers.soups.resident import Precision
@@ -83,9 +85,12 @@ class Material(Ingredients):
         return sum(len(each.split.selection) for each in self.sets)
 
     @cached_property
-    def attacks(self) -> tuple[AttackPlan, ...]:
+    def attacks(self) -> tuple[Attack, ...]:
         """The attacks that the objectives and constraints name, in the order of the request's threat models."""
-        return tuple(AttackPlan(**threat.model_dump()) for threat in self.request.threat_models)
+        return tuple(
+            Attack(Threat(each.norm, each.eps), each.steps, each.loss, each.restarts, larger_radii=each.larger_radii)
+            for each in self.request.threat_models
+        )
 
     @property
     def passes_a_soup(self) -> int:

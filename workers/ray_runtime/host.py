@@ -11,9 +11,6 @@ import numpy as np
 import torch
 
 from search.evaluation import Outcome
-from workers.attacks.apgd import Settings
-from workers.attacks.threat import Threat
-from workers.evaluation.adversary import Attack
 from workers.evaluation.errors import EvaluationMemoryError
 from workers.evaluation.evaluator import Evaluator
 from workers.evaluation.labels import LabelSpace
@@ -23,7 +20,6 @@ from workers.ray_runtime.task import (
     OUT_OF_MEMORY,
     REFUSED,
     STOPPED,
-    AttackPlan,
     Failure,
     HostInfo,
     Order,
@@ -146,7 +142,7 @@ class EvaluatorHost:
             batch_size=task.batch_size,
             threads=self._threads,
             soup=soup,
-            attacks=[_attack(plan) for plan in task.attacks],
+            attacks=task.attacks,
             seed=task.seed,
         )
         return evaluator, sum(each.nbytes for each in sets)
@@ -165,11 +161,6 @@ class EvaluatorHost:
     def _encoded(self, part: SetPart) -> EncodedSet:
         images = self._cache.get(part.images)[np.asarray(part.rows, dtype=np.int64)]
         return EncodedSet(images, part.accepted, LabelSpace(part.columns, part.num_classes))
-
-
-def _attack(plan: AttackPlan) -> Attack:
-    settings = Settings(plan.steps, plan.loss, plan.restarts, larger_radii=plan.larger_radii)
-    return Threat(plan.norm, plan.eps), settings
 
 
 def _soup_key(task: Task) -> str:

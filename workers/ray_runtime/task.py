@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from search.evaluation import EvaluationRequest, Outcome
 
 if TYPE_CHECKING:
-    from workers.attacks.losses import LossName
-    from workers.attacks.threat import Norm
+    from workers.attacks.attack import Attack
     from workers.evaluation.labels import LabelSpace
     from workers.soups.resident import Precision
 
@@ -39,18 +38,6 @@ class SetPart:
 
 
 @dataclass(frozen=True)
-class AttackPlan:
-    """One attack: a threat model and how it is tried; the fields of ``Threat`` and of the attack's ``Settings``."""
-
-    norm: "Norm"
-    eps: float
-    steps: int
-    loss: "LossName"
-    restarts: int
-    larger_radii: bool
-
-
-@dataclass(frozen=True)
 class Task:
     """What evaluators hold ready for requests: the ingredients whose key is ``stack``, and the images of ``sets``.
 
@@ -62,7 +49,7 @@ class Task:
     sets: tuple[SetPart, ...]
     precision: "Precision"
     batch_size: int
-    attacks: tuple[AttackPlan, ...] = ()
+    attacks: "tuple[Attack, ...]" = ()
     seed: int = 0
 
     @cached_property

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from workers.soups.layout import Layout
+from workers.soups.merge import VarianceFloor
 from workers.soups.model import build_model
 from workers.soups.stack import IngredientStack
-from workers.soups.variance import VarianceFloor
 
 Precision = Literal["float32", "bfloat16"]
 """Arithmetic of the forward passes; soups are merged in float32 in either."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from lab.data.corruptions import blur, digital, noise, shifts, weather
+from lab.data.corruptions import blur, digital, noise, weather
 from lab.data.corruptions.image import FloatImage
 from lab.data.corruptions.tables import EXTRA, TABLES, Row, TableName
 
@@ -28,8 +28,8 @@ FUNCTIONS: Mapping[str, Callable[..., FloatImage]] = {
     "elastic_transform": digital.elastic_transform,
     "pixelate": digital.pixelate,
     "jpeg_compression": digital.jpeg_compression,
-    "low_contrast": shifts.low_contrast,
-    "rotation": shifts.rotation,
+    "low_contrast": digital.low_contrast,
+    "rotation": digital.rotation,
     "salt_and_pepper": noise.salt_and_pepper,
 }
 

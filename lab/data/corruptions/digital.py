@@ -1,4 +1,4 @@
-"""Contrast, elastic deformation, pixelation and JPEG compression."""
+"""Contrast, elastic deformation, rotation, pixelation and JPEG compression."""
 
 from __future__ import annotations
 
@@ -74,3 +74,21 @@ def _to_picture(image: FloatImage) -> Image.Image:
 
 def _from_picture(picture: Image.Image, like: FloatImage) -> FloatImage:
     return np.asarray(picture, dtype=np.float64).reshape(like.shape) / 255.0
+
+
+def low_contrast(image: FloatImage, _rng: Generator, black: float, white: float) -> FloatImage:
+    """Squeeze the range of values: 0 becomes ``black``, 1 becomes ``white``.
+
+    The published ``contrast`` moves towards the image's own mean, which leaves a dark background dark.
+    """
+    return black + (white - black) * image
+
+
+def rotation(image: FloatImage, rng: Generator, degrees: float) -> FloatImage:
+    """Turn the image about its centre by ``degrees``, to the left or to the right by chance.
+
+    Bilinear; corners that come from outside are black.
+    """
+    angle = degrees if rng.random() < 0.5 else -degrees
+    turned = ndimage.rotate(image, angle, axes=(1, 0), reshape=False, order=1, mode="constant", cval=0.0)
+    return np.asarray(turned, dtype=np.float64)

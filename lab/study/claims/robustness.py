@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from lab.study.averages import Estimate
-from lab.study.claims.choices import Contest, best_contest
-from lab.study.claims.rule import NOT_MEASURED, Claim, in_points
-from lab.study.config import MAX, SAT
-from lab.study.data_config import CLEAN
+from lab.study.claims.claim import NOT_MEASURED, PaperClaim, in_points
+from lab.study.config import CLEAN, MAX, SAT
 from lab.study.plan import CURVE_WEIGHTS, curves
 from lab.study.results import UNION, Flags, PantryResults, RobustTable
 from search.resampling import percentile_interval, shared_resamples
@@ -25,8 +24,8 @@ OUTSIDE = [index for index, w in enumerate(CURVE_WEIGHTS) if not 0 <= w <= 1]
 Pair = tuple[str, str]
 
 
-def robustness_claims(results: PantryResults, pairs: Sequence[Pair]) -> list[Claim]:
-    """The claims about attacked soups; none if nothing was attacked."""
+def robustness_claims(results: PantryResults, pairs: Sequence[Pair]) -> list[PaperClaim]:
+    """The claims that rest on attacked soups; none where nothing was attacked."""
     if results.robust is None:
         return []
     lines = {pair: _outcomes(results.robust, soups) for pair, soups in _curves(results, pairs).items()}
@@ -57,7 +56,7 @@ class _Claims:
         self._robust = robust
         self._lines = lines
 
-    def no_collapse(self) -> Claim:
+    def no_collapse(self) -> PaperClaim:
         contests = []
         for pair, line in self._lines.items():
             for metric, name in enumerate(self._robust.metrics):
@@ -67,7 +66,7 @@ class _Claims:
         measure = "worst soup between two ingredients, less the worse of the two, in any metric"
         return self._claim("1a", "Soups trade robustness without collapse", measure, contests, COLLAPSE, negate=True)
 
-    def monotone(self) -> Claim:
+    def monotone(self) -> PaperClaim:
         specialty = self._results.specialty
         trades = [
             self._samples(line[:, self._metric(specialty[b])]) - self._samples(line[:, self._metric(specialty[a])])
@@ -78,7 +77,7 @@ class _Claims:
         if trades:
             rho = np.mean([_rank_correlation(trade) for trade in trades], axis=0)
             estimate = Estimate.of(float(rho[0]), percentile_interval(rho[1:]))
-        return Claim(
+        return PaperClaim(
             "1b",
             "The trade between two threats is monotone up to noise",
             "rank correlation of w in [0, 1] with accuracy in the second threat less the first, mean over pairs",
@@ -88,7 +87,7 @@ class _Claims:
             unit="",
         )
 
-    def beats_specialist(self) -> Claim:
+    def beats_specialist(self) -> PaperClaim:
         contests = []
         for pair, line in self._lines.items():
             for name in pair:
@@ -100,7 +99,7 @@ class _Claims:
         measure = "best soup between two ingredients, less the specialist in the specialist's own threat"
         return self._claim("2", "Some intermediate soup beats the specialist in its own threat", measure, contests, 0.0)
 
-    def extrapolation(self) -> Claim:
+    def extrapolation(self) -> PaperClaim:
         contests = [
             Contest(f"{pair[0]} to {pair[1]}, {name}", line[OUTSIDE, metric], line[INSIDE, metric])
             for pair, line in self._lines.items()
@@ -111,7 +110,7 @@ class _Claims:
         )
         return self._claim("3a", "Weights outside [0, 1] help somewhere, under attack", measure, contests, 0.0)
 
-    def union(self) -> Claim:
+    def union(self) -> PaperClaim:
         union = self._robust.metrics.index(UNION)
         wanted = [pair for pair in self._lines if self._norms(pair) == {"Linf", "L1"}]
         contests = [
@@ -121,7 +120,7 @@ class _Claims:
         measure = "union robust accuracy: best soup between the l_inf and the l_1 model, less the better of the two"
         return self._claim("4", "The union is best between the l_inf and the l_1 model", measure, contests, 0.0)
 
-    def against(self, model: str) -> Claim:
+    def against(self, model: str) -> PaperClaim:
         union = self._robust.metrics.index(UNION)
         contests = []
         if model in self._robust.models:
@@ -141,13 +140,13 @@ class _Claims:
         threshold: float,
         *,
         negate: bool = False,
-    ) -> Claim:
+    ) -> PaperClaim:
         if not contests:
-            return Claim(number, statement, measure, self._results.name, NOT_MEASURED, threshold)
+            return PaperClaim(number, statement, measure, self._results.name, NOT_MEASURED, threshold)
         found, chosen = best_contest(contests)
         estimate = Estimate(-found.value, -found.high, -found.low) if negate else found
         note = "; ".join(dict.fromkeys(chosen))
-        return Claim(number, statement, measure, self._results.name, in_points(estimate), threshold, note=note)
+        return PaperClaim(number, statement, measure, self._results.name, in_points(estimate), threshold, note=note)
 
     def _norms(self, pair: Pair) -> set[str]:
         return {self._results.specialty[name].partition(":")[0] for name in pair}
@@ -181,3 +180,39 @@ def rank_correlations(order: NDArray[np.float64], values: NDArray[np.float64]) -
 def _label(pair: Pair, index: int | None = None) -> str:
     label = f"{pair[0]} to {pair[1]}"
     return label if index is None else f"{label} at w = {CURVE_WEIGHTS[index]:g}"
+
+
+@dataclass(frozen=True)
+class Contest:
+    """``ours`` (K, N) against ``theirs`` (L, N), outcomes of soups on the same N images; ``label`` names it."""
+
+    label: str
+    ours: Flags
+    theirs: Flags
+
+
+def best_contest(contests: Sequence[Contest]) -> tuple[Estimate, tuple[str, str]]:
+    """How far our best beats their best in the contest where it does so most.
+
+    Contest and both sides' soups are chosen on the even images and scored on the odd ones, and the other way round; the
+    figure is the mean of both. So it is unbiased for what such a choice gains, however many there were to choose from.
+    Returns it with the contests that the two halves chose. Raises ValueError without contests.
+    """
+    if not contests:
+        raise ValueError("nothing to choose from")
+    images = contests[0].ours.shape[1]
+    even = np.arange(images) % 2 == 0
+    differences = np.zeros(images)
+    chosen = []
+    for choosing in (even, ~even):
+        contest, ours, theirs = max((_best(contest, choosing) for contest in contests), key=lambda found: found[0])[1]
+        differences[~choosing] = contest.ours[ours, ~choosing].astype(float) - contest.theirs[theirs, ~choosing]
+        chosen.append(contest.label)
+    interval = shared_resamples(images).interval(differences)
+    return Estimate.of(float(differences.mean()), interval), (chosen[0], chosen[1])
+
+
+def _best(contest: Contest, choosing: NDArray[np.bool_]) -> tuple[float, tuple[Contest, int, int]]:
+    ours, theirs = contest.ours[:, choosing].mean(axis=1), contest.theirs[:, choosing].mean(axis=1)
+    mine, yours = int(ours.argmax()), int(theirs.argmax())
+    return float(ours[mine] - theirs[yours]), (contest, mine, yours)

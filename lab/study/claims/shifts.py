@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.study.averages import Average, Estimate, Outcomes
+from lab.study.claims.claim import NOT_MEASURED, PaperClaim, in_points
 from lab.study.claims.robustness import rank_correlations
-from lab.study.claims.rule import NOT_MEASURED, Claim, in_points
-from lab.study.config import MAX, SAT
-from lab.study.data_config import CLEAN
+from lab.study.config import CLEAN, MAX, SAT
 from lab.study.figures.composition import Composition
 from lab.study.figures.few_shot import FewShotPoint
 from lab.study.methods import (
@@ -46,8 +45,8 @@ _GAINS = (
 """Number, statement, ours, theirs, and the tables of the results over which the mean is taken."""
 
 
-def shift_claims(results: PantryResults, outcomes: Mapping[str, Outcomes]) -> list[Claim]:
-    """The claims about accuracy on shifts. Every difference is on held-out images, paired by image.
+def shift_claims(results: PantryResults, outcomes: Mapping[str, Outcomes]) -> list[PaperClaim]:
+    """The claims about accuracy on shifts; every difference is of held-out images, paired by image.
 
     Clean images alone give no claim: they only count together with shifts.
     """
@@ -56,7 +55,7 @@ def shift_claims(results: PantryResults, outcomes: Mapping[str, Outcomes]) -> li
         tables: Sequence[ShiftTable] = getattr(results, group) if results.shifted else ()
         measure = f"{ours}, less {theirs}, mean over {len(tables)} sets"
         estimate, note = _gain(tables, outcomes.get(ours), outcomes.get(theirs))
-        claims.append(Claim(number, statement, measure, results.name, in_points(estimate), 0.0, note=note))
+        claims.append(PaperClaim(number, statement, measure, results.name, in_points(estimate), 0.0, note=note))
     return claims
 
 
@@ -70,7 +69,7 @@ def _gain(tables: Sequence[ShiftTable], ours: Outcomes | None, theirs: Outcomes 
     return Average(tables).difference(ours, theirs), f"better on {better}, worse on {worse} of {len(names)} sets"
 
 
-def few_shot_claim(pantry: str, points: Sequence[FewShotPoint]) -> Claim:
+def few_shot_claim(pantry: str, points: Sequence[FewShotPoint]) -> PaperClaim:
     """Whether soups chosen on 100 images are within a point of those chosen on 500, over images and draws."""
     found = {point.count: point for point in points if point.by == "accuracy"}
     estimate, note = NOT_MEASURED, ""
@@ -79,11 +78,11 @@ def few_shot_claim(pantry: str, points: Sequence[FewShotPoint]) -> Claim:
         estimate = Estimate.of(float(difference.mean()), crossed_interval(difference))
         note = f"standard deviation over draws of 100 images: {100 * found[FEW].deviation:.1f} points"
     measure = f"soups chosen on {MANY} images, less those chosen on {FEW}, mean over sets and draws"
-    return Claim("8", "100 images suffice", measure, pantry, in_points(estimate), SUFFICIENT, "below", note=note)
+    return PaperClaim("8", "100 images suffice", measure, pantry, in_points(estimate), SUFFICIENT, "below", note=note)
 
 
-def composition_claims(results: PantryResults, items: Sequence[Composition]) -> list[Claim]:
-    """Whether the top five soups move from the nominal ingredient to the robust ones as shifts become stronger."""
+def composition_claims(results: PantryResults, items: Sequence[Composition]) -> list[PaperClaim]:
+    """Whether the top five soups move from the nominal ingredient to the robust ones as shifts get stronger."""
     nominal = [index for index, name in enumerate(results.ingredients) if results.specialty[name] == CLEAN]
     groups = [group for group in _by_corruption(items) if len(group) >= FEWEST_SEVERITIES] if nominal else []
     trend, change = NOT_MEASURED, NOT_MEASURED
@@ -94,8 +93,8 @@ def composition_claims(results: PantryResults, items: Sequence[Composition]) -> 
     measure = "rank correlation of severity with the nominal weight in the top five, mean over corruptions"
     size = "nominal weight in the top five at the highest severity, less that at the lowest, mean over corruptions"
     return [
-        Claim("9a", statement, measure, results.name, trend, 0.0, "below", unit=""),
-        Claim("9b", statement, size, results.name, change, 0.0, "below", unit=""),
+        PaperClaim("9a", statement, measure, results.name, trend, 0.0, "below", unit=""),
+        PaperClaim("9b", statement, size, results.name, change, 0.0, "below", unit=""),
     ]
 
 

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from lab.study.config import StudyConfig
-from lab.study.executors import Executor
-from lab.study.jobs import Job
+from lab.study.executors import StudyExecutor
+from lab.study.jobs import StudyJob
 from lab.study.run import StudyRun
 from lab.study.store import Arrays
 from tests.live import ROOT
@@ -40,12 +40,12 @@ Changes = dict[str, Any]
 
 
 @dataclass
-class ThisProcess(Executor):
+class ThisProcess(StudyExecutor):
     """Computes jobs one by one where it is called, and remembers their names."""
 
     names: list[str] = field(default_factory=list)
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Arrays]]:
+    def run(self, jobs: Sequence[StudyJob]) -> Iterator[tuple[StudyJob, Arrays]]:
         for job in jobs:
             self.names.append(job.name)
             yield job, job.compute([source.load() for source in job.inputs], "cpu")

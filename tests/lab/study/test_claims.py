@@ -7,10 +7,8 @@ import pytest
 
 from lab.study.analysis import analyse
 from lab.study.averages import Estimate
-from lab.study.claims.choices import Contest, best_contest
-from lab.study.claims.robustness import rank_correlations, robustness_claims
-from lab.study.claims.rule import NOT_MEASURED, Claim, Verdict, in_points
-from lab.study.claims.seeds import over_seeds
+from lab.study.claims.claim import NOT_MEASURED, PaperClaim, Verdict, in_points, over_seeds
+from lab.study.claims.robustness import Contest, best_contest, rank_correlations, robustness_claims
 from lab.study.claims.shifts import composition_claims, few_shot_claim, shift_claims
 from lab.study.config import MAX, SAT, StudyConfig
 from lab.study.figures.composition import compositions
@@ -41,7 +39,9 @@ PAIRS = [NAMES]
     ],
 )
 def test_the_whole_interval_decides(low: float, high: float, side: str, verdict: Verdict) -> None:
-    claim = Claim("1", "", "", "p", Estimate((low + high) / 2, low, high), 0.0, "above" if side == "above" else "below")
+    claim = PaperClaim(
+        "1", "", "", "p", Estimate((low + high) / 2, low, high), 0.0, "above" if side == "above" else "below"
+    )
     assert claim.verdict == verdict
 
 
@@ -51,7 +51,7 @@ def test_points_that_are_zero_but_for_rounding_have_no_sign() -> None:
 
 
 def test_what_was_not_measured_is_not_decided() -> None:
-    assert Claim("1", "", "", "p", NOT_MEASURED, 0.0).verdict == "not measured"
+    assert PaperClaim("1", "", "", "p", NOT_MEASURED, 0.0).verdict == "not measured"
 
 
 def robust_results(curve: dict[str, list[float]], models: dict[str, float] | None = None) -> PantryResults:
@@ -160,7 +160,7 @@ def test_clean_images_alone_claim_nothing_about_shifts() -> None:
 
 
 def test_few_images_that_suffice_and_that_do_not() -> None:
-    def claim(good: float) -> Claim:
+    def claim(good: float) -> PaperClaim:
         rng = np.random.default_rng(0)
         clear = np.stack([rng.random(1000) < good, rng.random(1000) < 0.5])
         results = results_of([table_of(clear, selection=600)])
@@ -171,7 +171,7 @@ def test_few_images_that_suffice_and_that_do_not() -> None:
     assert few_shot_claim("p", []).verdict == "not measured"
 
 
-def composed(nominal_is_best: tuple[bool, ...]) -> list[Claim]:
+def composed(nominal_is_best: tuple[bool, ...]) -> list[PaperClaim]:
     """Ten soups; those with much of the nominal ingredient are best where ``nominal_is_best``."""
     weights = np.linspace(0, 1, 10)
     soups = np.stack([1 - weights, weights], axis=1)
@@ -191,8 +191,8 @@ def test_composition_against_severity() -> None:
 
 
 def test_claims_over_seeds_have_intervals_over_seeds() -> None:
-    def claims(*values: float) -> list[list[Claim]]:
-        return [[Claim("6a", "s", "m", f"p{i}", Estimate(v, v, v), 0.0)] for i, v in enumerate(values)]
+    def claims(*values: float) -> list[list[PaperClaim]]:
+        return [[PaperClaim("6a", "s", "m", f"p{i}", Estimate(v, v, v), 0.0)] for i, v in enumerate(values)]
 
     [steady] = over_seeds("A", claims(1.0, 1.1, 0.9))
     assert steady.verdict == "holds"

@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from lab.study.cluster import RayTasks
-from lab.study.executors import Executor, LocalProcesses
-from lab.study.jobs import Job
+from lab.study.executors import LocalProcesses, StudyExecutor
+from lab.study.jobs import StudyJob
 from service.errors import Unavailable
 from soupsearch.embedded.cluster import LocalCluster
 from tests.lab.study.conftest import TINY, MakeStudy, ThisProcess, run_of, write_study
@@ -21,7 +21,7 @@ from tests.live import COMMAND, ROOT
 from tests.waiting import wait_until
 
 
-def jobs_of(make_study: MakeStudy, out: Path) -> list[Job]:
+def jobs_of(make_study: MakeStudy, out: Path) -> list[StudyJob]:
     """Some scoring and some attacks, on sets that are there."""
     run, _ = run_of(make_study(), out)
     sets = run.prepare()
@@ -29,7 +29,7 @@ def jobs_of(make_study: MakeStudy, out: Path) -> list[Job]:
     return [*jobs[:3], *jobs[-3:]]
 
 
-def same_results(executor: Executor, jobs: list[Job]) -> bool:
+def same_results(executor: StudyExecutor, jobs: list[StudyJob]) -> bool:
     expected = {job.name: arrays for job, arrays in ThisProcess().run(jobs)}
     found = {job.name: arrays for job, arrays in executor.run(jobs)}
     assert found.keys() == expected.keys()

@@ -12,11 +12,11 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from lab.data.corruptions import corrupt_batch
 from lab.study.inputs import IdxInput, SetInput, set_arrays
 from lab.study.jobs import AttackJob, CorruptJob, ScoreJob, shifted
-from lab.study.loading import ensemble, logit_ensemble
 from lab.study.plan import stack_input
+from lab.study.results import ensemble, logit_ensemble
 from lab.study.store import Store
 from tests.lab.study.conftest import FASHION_MNIST, NAMES, RESNET
-from workers.attacks.apgd import Settings
+from workers.attacks.attack import attacks_on
 from workers.attacks.model import NormalizedModel
 from workers.attacks.robustness import robust_accuracy
 from workers.attacks.threat import Threat
@@ -150,18 +150,17 @@ def test_a_confident_member_outweighs_others_in_logits_alone() -> None:
 def test_an_attack_is_that_of_the_attacks(stored: SetInput) -> None:
     stack, images = IngredientStack.from_folders(FOLDERS), stored.load()
     threats = (Threat("Linf", 0.1), Threat("L1", 12.0))
-    settings = Settings(steps=3, larger_radii=True)
+    attacks = tuple(attacks_on(threats, ("ce", "dlr"), steps=3, larger_radii=True))
     weights = (0.6, 0.0, 0.4, 0.0)
-    job = AttackJob("a", stack_input(FOLDERS, NAMES), stored, weights, 25, threats, ("ce", "dlr"), settings, seed=1)
+    job = AttackJob("a", stack_input(FOLDERS, NAMES), stored, weights, 25, attacks, seed=1)
     made = job.compute([stack, images], "cpu")
     soup = ResidentSoup(stack)
     soup.set_weights(weights)
     model = NormalizedModel(soup.model, CONFIG.mean, CONFIG.std).eval()
     pixels, labels = torch.from_numpy(images.images[:25]).float() / 255, torch.tensor([a[0] for a in images.accepted])
     for place, threat in enumerate(threats):
-        radii = threat.norm == "L1"
-        attacks = [(threat, Settings(steps=3, loss=loss, larger_radii=radii)) for loss in ("ce", "dlr")]
-        expected = robust_accuracy(model, pixels, labels[:25], attacks, seeds=(1,))
+        within = [attack for attack in attacks if attack.threat == threat]
+        expected = robust_accuracy(model, pixels, labels[:25], within, seeds=(1,))
         assert np.array_equal(made["robust"][place], expected.union[0].numpy())
         assert np.array_equal(made["clean"], expected.clean.numpy())
     assert job.passes == 3 * 3 * 2 * 2 * 25

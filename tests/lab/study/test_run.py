@@ -10,13 +10,11 @@ import numpy as np
 import pytest
 
 from lab.study.config import INDEPENDENT_NOMINAL, MAX, StudyConfig
-from lab.study.documents import columns_of
 from lab.study.inputs import SetInput
-from lab.study.loading import load_results
 from lab.study.methods import LOGIT_ENSEMBLE, SINGLE, single_soup
 from lab.study.plan import PantryPlan
-from lab.study.report import write_report
-from lab.study.results import PantryResults
+from lab.study.report import columns_of, write_report
+from lab.study.results import PantryResults, load_results
 from tests.lab.study.conftest import NAMES, RESNET, TINY, MakeStudy, run_of, write_study
 from tests.live import ROOT
 from workers.evaluation.baselines import evaluate_baselines

@@ -14,9 +14,9 @@ from lab.data.archives import encode_png
 from lab.study.config import StudyConfig
 from lab.study.inputs import SetInput, set_arrays
 from lab.study.jobs import AttackJob
-from lab.study.loading import load_results
 from lab.study.plan import stack_input
 from lab.study.report import write_report
+from lab.study.results import load_results
 from lab.study.run import StudyRun
 from lab.study.store import Store
 from soupsearch.cli.scoring import encoded_set
@@ -26,7 +26,7 @@ from tests.lab.study.conftest import NAMES, RESNET, TINY, run_of, write_study
 from tests.lab.study.layouts import write_cifar10_c, write_class_folders
 from tests.lab.training.recipes import fashion
 from tests.soupsearch.cli.commands import exit_code
-from workers.attacks.apgd import Settings
+from workers.attacks.attack import Attack
 from workers.attacks.threat import Threat
 from workers.evaluation.evaluator import Evaluator
 from workers.soups.stack import IngredientStack
@@ -133,10 +133,10 @@ def test_an_attack_on_a_subset_of_classes_is_that_of_the_attack_command(
     images = encoded_set(FOLDERS[0], subset)
     assert len(images.space) == 4
     Store(tmp_path).write("subset", set_arrays(images))
-    threats = (Threat("Linf", 0.1), Threat("L1", 12.0))
+    attacks = (Attack(Threat("Linf", 0.1), steps=5), Attack(Threat("L1", 12.0), steps=5))
     source = SetInput(tmp_path / "subset.npz")
     stack = stack_input(FOLDERS, NAMES)
-    job = AttackJob("a", stack, source, (1, 0, 0, 0), len(images), threats, ("ce",), Settings(steps=5), seed=0)
+    job = AttackJob("a", stack, source, (1, 0, 0, 0), len(images), attacks, seed=0)
     made = job.compute([each.load() for each in job.inputs], "cpu")
     chosen = ("--threat", "Linf:0.1", "--threat", "L1:12", "--steps", 5, "--seeds", 1, "--device", "cpu")
     assert exit_code("attack", FOLDERS[0], subset, *chosen, "--threads", 1, "--json") == 0

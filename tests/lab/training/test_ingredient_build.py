@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lab.training.ingredient_build import RECORD, build_ingredient
-from lab.training.progress import LOG, MetricsLog, Progress
+from lab.training.progress import LOG, MetricsLog, TrainingProgress
 from lab.training.recipe import EvaluationRecipe, IngredientRecipe
 from lab.training.recipe_file import RECIPE, read_recipe
 from tests.lab.training.cifar import write_cifar10
@@ -85,7 +85,7 @@ def test_a_finished_ingredient_is_measured_anew_when_the_evaluation_changes(
         with pytest.raises(ValueError, match="or measuring its result"):
             build_ingredient(other, folder)
 
-    trained: list[Progress] = []
+    trained: list[TrainingProgress] = []
     assert build_ingredient(other, folder, on_progress=trained.append, on_measure=note) == folder
     assert trained == []
     assert told == ["linf"]
@@ -188,7 +188,7 @@ def test_the_log_of_a_training_that_failed_before_its_first_checkpoint_stays(
 ) -> None:
     given = recipe(small_fashion, epochs=2, adversary=None)
 
-    def fail(progress: Progress) -> None:
+    def fail(progress: TrainingProgress) -> None:
         if progress.step == 11:
             raise ValueError("the training diverged")
 
@@ -217,7 +217,7 @@ def test_a_base_that_diverged_is_refused(tmp_path: Path, small_fashion: Path) ->
 def test_image_files_resume_as_if_never_interrupted(tmp_path: Path) -> None:
     given = files_recipe(write_image_folder(tmp_path / "images"))
 
-    def stop(progress: Progress) -> None:
+    def stop(progress: TrainingProgress) -> None:
         if progress.step == 4:
             raise Interruption
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import timm
 import torch
+from torch import nn
 
-from lab.training.network import create_network, load_ingredient, save_ingredient
+from lab.training.network import check_logits, create_network, diverged, load_ingredient, not_finite, save_ingredient
 from lab.training.recipe import ModelRecipe
 from tests.lab.training.recipes import LABEL_NAMES, TINY_MODEL
 
@@ -66,3 +67,23 @@ def test_load_ingredient_takes_the_weights(tmp_path: Path) -> None:
     save_ingredient(network, recipe, (28, 28), tmp_path)
     loaded = load_ingredient(tmp_path).state_dict()
     assert all(torch.equal(loaded[key], value) for key, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_names_what_is_not_finite(value: float) -> None:
+    network = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    assert not_finite(network) is None
+    network.state_dict()["1.running_var"][1] = value
+    assert not_finite(network) == "1.running_var"
+
+
+def test_logits_that_are_no_numbers_are_told() -> None:
+    network = nn.Linear(2, 3)
+    check_logits(network, torch.ones(4, 2))
+    network.weight.data.fill_(3e38)
+    with pytest.raises(ValueError, match="logits for test images are not finite"):
+        check_logits(network, torch.ones(4, 2))
+
+
+def test_says_what_to_change() -> None:
+    assert "lower optimizer.learning_rate, set optimizer.clip_norm" in str(diverged("its loss is nan"))

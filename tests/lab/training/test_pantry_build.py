@@ -7,7 +7,7 @@ import pytest
 import timm
 
 from lab.training.pantry_build import RECORD, build_pantry
-from lab.training.progress import Progress
+from lab.training.progress import TrainingProgress
 from tests.lab.training.recipes import ADVERSARIAL, tiny_pantry
 
 
@@ -36,14 +36,14 @@ def test_builds_each_ingredient_with_its_record(tmp_path: Path, small_fashion: P
 
 def test_a_second_build_trains_nothing(tmp_path: Path, small_fashion: Path) -> None:
     first = {folder: weights(folder) for folder in build_pantry(tiny_pantry(small_fashion), tmp_path)}
-    seen: list[Progress] = []
+    seen: list[TrainingProgress] = []
     again = build_pantry(tiny_pantry(small_fashion), tmp_path, on_progress=lambda _, progress: seen.append(progress))
     assert not seen
     assert {folder: weights(folder) for folder in again} == first
 
 
 def test_an_interrupted_build_ends_as_an_uninterrupted_one(tmp_path: Path, small_fashion: Path) -> None:
-    def stop(name: str, progress: Progress) -> None:
+    def stop(name: str, progress: TrainingProgress) -> None:
         if name == "nominal" and progress.step == 4:
             raise Interruption
 

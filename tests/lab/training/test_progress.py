@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lab.training.progress import EVENTS, LOG, MetricsLog, Progress
+from lab.training.progress import EVENTS, LOG, MetricsLog, TrainingProgress
 
 
-def at(step: int, steps: int = 25) -> Progress:
-    return Progress(step, steps, 1 / step, 0.5, 0.1, 100.0)
+def at(step: int, steps: int = 25) -> TrainingProgress:
+    return TrainingProgress(step, steps, 1 / step, 0.5, 0.1, 100.0)
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:

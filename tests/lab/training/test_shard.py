@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import distributed, multiprocessing
 
 from lab.training.network import create_network
-from lab.training.progress import Progress
+from lab.training.progress import TrainingProgress
 from lab.training.recipe import Precision
 from lab.training.shard import WHOLE, Shard
 from lab.training.trainer import Trainer
@@ -133,7 +133,7 @@ def train_share(
     )
     told: dict[str, Any] = {"losses": []}
 
-    def note(progress: Progress) -> None:
+    def note(progress: TrainingProgress) -> None:
         told["losses"].append(progress.loss)
         if rank == broken and progress.step == 3:
             network.state_dict()["bn1.running_var"].fill_(torch.inf)

@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from lab.training.checkpoint import CheckpointMismatchError
 from lab.training.network import create_network
-from lab.training.progress import Progress
-from lab.training.recipe import TrainingRecipe
-from lab.training.trainer import Trainer
+from lab.training.progress import TrainingProgress
+from lab.training.recipe import OptimizerRecipe, TrainingRecipe
+from lab.training.trainer import Trainer, learning_rate
 from tests.lab.training.recipes import images, tiny_model, training
 from tests.waiting import wait_until
 
@@ -73,7 +75,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
 ) -> None:
     recipe = training(adversary=adversary, ema_decay=ema_decay, optimizer={"name": "adamw", "learning_rate": 0.01})
 
-    def stop(progress: Progress) -> None:
+    def stop(progress: TrainingProgress) -> None:
         if progress.step == 6:
             raise Interruption
 
@@ -109,7 +111,7 @@ def _start(folder: Path, stop_at: int) -> subprocess.Popen[bytes]:
 
 
 def test_progress_counts_every_step() -> None:
-    seen: list[Progress] = []
+    seen: list[TrainingProgress] = []
     recipe = training(epochs=1.5)
     Trainer(create_network(tiny_model(), 0), tiny_model(), images(320), recipe).run(seen.append)
     assert [progress.step for progress in seen] == list(range(1, 16))
@@ -118,7 +120,7 @@ def test_progress_counts_every_step() -> None:
 
 
 def test_training_lowers_the_loss() -> None:
-    seen: list[Progress] = []
+    seen: list[TrainingProgress] = []
     recipe = training(adversary=None, epochs=8, batch_size=64, optimizer={"learning_rate": 0.1})
     Trainer(create_network(tiny_model(), 0), tiny_model(), images(640), recipe).run(seen.append)
     assert seen[-1].loss < 0.6 * seen[0].loss
@@ -132,7 +134,7 @@ def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_schedule_runs_over_the_steps_that_there_are() -> None:
-    seen: list[Progress] = []
+    seen: list[TrainingProgress] = []
     recipe = training(epochs=5, max_steps=6, optimizer={"schedule": "thirds", "learning_rate": 1.0})
     Trainer(create_network(tiny_model(), 0), tiny_model(), images(320), recipe).run(seen.append)
     assert [round(progress.learning_rate, 4) for progress in seen] == [1, 1, 0.1, 0.1, 0.01, 0.01]
@@ -140,7 +142,7 @@ def test_the_schedule_runs_over_the_steps_that_there_are() -> None:
 
 @pytest.mark.parametrize("ema_decay", [None, 0.9])
 def test_a_training_that_diverges_is_told_and_not_kept(tmp_path: Path, ema_decay: float | None) -> None:
-    seen: list[Progress] = []
+    seen: list[TrainingProgress] = []
     recipe = training(optimizer={"learning_rate": 1e30, "warmup": 0}, ema_decay=ema_decay, adversary=None)
     checkpoint = tmp_path / "checkpoint"
     trainer = Trainer(
@@ -184,7 +186,7 @@ def test_weights_that_the_last_step_broke_are_not_returned(tmp_path: Path) -> No
     recipe = training(max_steps=2, adversary=None)
     trainer = Trainer(network, tiny_model(), images(320), recipe, checkpoint=checkpoint, checkpoint_seconds=0)
 
-    def spoil(progress: Progress) -> None:
+    def spoil(progress: TrainingProgress) -> None:
         if progress.step == 2:
             network.state_dict()["fc.weight"].fill_(torch.nan)
 
@@ -199,7 +201,7 @@ def test_an_infinite_loss_is_told_at_once_where_gradients_are_scaled_too(monkeyp
     network = create_network(tiny_model(), 0)
     trainer = Trainer(network, tiny_model(), images(320), training(adversary=None))
 
-    def spoil(progress: Progress) -> None:
+    def spoil(progress: TrainingProgress) -> None:
         if progress.step == 3:
             network.state_dict()["fc.weight"].fill_(torch.inf)
 
@@ -212,13 +214,13 @@ def test_running_statistics_that_broke_are_told_where_a_checkpoint_is_due(
     tmp_path: Path, ema_decay: float | None
 ) -> None:
     """No loss shows them: BatchNorm trains on the statistics of the batch."""
-    seen: list[Progress] = []
+    seen: list[TrainingProgress] = []
     checkpoint = tmp_path / "checkpoint"
     network = create_network(tiny_model(), 0)
     recipe = training(adversary=None, ema_decay=ema_decay)
     trainer = Trainer(network, tiny_model(), images(320), recipe, checkpoint=checkpoint, checkpoint_seconds=0)
 
-    def spoil(progress: Progress) -> None:
+    def spoil(progress: TrainingProgress) -> None:
         seen.append(progress)
         if progress.step == 4:
             network.state_dict()["bn1.running_var"].fill_(torch.inf)
@@ -230,10 +232,34 @@ def test_running_statistics_that_broke_are_told_where_a_checkpoint_is_due(
 
 
 def test_half_precision_trains_and_float16_asks_for_a_gpu() -> None:
-    seen: list[Progress] = []
+    seen: list[TrainingProgress] = []
     recipe = training(adversary=None, epochs=2, optimizer={"learning_rate": 0.1}, precision="bfloat16")
     network = Trainer(create_network(tiny_model(), 0), tiny_model(), images(320), recipe).run(seen.append)
     assert seen[-1].loss < 0.9 * seen[0].loss
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
     with pytest.raises(ValueError, match="float16 needs a GPU"):
         train(training(precision="float16"))
+
+
+@pytest.mark.parametrize("schedule", ["one_cycle", "cosine"])
+def test_rises_to_the_peak_and_falls_to_zero(schedule: str) -> None:
+    recipe = OptimizerRecipe.model_validate({"schedule": schedule, "learning_rate": 0.4, "warmup": 0.25})
+    rates = [learning_rate(recipe, step / 1000) for step in range(1000)]
+    assert rates[:250] == sorted(rates[:250])
+    assert rates[250:] == sorted(rates[250:], reverse=True)
+    assert rates[250] == pytest.approx(0.4)
+    assert 0 < rates[-1] < 0.001
+
+
+def test_thirds_divide_by_ten() -> None:
+    recipe = OptimizerRecipe(schedule="thirds", learning_rate=0.05)
+    rates = [learning_rate(recipe, progress) for progress in (0.0, 0.33, 0.34, 0.66, 0.67, 0.99)]
+    assert rates == pytest.approx([0.05, 0.05, 0.005, 0.005, 0.0005, 0.0005])
+
+
+@given(
+    schedule=st.sampled_from(["one_cycle", "cosine", "thirds"]), warmup=st.floats(0, 0.9), progress=st.floats(0, 0.999)
+)
+def test_rates_stay_within_the_peak(schedule: str, warmup: float, progress: float) -> None:
+    recipe = OptimizerRecipe.model_validate({"schedule": schedule, "learning_rate": 0.1, "warmup": warmup})
+    assert 0 < learning_rate(recipe, progress) <= 0.1

@@ -11,7 +11,8 @@ import torch
 from tests.inputs import png, zip_of
 from tests.lab.training.recipes import fashion
 from tests.soupsearch.cli.commands import exit_code
-from workers.attacks.apgd import Settings, apgd
+from workers.attacks.apgd import apgd
+from workers.attacks.attack import Attack
 from workers.attacks.model import NormalizedModel
 from workers.attacks.threat import Threat
 from workers.evaluation.folder import load_folder
@@ -64,7 +65,7 @@ def test_the_figures_are_those_of_the_attack_itself(images: Path, capsys: pytest
     network, data = load_folder(LINF), fashion(COUNT)
     model = NormalizedModel(network, [0.286], [0.353]).eval()
     pixels, labels = torch.from_numpy(data.images).float() / 255, torch.from_numpy(data.labels)
-    alone = [apgd(model, pixels, labels, Threat("L2", 1.0), Settings(steps=6), seed=seed) for seed in (0, 1)]
+    alone = [apgd(model, pixels, labels, Attack(Threat("L2", 1.0), steps=6), seed=seed) for seed in (0, 1)]
     assert found["clean"] == float(alone[0].clean.double().mean())
     assert found["threats"][0]["robust"] == [float(each.robust.double().mean()) for each in alone]
 

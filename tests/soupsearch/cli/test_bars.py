@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.training.progress import Progress
+from lab.training.progress import TrainingProgress
 from soupsearch.cli.bars import EVERY, Bars, training_bars
 from soupsearch.cli.study import _progress
 
@@ -101,7 +101,7 @@ def test_a_line_of_a_study_has_its_stage_and_share(capsys: pytest.CaptureFixture
 def test_a_line_of_a_training_is_whole(capsys: pytest.CaptureFixture[str]) -> None:
     name = "a-long-name-of-an-ingredient-of-some-pantry"
     with training_bars() as bars:
-        bars(name, Progress(7, 20, loss=0.5, accuracy=0.5, learning_rate=0.1, images_per_second=123.4))
+        bars(name, TrainingProgress(7, 20, loss=0.5, accuracy=0.5, learning_rate=0.1, images_per_second=123.4))
     assert told(capsys) == [[name, "7/20", "steps", "loss", "0.500", "123", "images/s", "-:--:--"]]
 
 

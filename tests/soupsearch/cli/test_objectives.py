@@ -7,7 +7,7 @@ import pytest
 from service.schemas.objective import ThreatModel
 from service.schemas.request import AdaptRequest
 from soupsearch.cli.exits import CommandError
-from soupsearch.cli.objectives import Attack, Wanted, objective_fields, with_ids
+from soupsearch.cli.objectives import Wanted, objective_fields, with_ids
 
 
 def request_of(*threats: str, **options: object) -> AdaptRequest:
@@ -26,7 +26,7 @@ def test_without_threats_soups_are_scored_by_accuracy() -> None:
 
 
 def test_threats_make_it_robust_accuracy() -> None:
-    request = request_of("Linf:8/255", "l2:1.5", over_threats="worst", attack=Attack(10))
+    request = request_of("Linf:8/255", "l2:1.5", over_threats="worst", steps=10)
     assert request.metric_names == ["accuracy", "Linf:0.0313725490196 steps=10", "L2:1.5 steps=10", "union"]
     assert request.ranked_by[0].over_threats == "worst"
 
@@ -39,8 +39,8 @@ def test_a_front_sets_accuracy_against_each_threat() -> None:
 
 
 def test_each_threat_is_tried_by_each_loss() -> None:
-    attack = Attack(20, ("ce", "targeted-dlr"), restarts=2, larger_radii=True)
-    request = request_of("Linf:0.1", "L1:12", attack=attack)
+    options = {"steps": 20, "losses": ["ce", "targeted-dlr"], "restarts": 2, "larger_radii": True}
+    request = request_of("Linf:0.1", "L1:12", **options)
     assert [(each.norm, each.loss, each.steps, each.restarts, each.larger_radii) for each in request.threat_models] == [
         ("Linf", "ce", 20, 2, False),
         ("Linf", "targeted-dlr", 20, 2, False),
@@ -56,7 +56,7 @@ def test_the_attack_is_the_services_own_without_options() -> None:
 
 
 def test_on_a_front_the_losses_of_a_threat_are_one_objective() -> None:
-    request = request_of("Linf:0.1", "L1:12", attack=Attack(losses=("ce", "dlr")), pareto=True)
+    request = request_of("Linf:0.1", "L1:12", losses=["ce", "dlr"], pareto=True)
     accuracy, linf, l1 = request.objectives or []
     assert accuracy.threats is None
     for objective, norm in ((linf, "Linf"), (l1, "L1")):
@@ -67,9 +67,9 @@ def test_on_a_front_the_losses_of_a_threat_are_one_objective() -> None:
 @pytest.mark.parametrize(
     ("threats", "options", "message"),
     [
-        ((), {"attack": Attack(losses=("dlr",))}, "add a --threat"),
-        (("L2:1",), {"attack": Attack(larger_radii=True)}, "add a --threat L1:EPS"),
-        (("L2:1", "L1:12"), {"attack": Attack(losses=("ce", "dlr")), "over_threats": "mean"}, "--over-threats union"),
+        ((), {"losses": ["dlr"]}, "add a --threat"),
+        (("L2:1",), {"larger_radii": True}, "add a --threat L1:EPS"),
+        (("L2:1", "L1:12"), {"losses": ["ce", "dlr"], "over_threats": "mean"}, "--over-threats union"),
     ],
 )
 def test_options_of_attacks_that_make_no_sense_are_refused(

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from workers.attacks.adversarial_file import check_room, prepare_path, save_adversarial
-from workers.attacks.apgd import Settings
+from workers.attacks.attack import Attack
 from workers.attacks.robustness import RobustAccuracy, robust_accuracy
 from workers.attacks.threat import Threat
 
 
 @pytest.fixture
 def found(standard: nn.Module, images: Tensor, labels: Tensor) -> RobustAccuracy:
-    attacks = [(Threat("Linf", 0.05), Settings(steps=2))]
+    attacks = [Attack(Threat("Linf", 0.05), steps=2)]
     return robust_accuracy(standard, images, labels, attacks, seeds=(0, 3), keep_points=True)
 
 
@@ -48,8 +48,8 @@ def test_the_attack_stands_beside_its_images(
     standard: nn.Module, images: Tensor, labels: Tensor, tmp_path: Path
 ) -> None:
     attacks = [
-        (Threat("Linf", 0.05), Settings(steps=2, restarts=2)),
-        (Threat("L1", 4.0), Settings(steps=5, loss="targeted-dlr", targets=2, larger_radii=True)),
+        Attack(Threat("Linf", 0.05), steps=2, restarts=2),
+        Attack(Threat("L1", 4.0), steps=5, loss="targeted-dlr", targets=2, larger_radii=True),
     ]
     found = robust_accuracy(standard, images[:8], labels[:8], attacks, seeds=(4,), keep_points=True)
     path = prepare_path(tmp_path)

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from benchmarks.attack_parity.classifiers import fashion_mnist
 from benchmarks.attack_parity.reference import reference_robust
-from workers.attacks.apgd import Settings, apgd
-from workers.attacks.ascent import Problem, ascend
-from workers.attacks.losses import LOSSES, LossName
-from workers.attacks.projection import project
-from workers.attacks.schedule import FIRST_DENSITY
-from workers.attacks.starts import image_noise, random_start
+from workers.attacks.apgd import apgd
+from workers.attacks.ascent import AscentProblem, ascend
+from workers.attacks.attack import Attack, LossName
+from workers.attacks.ball import image_noise, project, random_start
+from workers.attacks.losses import LOSSES
+from workers.attacks.step_control import FIRST_DENSITY
 from workers.attacks.threat import Threat
 
 STANDARD = [Threat("Linf", 0.05), Threat("L2", 0.75), Threat("L1", 5.0)]
@@ -21,11 +21,11 @@ ROBUST = [Threat("Linf", 0.1), Threat("L2", 1.5), Threat("L1", 12.0)]
 
 
 def robust_images(
-    model: nn.Module, images: Tensor, labels: Tensor, threat: Threat, settings: Settings, *, seeds: int
+    model: nn.Module, images: Tensor, labels: Tensor, attack: Attack, *, seeds: int
 ) -> tuple[Tensor, Tensor]:
     """Robust accuracies (S,), ours and the authors'."""
-    ours = [apgd(model, images, labels, threat, settings, seed=seed).robust for seed in range(seeds)]
-    theirs = [reference_robust(model, images, labels, threat, settings, seed=seed) for seed in range(seeds)]
+    ours = [apgd(model, images, labels, attack, seed=seed).robust for seed in range(seeds)]
+    theirs = [reference_robust(model, images, labels, attack, seed=seed) for seed in range(seeds)]
     return torch.stack(ours).double().mean(1), torch.stack(theirs).double().mean(1)
 
 
@@ -44,8 +44,8 @@ def test_l1_projections_agree() -> None:
 def test_robust_accuracy_agrees_on_a_few_images(
     standard: nn.Module, images: Tensor, labels: Tensor, threat: Threat, loss: LossName
 ) -> None:
-    settings = Settings(steps=20, loss=loss, targets=2, larger_radii=threat.norm == "L1")
-    ours, theirs = robust_images(standard, images, labels, threat, settings, seeds=1)
+    attack = Attack(threat, steps=20, loss=loss, targets=2, larger_radii=threat.norm == "L1")
+    ours, theirs = robust_images(standard, images, labels, attack, seeds=1)
     assert abs(float(ours - theirs)) <= 2.5 / len(images)
 
 
@@ -62,7 +62,7 @@ def test_the_same_starts_lead_to_the_same_points(
 ) -> None:
     rows = torch.arange(24)
     images, labels = images[rows], labels[rows]
-    problem = Problem(standard, images, labels, labels, LOSSES["ce"], threat)
+    problem = AscentProblem(standard, images, labels, labels, LOSSES["ce"], threat)
     start = random_start(images, threat, 0, rows)
     ours = ascend(problem, start, steps, goal="latest_success", density=FIRST_DENSITY)
     noise = image_noise(images, threat.norm, 0, rows, 0)
@@ -86,31 +86,29 @@ def test_the_same_starts_lead_to_the_same_points(
 def test_robust_accuracy_agrees(request: pytest.FixtureRequest, loss: LossName, kind: str, number: int) -> None:
     model: nn.Module = request.getfixturevalue(kind)
     threat = (STANDARD if kind == "standard" else ROBUST)[number]
-    assert_parity(model, threat, Settings(loss=loss), count=500, seeds=3)
+    assert_parity(model, Attack(threat, loss=loss), count=500, seeds=3)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("threat", "settings"),
+    "attack",
     [
-        (ROBUST[0], Settings(loss="targeted-dlr", targets=3)),
-        (ROBUST[1], Settings(loss="targeted-dlr", targets=3)),
-        (ROBUST[2], Settings(loss="targeted-dlr", targets=3)),
-        (ROBUST[2], Settings(loss="targeted-dlr", targets=3, larger_radii=True)),
-        (ROBUST[2], Settings(loss="ce", larger_radii=True)),
-        (ROBUST[2], Settings(loss="dlr", larger_radii=True)),
+        Attack(ROBUST[0], loss="targeted-dlr", targets=3),
+        Attack(ROBUST[1], loss="targeted-dlr", targets=3),
+        Attack(ROBUST[2], loss="targeted-dlr", targets=3),
+        Attack(ROBUST[2], loss="targeted-dlr", targets=3, larger_radii=True),
+        Attack(ROBUST[2], loss="ce", larger_radii=True),
+        Attack(ROBUST[2], loss="dlr", larger_radii=True),
     ],
-    ids=lambda value: value.loss + value.larger_radii * "-larger" if isinstance(value, Settings) else str(value),
+    ids=lambda attack: f"{attack.threat}-{attack.loss}" + attack.larger_radii * "-larger",
 )
-def test_targets_and_larger_radii_agree_on_a_robust_model(
-    robust: nn.Module, threat: Threat, settings: Settings
-) -> None:
-    assert_parity(robust, threat, settings, count=300, seeds=2)
+def test_targets_and_larger_radii_agree_on_a_robust_model(robust: nn.Module, attack: Attack) -> None:
+    assert_parity(robust, attack, count=300, seeds=2)
 
 
-def assert_parity(model: nn.Module, threat: Threat, settings: Settings, *, count: int, seeds: int) -> None:
+def assert_parity(model: nn.Module, attack: Attack, *, count: int, seeds: int) -> None:
     """Robust accuracies on ``count`` images are within one percentage point and the noise of the seeds."""
     images, labels = fashion_mnist("test", count)
-    ours, theirs = (each.numpy() for each in robust_images(model, images, labels, threat, settings, seeds=seeds))
+    ours, theirs = (each.numpy() for each in robust_images(model, images, labels, attack, seeds=seeds))
     noise = float(np.hypot(ours.std(), theirs.std()))
     assert abs(ours.mean() - theirs.mean()) <= 0.01 + noise

@@ -4,8 +4,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from workers.attacks.apgd import apgd_for_training
+from workers.attacks.ball import lp_norm
 from workers.attacks.pgd import pgd
-from workers.attacks.projection import lp_norm
 from workers.attacks.threat import Threat
 
 THREATS = [Threat("Linf", 0.1), Threat("L2", 1.5), Threat("L1", 12.0)]

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from workers.attacks.apgd import Settings, apgd
-from workers.attacks.robustness import attack_report, attacks_on, robust_accuracy
+from workers.attacks.apgd import apgd
+from workers.attacks.attack import Attack, attacks_on
+from workers.attacks.robustness import robust_accuracy
 from workers.attacks.threat import Threat
 
 THREATS = [Threat("Linf", 0.05), Threat("L1", 5.0)]
@@ -13,7 +14,7 @@ SEEDS = (0, 3)
 
 
 def test_union_is_decided_for_each_image(standard: nn.Module, images: Tensor, labels: Tensor) -> None:
-    attacks = attacks_on(THREATS, ["ce"], Settings(steps=8))
+    attacks = attacks_on(THREATS, steps=8)
     found = robust_accuracy(standard, images, labels, attacks, seeds=SEEDS)
     linf, l1 = (result.robust for result in found.threats)
     assert torch.equal(found.union, linf & l1)
@@ -22,9 +23,9 @@ def test_union_is_decided_for_each_image(standard: nn.Module, images: Tensor, la
 
 
 def test_each_row_is_the_attack_from_that_seed(standard: nn.Module, images: Tensor, labels: Tensor) -> None:
-    settings = Settings(steps=8)
-    found = robust_accuracy(standard, images, labels, [(THREATS[0], settings)], seeds=SEEDS, keep_points=True)
-    alone = apgd(standard, images, labels, THREATS[0], settings, seed=3)
+    attack = Attack(THREATS[0], steps=8)
+    found = robust_accuracy(standard, images, labels, [attack], seeds=SEEDS, keep_points=True)
+    alone = apgd(standard, images, labels, attack, seed=3)
     assert torch.equal(found.clean, alone.clean)
     assert torch.equal(found.threats[0].robust[1], alone.robust)
     assert found.threats[0].points is not None
@@ -32,16 +33,15 @@ def test_each_row_is_the_attack_from_that_seed(standard: nn.Module, images: Tens
 
 
 def test_points_are_kept_only_if_asked_for(standard: nn.Module, images: Tensor, labels: Tensor) -> None:
-    found = robust_accuracy(standard, images, labels, [(THREATS[0], Settings(steps=2))])
+    found = robust_accuracy(standard, images, labels, [Attack(THREATS[0], steps=2)])
     assert found.threats[0].points is None
 
 
 def test_report_is_json_with_the_attack_beside_every_figure(
     standard: nn.Module, images: Tensor, labels: Tensor
 ) -> None:
-    report = attack_report(
-        standard, images, labels, THREATS, steps=6, seeds=SEEDS, losses=["ce", "dlr"], larger_radii=True
-    )
+    attacks = attacks_on(THREATS, ["ce", "dlr"], steps=6, larger_radii=True)
+    report = robust_accuracy(standard, images, labels, attacks, seeds=SEEDS).as_json()
     assert json.loads(json.dumps(report)) == report
     assert set(report) == {"clean", "threats", "union"}
     named = [
@@ -65,8 +65,8 @@ def test_the_model_is_attacked_in_eval_mode_and_gets_its_mode_back(
     standard: nn.Module, images: Tensor, labels: Tensor
 ) -> None:
     model = nn.Sequential(standard, nn.Dropout(0.9)).train()
-    expected = robust_accuracy(standard, images, labels, [(THREATS[0], Settings(steps=4))])
-    found = robust_accuracy(model, images, labels, [(THREATS[0], Settings(steps=4))])
+    expected = robust_accuracy(standard, images, labels, [Attack(THREATS[0], steps=4)])
+    found = robust_accuracy(model, images, labels, [Attack(THREATS[0], steps=4)])
     assert torch.equal(found.union, expected.union)
     assert model.training
     model.eval()
@@ -91,7 +91,7 @@ def test_attacks_are_in_exact_arithmetic_whoever_calls(standard: nn.Module, imag
     model = _Arithmetic(standard)
     before = torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic
     with torch.backends.cudnn.flags(allow_tf32=True):
-        attack_report(model, images, labels, THREATS, steps=2)
+        robust_accuracy(model, images, labels, attacks_on(THREATS, steps=2))
         assert torch.backends.cudnn.allow_tf32
     assert model.inexact == {False}
     assert (torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic) == before
@@ -101,12 +101,12 @@ def test_nothing_to_attack_with_is_refused(standard: nn.Module, images: Tensor, 
     with pytest.raises(ValueError, match="at least one threat model and one seed"):
         robust_accuracy(standard, images, labels, [])
     with pytest.raises(ValueError, match="at least one threat model and one seed"):
-        attack_report(standard, images, labels, THREATS, seeds=[])
+        robust_accuracy(standard, images, labels, attacks_on(THREATS), seeds=[])
 
 
 def test_progress_rises_to_the_end(standard: nn.Module, images: Tensor, labels: Tensor) -> None:
     told: list[float] = []
-    attacks = attacks_on(THREATS, ["ce"], Settings(steps=2, restarts=2))
+    attacks = attacks_on(THREATS, steps=2, restarts=2)
     robust_accuracy(standard, images, labels, attacks, seeds=SEEDS, batch_size=20, on_progress=told.append)
     assert told == sorted(told)
     assert len(told) > 8

@@ -11,11 +11,11 @@ from search.evaluation import EvaluationRequest, Passes
 from search.loop import Interrupted
 from tests.search.outcomes import assert_same
 from tests.workers.evaluation.images import CLASSES, random_images, random_set, vit_stack
-from workers.attacks.apgd import Settings
+from workers.attacks.attack import Attack
 from workers.attacks.model import NormalizedModel
 from workers.attacks.robustness import robust_accuracy
 from workers.attacks.threat import Threat
-from workers.evaluation.adversary import Adversary, Attack
+from workers.evaluation.adversary import Adversary
 from workers.evaluation.baselines import AVERAGES, evaluate_baselines
 from workers.evaluation.ensemble import EnsembleModel
 from workers.evaluation.evaluator import Evaluator
@@ -30,9 +30,9 @@ from workers.soups.stack import IngredientStack
 
 WEIGHTS = [0.6, 0.8, -0.4]
 ATTACKS: list[Attack] = [
-    (Threat("Linf", 0.05), Settings(steps=5)),
-    (Threat("L2", 0.3), Settings(steps=5, loss="dlr", restarts=2)),
-    (Threat("L1", 4.0), Settings(steps=5, larger_radii=True)),
+    Attack(Threat("Linf", 0.05), steps=5),
+    Attack(Threat("L2", 0.3), steps=5, loss="dlr", restarts=2),
+    Attack(Threat("L1", 4.0), steps=5, larger_radii=True),
 ]
 
 
@@ -135,7 +135,7 @@ def test_classes_are_the_columns_of_the_set(stack: IngredientStack) -> None:
         space = LabelSpace(columns, CLASSES)
         predicted = tuple((label,) for label in space.log_scores(logits).argmax(1).tolist())
         images = EncodedSet(source.images, predicted, space)
-        attacked = Evaluator(stack, [images], batch_size=16, attacks=[(Threat("Linf", 0.1), Settings(steps=8))])
+        attacked = Evaluator(stack, [images], batch_size=16, attacks=[Attack(Threat("Linf", 0.1), steps=8)])
         result = attacked.evaluate(WEIGHTS).sets[0]
         assert result.right.all()
         assert result.robust is not None

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from search.evaluation import EvaluationRequest, Passes
 from tests.search.outcomes import assert_same
 from tests.workers.evaluation.images import CLASSES, random_set, vit_stack
-from workers.attacks.apgd import Settings
+from workers.attacks.attack import Attack
 from workers.attacks.threat import Threat
 from workers.evaluation.baselines import evaluate_baselines
 from workers.evaluation.errors import EvaluationMemoryError
@@ -219,7 +219,7 @@ def test_sets_without_labels_give_predictions_alone(
         with pytest.raises(ValueError, match="without labels"):
             read()
     with pytest.raises(ValueError, match="exactly one right class"):
-        Evaluator(stack, [bare], attacks=[(Threat("Linf", 0.1), Settings(steps=1))])
+        Evaluator(stack, [bare], attacks=[Attack(Threat("Linf", 0.1), steps=1)])
 
     baselines = evaluate_baselines(LocalExecutor(Evaluator(stack, [bare])), 3, [bare], attacked=False)
     for outcome in (*baselines.ingredients, baselines.uniform_soup, baselines.logit_ensemble):

@@ -11,17 +11,16 @@ from hypothesis import strategies as st
 from search.evaluation import EvaluationRequest, Outcome, joined
 from tests.search.outcomes import assert_same
 from tests.workers.evaluation.images import random_set, vit_stack
-from workers.attacks.apgd import Settings
+from workers.attacks.attack import Attack
 from workers.attacks.threat import Threat
-from workers.evaluation.adversary import Attack
 from workers.evaluation.evaluator import Evaluator
 from workers.soups.stack import IngredientStack
 
 WEIGHTS = (0.6, 0.8, -0.4)
 BLOCKS = 8
 ATTACKS: list[Attack] = [
-    (Threat("Linf", 0.05), Settings(steps=3)),
-    (Threat("L2", 0.3), Settings(steps=3, loss="dlr", restarts=2)),
+    Attack(Threat("Linf", 0.05), steps=3),
+    Attack(Threat("L2", 0.3), steps=3, loss="dlr", restarts=2),
 ]
 CUTTINGS = st.sets(st.integers(1, BLOCKS - 1)).map(lambda cuts: [0, *sorted(cuts), BLOCKS])
 

@@ -15,8 +15,8 @@ from PIL import Image
 from workers.evaluation.evaluator import Evaluator
 from workers.evaluation.preprocess import DataConfig, encode_images
 from workers.evaluation.sets import EncodedSet
+from workers.soups.merge import FLOOR_FACTOR
 from workers.soups.stack import IngredientStack
-from workers.soups.variance import FLOOR_FACTOR
 from workers.soups.verify import verify_folder
 
 EXAMPLES = Path(__file__).parents[3] / "examples"

@@ -8,7 +8,7 @@ from service.errors import NotFound
 from service.schemas.job import Job, JobStatus
 from service.schemas.result import Result
 from tests.workers.jobs.conftest import INGREDIENTS, Bench
-from workers.attacks.apgd import Settings
+from workers.attacks.attack import Attack
 from workers.attacks.threat import Threat
 from workers.evaluation.evaluator import Evaluator
 from workers.evaluation.preprocess import DataConfig, encode_images
@@ -47,9 +47,9 @@ def evaluator_of(bench: Bench, count: int) -> Evaluator:
     encoded = encode_images(arrays["images"], DataConfig.of(read_config(bench.ingredients[0])))
     images = EncodedSet.of_classes(encoded, arrays["labels"], 4)
     attacks = [
-        (Threat("Linf", 0.02), Settings(steps=4)),
-        (Threat("L2", 0.4), Settings(steps=4)),
-        (Threat("L1", 4.0), Settings(steps=5, larger_radii=True)),
+        Attack(Threat("Linf", 0.02), steps=4),
+        Attack(Threat("L2", 0.4), steps=4),
+        Attack(Threat("L1", 4.0), steps=5, larger_radii=True),
     ]
     stack = IngredientStack.from_folders(bench.ingredients)
     return Evaluator(stack, [images], batch_size=64, threads=1, attacks=attacks, seed=3)

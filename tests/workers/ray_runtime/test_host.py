@@ -9,8 +9,10 @@ import torch
 
 from search.evaluation import EvaluationRequest, Outcome
 from tests.workers.jobs.conftest import INGREDIENTS, write_ingredient
+from workers.attacks.attack import Attack
+from workers.attacks.threat import Threat
 from workers.ray_runtime.host import EvaluatorHost
-from workers.ray_runtime.task import STOPPED, AttackPlan, Order, Report, SetPart, Task, Unprepared
+from workers.ray_runtime.task import STOPPED, Order, Report, SetPart, Task, Unprepared
 from workers.soups.stack import IngredientStack
 
 COUNT = 12
@@ -94,8 +96,8 @@ def test_an_evaluator_that_a_job_holds_is_not_idle(host: EvaluatorHost) -> None:
 
 
 def test_a_job_that_was_accepted_with_a_radius_wider_than_the_pixels_is_attacked(host: EvaluatorHost) -> None:
-    plan = AttackPlan("Linf", 8.0, steps=2, loss="ce", restarts=1, larger_radii=False)
-    task = replace(task_on("first"), attacks=(plan,))
+    attack = Attack(Threat("Linf", 8.0), steps=2)
+    task = replace(task_on("first"), attacks=(attack,))
     host.prepare(task)
     outcome = evaluated(host, task)
     (part,) = outcome.sets

@@ -9,9 +9,8 @@ from safetensors.torch import load_file
 
 from tests.workers.soups.folders import RESNET, config_of, write_ingredients
 from workers.soups.files import model_file_bytes
-from workers.soups.merge import merge
+from workers.soups.merge import FLOOR_FACTOR, merge
 from workers.soups.stack import IngredientStack
-from workers.soups.variance import FLOOR_FACTOR
 
 
 @pytest.fixture(scope="module")

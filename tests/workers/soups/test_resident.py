@@ -8,11 +8,10 @@ import torch
 
 from tests.workers.soups.folders import RESNET, VIT, config_of, write_ingredients
 from workers.soups.files import save_model, soup_config
-from workers.soups.merge import merge
+from workers.soups.merge import FLOOR_FACTOR, merge
 from workers.soups.model import build_model
 from workers.soups.resident import ResidentSoup
 from workers.soups.stack import IngredientStack
-from workers.soups.variance import FLOOR_FACTOR
 from workers.soups.verify import verify_folder
 
 COAT = {

@@ -1,12 +1,13 @@
-"""Projections onto l_p balls, and onto the part of a ball that lies in the pixel box [0, 1].
+"""l_p balls: norms, projections, steepest ascent, random points.
 
-Images are tensors (N, ...) of a floating dtype; every image is projected on its own.
+Images are tensors (N, ...) of a floating dtype; every image is treated on its own.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from workers.attacks.threat import Threat
+from workers.attacks.threat import Norm, Threat
 
 _MOST_NEWTON_STEPS = 64
 _BISECT_EVERY = 4
@@ -86,3 +87,64 @@ def _soft_threshold(size: Tensor, room: Tensor, eps: float) -> Tensor:
         usable = (newton > below) & (newton < above) & (step % _BISECT_EVERY != 0)
         cut = torch.where(solved, cut, torch.where(usable, newton, middle))
     return cut
+
+
+def ascent_direction(gradient: Tensor, threat: Threat, density: Tensor | float) -> Tensor:
+    """The unit step (N, ...) along which the loss with ``gradient`` (N, ...) grows most.
+
+    l_inf: the sign. l_2: the gradient over its norm. l_1: the signs of the largest entries, divided by their
+    number; ``density``, a number or a tensor (N,), is the fraction of entries that move (l_1 only).
+    """
+    if threat.norm == "Linf":
+        return gradient.sign()
+    if threat.norm == "L2":
+        return gradient / per_image(lp_norm(gradient, threat) + 1e-12, gradient)
+    return _sparse_sign(gradient, density)
+
+
+def _sparse_sign(gradient: Tensor, density: Tensor | float) -> Tensor:
+    flat = gradient.flatten(1)
+    size = flat.abs()
+    signs = torch.where(size >= _smallest_moved(size, density), flat.sign(), 0)
+    return (signs / (signs.abs().sum(1, keepdim=True) + 1e-10)).view_as(gradient)
+
+
+def _smallest_moved(size: Tensor, density: Tensor | float) -> Tensor:
+    """The value (N, 1) of the smallest of the ``density`` largest entries in each row of ``size`` (N, D)."""
+    entries = size.shape[1]
+    if not isinstance(density, Tensor):
+        rank = min(int((1 - density) * entries), entries - 1)
+        return size.kthvalue(rank + 1, dim=1, keepdim=True).values
+    still = ((1 - density) * entries).long().clamp(0, entries - 1)
+    moved = entries - still
+    return size.topk(int(moved.max()), dim=1).values.gather(1, moved[:, None] - 1)
+
+
+def random_start(images: Tensor, threat: Threat, seed: int, indices: Tensor, draw: int = 0) -> Tensor:
+    """A random point (N, ...) of the ball around each of ``images`` (N, ...) and of the box.
+
+    It depends on the seed and the image alone, never on the batch around it or on the device. l_inf and l_2: on the
+    sphere, then clamped; l_1: normal noise, projected. ``indices`` (N,) are the images' indices in their set; ``draw``
+    counts the starts of one image.
+    """
+    noise = image_noise(images, threat.norm, seed, indices, draw)
+    if threat.norm == "L1":
+        return project(images + noise, images, threat)
+    if threat.norm == "Linf":
+        unit = noise / (noise.flatten(1).abs().amax(1).view(-1, *(1,) * (images.dim() - 1)) + 1e-12)
+    else:
+        unit = ascent_direction(noise, threat, 1.0)
+    return (images + threat.eps * unit).clamp_(0, 1)
+
+
+def image_noise(images: Tensor, norm: Norm, seed: int, indices: Tensor, draw: int) -> Tensor:
+    """Noise like ``images`` (N, ...): uniform in [-1, 1] for l_inf, standard normal otherwise."""
+    size = images[0].numel()
+    rows = np.empty((len(images), size), dtype=np.float32)
+    for row, index in zip(rows, indices.tolist(), strict=True):
+        generator = np.random.Generator(np.random.Philox(key=[seed, index], counter=[0, 0, draw, 0]))
+        if norm == "Linf":
+            row[:] = 2 * generator.random(size, dtype=np.float32) - 1
+        else:
+            generator.standard_normal(dtype=np.float32, out=row)
+    return torch.from_numpy(rows).view(images.shape).to(images)

@@ -1,6 +1,5 @@
 """When APGD changes its step, and to what."""
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
@@ -26,23 +25,6 @@ def checkpoints(steps: int) -> list[int]:
         window = max(window - shrink, shortest)
         at += window
     return found
-
-
-def radii(threat: Threat, steps: int, *, larger_first: bool) -> list[tuple[Threat, int]]:
-    """The stages of a run, each with its number of steps: the threat alone, or three times and twice the radius first.
-
-    "Mind the box" (Croce and Hein, ICML 2021), section 5.2. Raises ValueError for larger radii first in another norm
-    than l_1, and where no step would be left for the radius itself.
-    """
-    if not larger_first:
-        return [(threat, steps)]
-    if threat.norm != "L1":
-        raise ValueError(f"larger radii first is an l_1 attack: turn it off for {threat}")
-    early = math.ceil(0.3 * steps)
-    if steps - 2 * early < 1:
-        raise ValueError(f"{steps} steps are too few for larger radii first: use at least 5")
-    wider = [(Threat("L1", factor * threat.eps), early) for factor in (3, 2)]
-    return [*wider, (threat, steps - 2 * early)]
 
 
 class StepControl(ABC):

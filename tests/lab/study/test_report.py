@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lab.study.documents import record
+from lab.study.report import record
 
 
 @dataclass(frozen=True)

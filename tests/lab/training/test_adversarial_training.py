@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lab.training.adversary import Adversary
+from lab.training.adversarial_training import AdversarialTraining, radius_share
 from lab.training.recipe import AdversaryRecipe
 from workers.attacks.losses import cross_entropy
 from workers.attacks.threat import Threat
@@ -14,8 +14,8 @@ from workers.attacks.threat import Threat
 THREATS = ["Linf:0.1", "L2:1.5", "L1:12"]
 
 
-def adversary(**changes: Any) -> Adversary:
-    return Adversary(AdversaryRecipe.model_validate({"threats": THREATS, "steps": 2} | changes))
+def adversary(**changes: Any) -> AdversarialTraining:
+    return AdversarialTraining(AdversaryRecipe.model_validate({"threats": THREATS, "steps": 2} | changes))
 
 
 def problem() -> tuple[nn.Module, Tensor, Tensor]:
@@ -27,7 +27,7 @@ def problem() -> tuple[nn.Module, Tensor, Tensor]:
     return model, torch.rand(20, 1, 8, 8, generator=generator), torch.arange(20) % 10
 
 
-def attack(attacker: Adversary, progress: float = 0.5, seed: int = 0) -> Tensor:
+def attack(attacker: AdversarialTraining, progress: float = 0.5, seed: int = 0) -> Tensor:
     return attacker.attack(*problem(), progress, torch.Generator().manual_seed(seed))
 
 
@@ -104,3 +104,12 @@ def test_attacks_may_run_in_half_precision() -> None:
     assert half.dtype == torch.float32
     assert not torch.equal(half, exact)
     assert losses(half).mean() > losses(problem()[1]).mean()
+
+
+def test_the_radius_waits_grows_and_stays() -> None:
+    shares = [radius_share(0.2, 0.4, progress) for progress in (0.0, 0.19, 0.2, 0.3, 0.4, 0.9)]
+    assert shares == pytest.approx([0, 0, 0.01, 0.5, 1, 1])
+
+
+def test_without_warmup_the_radius_is_full_from_the_start() -> None:
+    assert radius_share(0.0, 0.0, 0.0) == 1.0

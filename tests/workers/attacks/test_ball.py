@@ -1,4 +1,4 @@
-"""Projections against float64 references that solve the same problem in another way."""
+"""Projections are held against float64 references that solve the same problem in another way."""
 
 import numpy as np
 import pytest
@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from workers.attacks.projection import lp_norm, project, project_ball
-from workers.attacks.threat import NORMS, Threat
+from workers.attacks.ball import ascent_direction, image_noise, lp_norm, project, project_ball, random_start
+from workers.attacks.threat import NORMS, Norm, Threat
 
 
 @st.composite
@@ -137,3 +137,78 @@ def test_rows_do_not_depend_on_their_neighbours() -> None:
     together = project(points, images, threat)
     alone = torch.cat([project(points[i : i + 1], images[i : i + 1], threat) for i in range(64)])
     assert torch.equal(together, alone)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_directions_have_length_one(norm: Norm) -> None:
+    threat = Threat(norm, 1.0)
+    gradient = torch.randn((6, 3, 5, 5), generator=torch.Generator().manual_seed(0))
+    direction = ascent_direction(gradient, threat, 0.2)
+    assert lp_norm(direction, threat).tolist() == pytest.approx([1.0] * 6, rel=1e-5)
+
+
+def test_l1_moves_the_largest_entries_of_each_image_in_equal_parts() -> None:
+    gradient = torch.tensor([[3.0, -4.0, 0.5, 1.0], [0.1, 0.0, 0.3, -0.4]])
+    direction = ascent_direction(gradient, Threat("L1", 1.0), torch.tensor([0.25, 0.5]))
+    assert direction.tolist() == [[0.0, -1.0, 0.0, 0.0], [0.0, 0.0, 0.5, -0.5]]
+
+
+def test_l1_moves_at_least_one_entry() -> None:
+    gradient = torch.tensor([[1.0, -3.0, 2.0]])
+    direction = ascent_direction(gradient, Threat("L1", 1.0), torch.zeros(1))
+    assert direction.tolist() == [[0.0, -1.0, 0.0]]
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_no_gradient_no_direction(norm: Norm) -> None:
+    assert not ascent_direction(torch.zeros(2, 1, 3, 3), Threat(norm, 1.0), 0.2).any()
+
+
+@given(st.integers(0, 2**31), st.floats(0.01, 0.99))
+def test_one_density_for_all_images_is_the_same_as_one_for_each(seed: int, density: float) -> None:
+    gradient = torch.randn((3, 2, 4, 4), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    threat = Threat("L1", 1.0)
+    each = ascent_direction(gradient, threat, torch.full((3,), density, dtype=torch.float64))
+    assert torch.equal(ascent_direction(gradient, threat, density), each)
+
+
+IMAGES = torch.rand((12, 1, 7, 7), generator=torch.Generator().manual_seed(0))
+INDICES = torch.arange(12)
+EPS: dict[Norm, float] = {"Linf": 0.1, "L2": 0.5, "L1": 3.0}
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_start_depends_on_seed_index_and_draw_alone(norm: Norm) -> None:
+    threat = Threat(norm, EPS[norm])
+    whole = random_start(IMAGES, threat, 3, INDICES, draw=2)
+    some = torch.tensor([7, 2, 11])
+    assert torch.equal(random_start(IMAGES[some], threat, 3, INDICES[some], draw=2), whole[some])
+    assert not torch.equal(random_start(IMAGES, threat, 4, INDICES, draw=2), whole)
+    assert not torch.equal(random_start(IMAGES, threat, 3, INDICES, draw=1), whole)
+    assert not torch.equal(random_start(IMAGES, threat, 3, INDICES + 1, draw=2), whole)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_starts_are_feasible(norm: Norm) -> None:
+    threat = Threat(norm, EPS[norm])
+    start = random_start(IMAGES, threat, 0, INDICES)
+    assert bool((lp_norm(start - IMAGES, threat) <= threat.eps * (1 + 1e-4)).all())
+    assert bool(((start >= 0) & (start <= 1)).all())
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_starts_lie_on_the_sphere_where_the_box_does_not_cut_it(norm: Norm) -> None:
+    threat = Threat(norm, 0.01)
+    start = random_start(torch.full((5, 3, 4, 4), 0.5), threat, 0, torch.arange(5))
+    assert lp_norm(start - 0.5, threat).tolist() == pytest.approx([0.01] * 5, rel=1e-4)
+
+
+def test_noise_has_the_distribution_of_its_norm() -> None:
+    images = torch.empty((1, 1, 200, 200))
+    uniform = image_noise(images, "Linf", 0, torch.tensor([0]), 0)
+    normal = image_noise(images, "L2", 0, torch.tensor([0]), 0)
+    assert float(uniform.abs().max()) <= 1
+    assert float(uniform.mean()) == pytest.approx(0, abs=0.02)
+    assert float(uniform.std()) == pytest.approx(3**-0.5, abs=0.01)
+    assert float(normal.mean()) == pytest.approx(0, abs=0.03)
+    assert float(normal.std()) == pytest.approx(1, abs=0.02)

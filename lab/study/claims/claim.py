@@ -1,12 +1,16 @@
-"""How a claim is decided."""
+"""A claim of the paper: how it is decided, for one pantry and over training seeds."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+
 from lab.study.averages import Estimate
+from search.resampling import sample_interval
 
 Verdict = Literal["holds", "does not hold", "undecided", "not measured"]
 ROUNDING = 1e-9
@@ -15,8 +19,8 @@ NOT_MEASURED = Estimate(math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True)
-class Claim:
-    """A claim of the paper and what was measured for it.
+class PaperClaim:
+    """A claim of the paper and what was measured of it.
 
     It ``holds`` when the whole 95 % interval lies on the claimed ``side`` of ``threshold``, it ``does not hold`` when
     the whole interval lies on the other side, and it is ``undecided`` in between or when the interval ends at the
@@ -49,3 +53,23 @@ def in_points(estimate: Estimate) -> Estimate:
     """A difference of accuracies as percentage points."""
     value, low, high = (round(100 * each, 9) + 0.0 for each in (estimate.value, estimate.low, estimate.high))
     return Estimate(value, low, high)
+
+
+def over_seeds(architecture: str, claims: Sequence[Sequence[PaperClaim]]) -> list[PaperClaim]:
+    """One claim from several pantries' claims, a sequence a pantry: the mean and its interval over seeds (Student's t).
+
+    Claims that were not measured for every pantry are left out. With two or three seeds such intervals are wide.
+    """
+    by_number: dict[str, list[PaperClaim]] = {}
+    for claim in (claim for each in claims for claim in each):
+        if not math.isnan(claim.estimate.value):
+            by_number.setdefault(claim.number, []).append(claim)
+    whole = [found for found in by_number.values() if len(found) == len(claims)]
+    return [_mean(architecture, found) for found in whole]
+
+
+def _mean(architecture: str, claims: Sequence[PaperClaim]) -> PaperClaim:
+    values = np.array([claim.estimate.value for claim in claims])
+    estimate = Estimate.of(float(values.mean()), sample_interval(values))
+    note = ", ".join(f"{claim.pantry} {claim.estimate.value:+.2f}" for claim in claims)
+    return replace(claims[0], pantry=f"{architecture}, {len(claims)} seeds", estimate=estimate, note=note)

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lab.study.data_config import SetSection
-from lab.study.shifts import Preparation
-from lab.study.stored_sets import load_layout
+from lab.study.config import SetSection
+from lab.study.shifts import Preparation, load_layout
 from soupsearch.cli.study import _read_archive
 from tests.lab.study.conftest import RESNET, MakeStudy
 from tests.lab.study.layouts import write_cifar10_c, write_class_folders

@@ -7,19 +7,18 @@ from torch import Tensor, nn
 
 from lab.training.precision import autocast
 from lab.training.recipe import AdversaryRecipe
-from lab.training.schedule import radius_share
 from lab.training.shard import WHOLE, Shard
 from workers.attacks.apgd import apgd_for_training
+from workers.attacks.ball import per_image
 from workers.attacks.losses import cross_entropy
 from workers.attacks.pgd import pgd
-from workers.attacks.projection import per_image
 from workers.attacks.threat import Threat
 
 _MEMORY = 0.9
 _SEED_RANGE = 2**63 - 1
 
 
-class Adversary:
+class AdversarialTraining:
     """Attacks training batches as a recipe says; see ``AdversaryRecipe`` for the modes.
 
     ``robust_accuracy`` holds, for each threat model, the running robust accuracy that ``eat`` draws by. All shares of a
@@ -99,3 +98,10 @@ class Adversary:
             generator=torch.Generator(images.device).manual_seed(seed),
             random_start=self._recipe.random_start,
         )
+
+
+def radius_share(delay: float, warmup: float, progress: float) -> float:
+    """The share, in [0, 1], of the full attack radius at ``progress``: 0 until ``delay``, 1 from ``warmup`` on."""
+    if progress < delay:
+        return 0.0
+    return 1.0 if progress >= warmup else max((progress - delay) / (warmup - delay), 0.01)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from workers.attacks.schedule import HalvingControl, SparsityControl, checkpoints, radii
+from workers.attacks.step_control import HalvingControl, SparsityControl, checkpoints
 from workers.attacks.threat import Threat
 
 
@@ -13,19 +13,6 @@ def test_checkpoints_of_40_and_100_steps() -> None:
 def test_checkpoints_of_very_few_steps_come_after_every_step() -> None:
     assert checkpoints(1) == [1]
     assert checkpoints(5) == [1, 2, 3, 4, 5]
-
-
-def test_larger_radii_take_six_tenths_of_the_steps() -> None:
-    threat = Threat("L1", 4.0)
-    assert radii(threat, 40, larger_first=True) == [(Threat("L1", 12.0), 12), (Threat("L1", 8.0), 12), (threat, 16)]
-    assert radii(threat, 40, larger_first=False) == [(threat, 40)]
-
-
-def test_larger_radii_refuse_other_norms_and_too_few_steps() -> None:
-    with pytest.raises(ValueError, match="turn it off for L2"):
-        radii(Threat("L2", 1.0), 40, larger_first=True)
-    with pytest.raises(ValueError, match="use at least 5"):
-        radii(Threat("L1", 1.0), 4, larger_first=True)
 
 
 def test_a_step_is_halved_where_the_loss_seldom_rose() -> None:
