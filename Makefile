@@ -14,7 +14,7 @@ setup: $(VENV)/.installed  ## install everything into a virtual environment
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("soupsearch needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[workers,lab,embedded,dev]'
+	$(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[api,workers,lab,embedded,dev]'
 	touch $@
 
 demo: setup  ## run the whole service on real images: upload, search, download, compare
