@@ -2,7 +2,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 FASHION_MNIST ?= /usr/share/datasets/fashion-mnist
-PYTEST := OMP_NUM_THREADS=2 $(BIN)/python -m pytest
+COVERAGE ?=
+PYTEST := OMP_NUM_THREADS=2 $(BIN)/python $(if $(COVERAGE),-m coverage run )-m pytest
 
 .PHONY: help setup demo serve test test-slow lint format pantry sets clean
 
@@ -47,4 +48,4 @@ sets: setup  ## make the shipped adaptation sets again
 	$(BIN)/python examples/make_sets.py --data $(FASHION_MNIST)
 
 clean:  ## remove what the targets made
-	rm -rf out build $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf out build .coverage* $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
