@@ -2,7 +2,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 FASHION_MNIST ?= /usr/share/datasets/fashion-mnist
-PYTEST := OMP_NUM_THREADS=2 $(BIN)/python -m pytest
+COVERAGE ?=
+PYTEST := OMP_NUM_THREADS=2 $(BIN)/python $(if $(COVERAGE),-m coverage run )-m pytest
 
 .PHONY: help setup demo serve test test-slow lint format pantry sets clean
 
@@ -14,7 +15,7 @@ setup: $(VENV)/.installed  ## install everything into a virtual environment
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("soupsearch needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[workers,lab,embedded,dev]'
+	$(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[api,workers,lab,embedded,dev]'
 	touch $@
 
 demo: setup  ## run the whole service on real images: upload, search, download, compare
@@ -47,4 +48,4 @@ sets: setup  ## make the shipped adaptation sets again
 	$(BIN)/python examples/make_sets.py --data $(FASHION_MNIST)
 
 clean:  ## remove what the targets made
-	rm -rf out build $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf out build .coverage* $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -9,9 +9,9 @@ ENV PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore PIP_DISABLE_PIP_VERSION_CHECK
 WORKDIR /opt/soupsearch
 
 # Install the libraries before copying the sources, so that a change of sources alone keeps this layer.
-COPY pyproject.toml constraints.txt README.md ./
+COPY pyproject.toml constraints.txt README.md LICENSE ./
 RUN mkdir search service workers lab soupsearch \
- && pip install --constraint constraints.txt . \
+ && pip install --constraint constraints.txt '.[api]' \
  && pip uninstall --yes soupsearch
 
 COPY search search

@@ -12,7 +12,7 @@ WORKDIR /opt/soupsearch
 ARG PIP_EXTRA_INDEX_URL=""
 
 # Install the libraries before copying the sources, so that a change of sources alone keeps this layer.
-COPY pyproject.toml constraints.txt README.md ./
+COPY pyproject.toml constraints.txt README.md LICENSE ./
 RUN mkdir search service workers lab soupsearch \
  && pip install --constraint constraints.txt '.[workers]' \
  && pip uninstall --yes soupsearch

@@ -29,7 +29,9 @@ def demo(
     ingredients, images = examples / "pantries" / pantry, examples / "sets" / shift
     for needed in (ingredients, images / "adaptation.zip", images / "held_out.zip"):
         if not needed.exists():
-            raise CommandError(f"{needed} is missing: run the demo in a checkout, or pass --examples")
+            raise CommandError(
+                f"{needed} is missing: run the demo in a checkout, or name its examples, --examples CHECKOUT/examples"
+            )
     _make_room(out)
     typer.echo("starting Redis, Ray, one worker and the API ...")
     with (

@@ -11,6 +11,7 @@ from service.errors import SoupsearchError
 from service.settings import Settings
 from soupsearch.client import ApiError, UnreachableError
 
+OWN = ("search", "service", "workers", "lab", "soupsearch")
 REFUSED = 1
 UNREACHABLE = 3
 INTERRUPTED = 130
@@ -20,7 +21,7 @@ class CommandError(Exception):
     """A command cannot continue; the message says what to change."""
 
 
-def reported(run: Callable[[], object]) -> int:
+def reported(run: Callable[[], object]) -> int:  # noqa: PLR0911
     """Run a command and return its exit code. Errors that users can fix are printed in one line."""
     try:
         run()
@@ -34,6 +35,10 @@ def reported(run: Callable[[], object]) -> int:
         return _fail(str(error), REFUSED)
     except UnreachableError as error:
         return _fail(str(error), UNREACHABLE)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in OWN:
+            raise
+        return _fail(f"{error.name} is not installed: pip install 'soupsearch[api,workers,embedded,lab]'", REFUSED)
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted", INTERRUPTED)
     return 0

@@ -55,7 +55,7 @@ def study(
     Example: `soupsearch study examples/studies/quick.yaml out/study`
     """
     if find_spec("matplotlib") is None:
-        raise CommandError("drawing reports needs matplotlib: install it with pip install 'soupsearch[study]'")
+        raise CommandError("drawing reports needs matplotlib: install it with pip install 'soupsearch[lab]'")
     config = _load(file, only or [], available=available)
     with _reported(file):
         report = _run(config, out, _executor(workers, threads, device, ray_address))

