@@ -61,9 +61,21 @@ class Settings(BaseSettings):
     idempotency_ttl: int = Field(default=86400, ge=1, description="Seconds that an Idempotency-Key is remembered.")
     staging_ttl: int = Field(default=3600, ge=1, description="Seconds after which an abandoned upload is removed.")
     lease: float = Field(default=15.0, gt=0, description="Seconds a silent supervisor keeps its job.")
-    max_attempts: int = Field(default=3, ge=1, description="Attempts before a job has failed.")
+    max_attempts: int = Field(
+        default=3, ge=1, description="Attempts that may fail by a job's own fault before the job has failed."
+    )
+    max_losses: int = Field(
+        default=10,
+        ge=1,
+        description="Attempts in a row that may be lost with their process, node or evaluators, and no point gained.",
+    )
     verify_timeout: float = Field(
         default=120.0, gt=0, description="Seconds that a call waits for a worker to check a pantry, or to merge a soup."
+    )
+    max_log_bytes: int = Field(
+        default=16 * MEBIBYTE,
+        ge=1,
+        description="Size at which a log file is moved to `NAME.1`, of which one is kept, and begins anew.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="debug, info, warning or error."

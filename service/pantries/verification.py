@@ -65,9 +65,7 @@ def answer_next(redis: Redis, settings: Settings, check: Check, timeout: float) 
     Returns whether there was one. An error of ``check`` that is no refusal is logged and answered as
     ``check_failed``; it does not reach the caller.
     """
-    return _exchange(redis, settings).answer_next(
-        lambda question: _answer(check, settings.data_dir / question["folder"]), timeout
-    )
+    return _exchange(redis, settings).answer_next(lambda question: _answer(check, settings.data_dir, question), timeout)
 
 
 def _exchange(redis: Redis, settings: Settings) -> Exchange:
@@ -75,12 +73,13 @@ def _exchange(redis: Redis, settings: Settings) -> Exchange:
     return Exchange(redis, keys.checks, keys.check)
 
 
-def _answer(check: Check, folder: Path) -> dict[str, Any]:
-    if not folder.is_dir():
-        return _refusal(
-            "check_failed", "the worker does not see the upload: API and workers must share SOUPSEARCH_DATA_DIR"
-        )
+def _answer(check: Check, data_dir: Path, question: dict[str, Any]) -> dict[str, Any]:
     try:
+        folder = data_dir / question["folder"]
+        if not folder.is_dir():
+            return _refusal(
+                "check_failed", "the worker does not see the upload: API and workers must share SOUPSEARCH_DATA_DIR"
+            )
         run_check(check, folder)
     except SoupsearchError as error:
         return _refusal(error.code, error.detail, refused=isinstance(error, InvalidPantry), param=error.param)
