@@ -28,6 +28,7 @@ class RepeatingThread(threading.Thread):
         self._ending = threading.Event()
 
     def run(self) -> None:
+        """Repeat the task; what the thread does."""
         while not self._ending.is_set():
             try:
                 self._task()

@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
 from service.exchange import Exchange
 from service.jobs import merging
 from service.jobs.store import JobStore

@@ -9,6 +9,7 @@ from typing import IO
 
 from service.jobs.queue import Claim
 from service.settings import Settings
+from workers.faults import Fault
 from workers.supervisor.logs import attempt_log, last_exception, standby_log
 
 
@@ -77,7 +78,10 @@ class Child:
         self._process.wait()
 
     def reason(self, exit_code: int) -> str:
-        """Why it failed, for the job's user: the signal or exit code, and the exception if one ended it."""
-        how = f"was ended by {signal.Signals(-exit_code).name}" if exit_code < 0 else f"exited with {exit_code}"
+        """Why it failed, for the job's user: the signal or exit code, or that it failed, and its last exception."""
+        if exit_code < 0:
+            how = f"was ended by {signal.Signals(-exit_code).name}"
+        else:
+            how = "failed" if exit_code in set(Fault) else f"exited with {exit_code}"
         exception = last_exception(self.log) or last_exception(standby_log(self._settings.data_dir))
         return f"the job's process {how}" + (f": {exception}" if exception else "")
