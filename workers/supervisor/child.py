@@ -10,7 +10,7 @@ from typing import IO
 from service.jobs.queue import Claim
 from service.settings import Settings
 from workers.faults import Fault
-from workers.supervisor.logs import attempt_log, last_exception, standby_log
+from workers.supervisor.logs import attempt_log, last_exception, rotate, standby_log
 
 
 class Child:
@@ -60,7 +60,8 @@ class Child:
         return self._process.stdin
 
     def wait(self, timeout: float) -> int | None:
-        """The exit code, or None when it runs on after ``timeout`` seconds."""
+        """The exit code, or None when it runs on after ``timeout`` seconds; its log is kept short meanwhile."""
+        rotate(self.log, self._settings.max_log_bytes)
         try:
             return self._process.wait(timeout)
         except subprocess.TimeoutExpired:
