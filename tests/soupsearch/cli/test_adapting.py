@@ -78,9 +78,11 @@ def test_ctrl_c_says_that_the_job_goes_on_and_how_to_follow_and_stop_it(
 ) -> None:
     command = [sys.executable, "-m", "soupsearch", "adapt", str(archives[-1]), "--pantry", "fashion", "--url", url]
     with subprocess.Popen([*command, *as_json], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        (job,) = wait_until(lambda: jobs() or (process.poll() is not None and [None]), timeout=120)
+        looked = 'soupsearch_http_requests_total{method="GET",route="/jobs/{job_id}"'
+        wait_until(lambda: looked in httpx2.get(f"{url}/metrics").text or process.poll() is not None, timeout=120)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
+    (job,) = jobs()
     assert process.returncode == INTERRUPTED
     assert out == ""
     assert f"job {job['id']} goes on" in err
