@@ -1,6 +1,7 @@
 """Questions of the API that a worker answers: over two kinds of lists in Redis."""
 
 import json
+import logging
 import time
 import uuid
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from service.errors import Unavailable
 
 _SLICE = 1.0
 _ANSWER_TTL = 60
+
+_log = logging.getLogger(__name__)
 
 Document = dict[str, Any]
 
@@ -43,12 +46,19 @@ class Exchange:
             self._redis.lrem(self._questions, 0, text)
 
     def answer_next(self, answer: Callable[[Document], Document], timeout: float) -> bool:
-        """Answer the oldest question that comes within ``timeout`` seconds; returns whether there was one."""
+        """Answer the oldest question that comes within ``timeout`` seconds; returns whether there was one.
+
+        One that is no question is dropped, with a line in the log: nobody waits for its answer.
+        """
         popped = cast("list[Any] | None", self._redis.brpop([self._questions], timeout=timeout))
         if popped is None:
             return False
-        question = json.loads(popped[1])
-        key = self._answers(question["id"])
+        try:
+            question = json.loads(popped[1])
+            key = self._answers(question["id"])
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            _log.warning("dropped an entry of %s that is no question (%r): %.200s", self._questions, error, popped[1])
+            return True
         text = json.dumps(answer(question))
         with self._redis.pipeline() as pipeline:
             pipeline.lpush(key, text)

@@ -77,9 +77,21 @@ class Settings(BaseSettings):
         description="Seconds after which an abandoned upload, or an artifact that nothing refers to, is removed.",
     )
     lease: float = Field(default=15.0, gt=0, description="Seconds that a silent supervisor keeps its job.")
-    max_attempts: int = Field(default=3, ge=1, description="Attempts after which a job has failed.")
+    max_attempts: int = Field(
+        default=3, ge=1, description="Attempts that may fail by a job's own fault before the job has failed."
+    )
+    max_losses: int = Field(
+        default=10,
+        ge=1,
+        description="Attempts in a row that may lose their process, node or evaluators without gaining a point.",
+    )
     verify_timeout: float = Field(
         default=120.0, gt=0, description="Seconds that a call waits for a worker to check a pantry or merge a soup."
+    )
+    max_log_bytes: int = Field(
+        default=16 * MEBIBYTE,
+        ge=1,
+        description="Size at which a log file moves to `NAME.1`, of which one is kept, and starts afresh.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="debug, info, warning or error."

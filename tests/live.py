@@ -5,7 +5,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -43,17 +43,19 @@ class LiveService:
 
 
 @contextmanager
-def live_service(data_dir: Path, **settings: str) -> Iterator[LiveService]:
-    """Start the service on a free port with its data in ``data_dir``, and stop it as Ctrl-C does."""
+def live_service(
+    data_dir: Path, *, command: Sequence[str | Path] = COMMAND, folder: Path = ROOT, **settings: str
+) -> Iterator[LiveService]:
+    """Start the service in ``folder`` on a free port with its data in ``data_dir``, and stop it as Ctrl-C does."""
     data_dir.mkdir(parents=True, exist_ok=True)
     environment = os.environ | {f"SOUPSEARCH_{name.upper()}": value for name, value in settings.items()}
     environment |= {"SOUPSEARCH_DATA_DIR": str(data_dir)}
     log = data_dir / "serve.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*COMMAND, "serve", "--port", "0"],
+            [*command, "serve", "--port", "0"],
             env=environment,
-            cwd=ROOT,
+            cwd=folder,
             stdout=output,
             stderr=subprocess.STDOUT,
             preexec_fn=partial(die_with_parent, os.getpid()),  # noqa: PLW1509 - a killed test run leaves no service

@@ -57,7 +57,7 @@ def _answer(merge: Merge, question: dict[str, Any]) -> dict[str, Any]:
     except SoupsearchError as error:
         return document_of(error)
     except Exception:  # noqa: BLE001 - whoever waits must hear of any failure
-        _log.exception("a soup of job %s could not be merged", question["job"])
+        _log.exception("a soup could not be merged: %s", question)
         detail = "the worker could not merge the soup, and its log says why: ask again"
         return document_of(Unavailable(detail, code="merge_failed"))
     return {"code": None}

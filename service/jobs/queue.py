@@ -14,6 +14,16 @@ MAX_BLOCK_MS = 10_000
 
 
 @dataclass(frozen=True)
+class Failure:
+    """What a failed attempt means for its job."""
+
+    retried: bool
+    """Whether the job is tried again; it has ended otherwise."""
+    count: int
+    """Failures in all, or losses in a row that added no point."""
+
+
+@dataclass(frozen=True)
 class Claim:
     """One attempt at a job; the attempt number goes with every write and is refused once it is superseded."""
 
@@ -24,8 +34,9 @@ class Claim:
 class JobQueue(Records):
     """Claims with leases: each waiting job goes to one supervisor, and back to the queue when that falls silent.
 
-    A failed or released job is claimed before those that never ran. After ``settings.max_attempts`` failed attempts
-    (an expired lease is one, a release is none) it ends as ``failed`` with ``attempts_exhausted``.
+    A failed or released job is claimed before those that never ran. It ends as ``failed`` with ``attempts_exhausted``
+    after ``settings.max_attempts`` attempts that failed by its own fault, and after ``settings.max_losses`` in a row
+    that were lost (an expired lease is a loss) without a new point. A release is neither.
     """
 
     def claim(self, supervisor_id: str, block_ms: int = 0) -> Claim | None:
@@ -44,7 +55,7 @@ class JobQueue(Records):
     def _try_claim(self, supervisor_id: str, token: str) -> tuple[Claim | None, str, int]:
         lease_ms = round(1000 * self.settings.lease)
         outcome, rest = self._scripts.run(
-            "claim", supervisor_id, token, lease_ms, self.settings.max_attempts, self._job_ttl_ms
+            "claim", supervisor_id, token, lease_ms, self.settings.max_losses, self._job_ttl_ms
         )
         if outcome == "ok":
             return Claim(str(rest[0]), int(rest[1])), "", 0
@@ -66,13 +77,14 @@ class JobQueue(Records):
         """Give the job back, unharmed, for another supervisor: at a shutdown. Raises FencedOut, JobNotFound."""
         self._write("release", job_id, attempt)
 
-    def fail_attempt(self, job_id: str, attempt: int, reason: str) -> bool:
-        """Note that the attempt failed; True when the job is tried again, False when that was the last attempt.
+    def fail_attempt(self, job_id: str, attempt: int, reason: str, *, lost: bool = False) -> Failure:
+        """Note that the attempt failed by the job's own fault, or was ``lost`` by the infrastructure's.
 
         A job being cancelled ends as ``cancelled`` after its last attempt. Raises FencedOut, JobNotFound.
         """
-        limit = self.settings.max_attempts
-        return bool(self._write("fail", job_id, attempt, reason, limit, self._job_ttl_ms)[0])
+        limit = self.settings.max_losses if lost else self.settings.max_attempts
+        retried, count = self._write("fail", job_id, attempt, reason, int(lost), limit, self._job_ttl_ms)
+        return Failure(bool(retried), int(count))
 
     def set_phase(
         self, job_id: str, attempt: int, status: Literal["running", "finalizing"], total_points: int | None = None

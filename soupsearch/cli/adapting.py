@@ -1,4 +1,4 @@
-"""Commands about jobs: ``adapt``, ``download``, ``jobs``, ``cancel``."""
+"""Commands about jobs: ``adapt``, ``follow``, ``download``, ``jobs``, ``cancel``."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,12 +22,16 @@ from soupsearch.cli.options import (
     Url,
 )
 
+Out = Annotated[
+    Path | None, typer.Option(help="Folder to write the merged model to, as timm loads it; with result.json.")
+]
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(adapt)
+    app.command()(follow)
     app.command()(download)
     app.command()(jobs)
     app.command()(cancel)
@@ -38,9 +42,7 @@ def adapt(
     *,
     pantry: Annotated[str, typer.Option(help="The pantry whose ingredients are mixed.")],
     url: Url = DEFAULT_URL,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the merged model, which timm can load, and result.json.")
-    ] = None,
+    out: Out = None,
     strategy: Annotated[str, typer.Option(help="grid, or uniform for only the uniform soup.")] = "grid",
     lower: Annotated[float, typer.Option(help="Least weight of an ingredient (grid).")] = -0.4,
     upper: Annotated[float, typer.Option(help="Greatest weight of an ingredient (grid).")] = 1.4,
@@ -97,11 +99,33 @@ def adapt(
     fields = objective_fields(threat or [], wanted, adaptation_set)
     sets = _mapped(wanted.every_set(adaptation_set), adaptation_set, label_map)
     with Client(url) as client:
-        job = _submitted(client, request, fields, sets)
+        try:
+            job = _submitted(client, request, fields, sets)
+        except KeyboardInterrupt:
+            typer.echo(f"\nsee whether the job was accepted already: soupsearch jobs{_at(client)}", err=True)
+            raise
         if no_wait:
             typer.echo(job.id)
             return
         job = _followed(client, job.id, out, quiet=as_json)
+    _report(job, as_json=as_json)
+
+
+def _at(client: Any) -> str:
+    """The option with which another command reaches the same service."""
+    return "" if client.url == DEFAULT_URL else f" --url {client.url}"
+
+
+def follow(job_id: JobId, out: Out = None, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+    """Watch a job until it ends and show its result, as `adapt` does.
+
+    Example: `soupsearch follow ID --out model`, when `adapt` was interrupted, or told not to wait
+    """
+    from soupsearch.client import Client
+
+    with Client(url) as client:
+        client.job(job_id)
+        job = _followed(client, job_id, out, quiet=as_json)
     _report(job, as_json=as_json)
 
 
@@ -118,10 +142,19 @@ def _search(strategy: str, grid: dict[str, Any]) -> dict[str, Any]:
 
 
 def _followed(client: Any, job_id: str, out: Path | None, *, quiet: bool) -> Any:
-    """Wait until the job has ended and write its soup, if it has one, to ``out``."""
-    from soupsearch.cli.tables import follow
+    """Wait until the job has ended and write its soup, if it has one, to ``out``. Ctrl-C leaves it running."""
+    from soupsearch.cli import tables
 
-    job = follow(client, job_id, quiet=quiet)
+    try:
+        job = tables.follow(client, job_id, quiet=quiet)
+    except KeyboardInterrupt:
+        at = _at(client)
+        typer.echo(
+            f"\njob {job_id} goes on. Watch it: soupsearch follow {job_id}{at}\n"
+            f"Stop it: soupsearch cancel {job_id}{at}",
+            err=True,
+        )
+        raise
     if out is not None and job.result is not None:
         fetch_model(client, job.id, out)
         (out / "result.json").write_text(job.model_dump_json(indent=2))

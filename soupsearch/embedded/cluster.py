@@ -16,16 +16,18 @@ import psutil
 from service.errors import Unavailable
 
 OBJECT_STORE_BYTES = 1024 * 2**20
+MAX_LOG_BYTES = 16 * 2**20
 _PREFIX = "soupsearch-ray-"
 
 
 class LocalCluster:
     """One Ray head that can be reached only from this machine, and only with its token.
 
-    ``cpus`` are logical: Ray counts evaluators and Tune's trials by them but does not bind them to cores. The head runs
-    in its own temporary folder (a short path, for its unix sockets), on free ports of 127.0.0.1, without dashboard or
-    usage statistics. ``stop`` ends it; it also ends when the thread that called ``start``, or its process, is killed.
-    Use as a context manager, or call ``start`` and ``stop``.
+    ``cpus`` are logical: evaluators and Tune's trials are counted by them, not bound to them. The head runs in its own
+    temporary folder (a short path, for its unix sockets), on free ports of 127.0.0.1, without dashboard or usage
+    statistics. Ray keeps each log in that folder below ``max_log_bytes``, with one older file of as many; what the head
+    prints is appended to ``log_file``. It ends by ``stop``, and also when the thread that called ``start`` or its
+    process is killed. Use as a context manager or call ``start`` and ``stop``.
     """
 
     def __init__(
@@ -34,10 +36,12 @@ class LocalCluster:
         cpus: int | None = None,
         object_store_bytes: int = OBJECT_STORE_BYTES,
         log_file: Path | None = None,
+        max_log_bytes: int = MAX_LOG_BYTES,
     ) -> None:
         self._cpus = cpus or (os.cpu_count() or 1) + 1
         self._object_store_bytes = object_store_bytes
         self._log_file = log_file
+        self._max_log_bytes = max_log_bytes
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self.address = ""
@@ -51,9 +55,10 @@ class LocalCluster:
         """
         _sweep()
         self._folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir="/tmp"))
-        self.environment = _environment(self._folder)
+        self.environment = _environment(self._folder, self._max_log_bytes)
         log = self._log_file or self._folder / "head.log"
         with log.open("ab") as output:
+            earlier = output.tell()
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "soupsearch.embedded.head", str(os.getpid()), *self._arguments()],
                 env={**os.environ, **self.environment},
@@ -62,7 +67,7 @@ class LocalCluster:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self.address = self._await_address(self._process, log, time.monotonic() + timeout)
+        self.address = self._await_address(self._process, log, earlier, time.monotonic() + timeout)
         os.environ.update(self.environment)
         return self.address
 
@@ -102,14 +107,13 @@ class LocalCluster:
             f"--temp-dir={self._folder}/r",
         ]
 
-    def _await_address(self, process: subprocess.Popen[bytes], log: Path, deadline: float) -> str:
+    def _await_address(self, process: subprocess.Popen[bytes], log: Path, earlier: int, deadline: float) -> str:
         written = Path(f"{self._folder}/r/ray_current_cluster")
         while time.monotonic() < deadline and process.poll() is None:
-            started = b"Ray runtime started" in log.read_bytes() and written.is_file()
-            if started and (address := written.read_text().strip()):  # Ray makes the file before it writes it
+            if address := _address(_since(log, earlier), written):
                 return address
             time.sleep(0.05)
-        tail = log.read_text(errors="replace")[-2000:]
+        tail = _since(log, earlier).decode(errors="replace")[-2000:]
         self.stop()
         raise Unavailable(f"the local Ray did not start; its log ends with: {tail}", code="ray_unavailable")
 
@@ -123,8 +127,20 @@ class LocalCluster:
         self.stop()
 
 
-def _environment(folder: Path) -> dict[str, str]:
-    """The environment variables of the head and of every process that connects to it."""
+def _since(log: Path, earlier: int) -> bytes:
+    """What was written to the log after its first ``earlier`` bytes."""
+    with log.open("rb") as file:
+        file.seek(earlier)
+        return file.read()
+
+
+def _address(printed: bytes, written: Path) -> str:
+    """The head's address once it has ``printed`` that it runs; empty before. Ray makes the file before it writes it."""
+    return written.read_text().strip() if b"Ray runtime started" in printed and written.is_file() else ""
+
+
+def _environment(folder: Path, max_log_bytes: int) -> dict[str, str]:
+    """What the head and all that connect to it must have in their environment."""
     token = folder / "token"
     token.touch(mode=0o600)
     token.write_text(secrets.token_hex(32))
@@ -134,7 +150,9 @@ def _environment(folder: Path) -> dict[str, str]:
         # Without this, Ray replaces 127.0.0.1 by the machine's address, and its servers listen on every interface.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
-        # By default Ray's workers give way to everything else on the machine.
+        "RAY_ROTATION_MAX_BYTES": str(max_log_bytes),
+        "RAY_ROTATION_BACKUP_COUNT": "1",
+        # By default Ray has its workers yield to everything else on the machine.
         "RAY_worker_niceness": "0",
         "AUTOSCALER_METRIC_PORT": "0",
         # By default a stopping head waits 30 seconds for its actors, but evaluators end only with the head.

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from service.settings import Settings
+from workers.supervisor.logs import rotate
 
 LEAST_UPTIME = 5.0
 """Seconds. A process that ends sooner than this is restarted only after a pause of this length."""
@@ -22,6 +23,7 @@ class ServiceProcess:
         self._command = [sys.executable, "-P", "-m", "soupsearch", name, "--parent", str(os.getpid()), *arguments]
         self._environment = os.environ | settings.environment()
         self._log = log
+        self._max_log_bytes = settings.max_log_bytes
         self._inherited = inherited
         self._process: subprocess.Popen[bytes] | None = None
         self._started = 0.0
@@ -52,7 +54,8 @@ class ServiceProcess:
         return self._process is not None and self._process.poll() is None
 
     def keep_alive(self) -> None:
-        """Restart the process if it has ended, at most once in ``LEAST_UPTIME`` seconds."""
+        """Start it again when it has ended, at most once in ``LEAST_UPTIME`` seconds; keep its log short."""
+        rotate(self._log, self._max_log_bytes)
         if not self.is_alive and time.monotonic() - self._started > LEAST_UPTIME:
             self.start()
 

@@ -14,6 +14,7 @@ from soupsearch.client import Client
 from soupsearch.embedded.cluster import LocalCluster
 from soupsearch.embedded.process import ServiceProcess
 from soupsearch.embedded.redis import EmbeddedRedis
+from workers.supervisor.logs import rotate
 
 READY_TIMEOUT = 120.0
 
@@ -36,7 +37,7 @@ class EmbeddedService:
         self.processes: list[ServiceProcess] = []
         self.redis = EmbeddedRedis(settings.data_dir)
         self._ray_log = settings.data_dir / "logs" / "ray.log"
-        self._cluster = LocalCluster(log_file=self._ray_log)
+        self._cluster = LocalCluster(log_file=self._ray_log, max_log_bytes=settings.max_log_bytes)
         self.settings = settings
         self.url = ""
 
@@ -76,7 +77,10 @@ class EmbeddedService:
         self._stack.close()
 
     def wait(self) -> None:
-        """Keep the parts running until SIGINT, SIGTERM or ``stop``. Raises Unavailable if Ray dies."""
+        """Keep the parts running, and their logs short, until SIGINT, SIGTERM or ``stop``.
+
+        Raises Unavailable when Ray has died.
+        """
         while not self._stopping.wait(0.5):
             if not self._cluster.is_alive:
                 raise Unavailable(f"Ray has died: see {self._ray_log} and start the service again")
@@ -84,6 +88,8 @@ class EmbeddedService:
                 self.redis.start()
             for process in self.processes:
                 process.keep_alive()
+            for log in (self._ray_log, self.redis.log_file):
+                rotate(log, self.settings.max_log_bytes)
 
     def stop(self) -> None:
         """Make ``wait`` return."""

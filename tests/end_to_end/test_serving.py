@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import sys
 from pathlib import Path
 
 import httpx2
@@ -29,9 +30,25 @@ def test_nothing_listens_beyond_localhost(service: LiveService) -> None:
     assert listening_addresses(service) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 
 
+NAMESAKES = ("service", "search", "workers", "soupsearch", "lab", "torch", "timm", "ray", "redis", "numpy")
+MAX_LOG_BYTES = 500
+
+
+def folder_of_namesakes(folder: Path) -> Path:
+    """Packages named like those that the service imports; one that is imported leaves a file ``imported``."""
+    for name in NAMESAKES:
+        package = folder / name
+        package.mkdir(parents=True)
+        lines = ["import pathlib, sys", "pathlib.Path(__file__).with_name('imported').write_text(repr(sys.argv))"]
+        (package / "__init__.py").write_text("\n".join(lines))
+    return folder
+
+
 @pytest.mark.slow
 def test_a_job_survives_the_api_and_nothing_is_left_after_a_stop(tmp_path: Path) -> None:
-    with live_service(tmp_path / "data") as service:
+    """Where the user stands in a folder full of namesakes, too, and logs may hold little."""
+    folder, script = folder_of_namesakes(tmp_path / "stand"), Path(sys.executable).with_name("soupsearch")
+    with live_service(tmp_path / "data", command=[script], folder=folder, max_log_bytes=str(MAX_LOG_BYTES)) as service:
         added = service.cli("pantry", "add", "fashion", ROOT / "examples/pantries/fashion-resnet", "--url", service.url)
         assert added.returncode == 0, added.stderr
         job_id = service.cli("adapt", ADAPTATION_SET, "--pantry", "fashion", "--no-wait").stdout.strip()
@@ -39,6 +56,12 @@ def test_a_job_survives_the_api_and_nothing_is_left_after_a_stop(tmp_path: Path)
         os.kill(api.pid, signal.SIGKILL)
         job = wait_until(lambda: finished(service, job_id), timeout=240)
         assert job["status"] == "succeeded"
+        assert [path.read_text() for path in folder.rglob("imported")] == []
+        logs = [service.data_dir / "logs" / name for name in ("api.log", "worker.log", "ray.log")]
+        redis_log = service.data_dir / "redis" / "redis.log"
+        wait_until(lambda: all(path.stat().st_size <= MAX_LOG_BYTES for path in (*logs, redis_log)))
+        rotated = [path.with_name(f"{path.name}.1") for path in (logs[-1], redis_log)]
+        assert [path.stat().st_size for path in rotated] == [MAX_LOG_BYTES] * 2
         family = service.descendants()
     gone, alive = psutil.wait_procs(family, timeout=20)
     assert not alive, [process.cmdline() for process in alive]

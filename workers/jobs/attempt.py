@@ -9,13 +9,13 @@ from search.loop import Interrupted, run_search
 from search.space import SearchError, Space
 from search.strategy import Strategy, kind_of
 from service.artifacts import open_store
-from service.errors import FencedOut, InvalidRequest, SoupsearchError, StorageFull, Unavailable
+from service.errors import FencedOut, InvalidRequest, Unavailable
 from service.jobs.documents import job_urls
 from service.jobs.queue import Claim
 from service.jobs.store import JobStore
 from service.schemas.job import JobError, JobStatus, JobWarning
 from service.settings import Settings
-from workers.evaluation.errors import EvaluationMemoryError
+from workers.faults import Fault, fault_of, job_error
 from workers.jobs.finalize import ATTACKS, Finalizer
 from workers.jobs.material import Material, scope_of
 from workers.jobs.preflight import Preflight, run_preflight, warn_of_time
@@ -24,7 +24,6 @@ from workers.jobs.scoring import Scoring
 from workers.ray_runtime.connection import connect
 from workers.ray_runtime.evaluators import EvaluatorPool
 from workers.ray_runtime.tuning import TuneExecutor
-from workers.soups.errors import IngredientError
 
 FINAL = ":final"
 CONSTRAINTS_NOT_MET = JobWarning(
@@ -62,17 +61,13 @@ class Attempt:
         """Run the job. Raises FencedOut when it is not this attempt's any more."""
         try:
             self._run()
-        except (Unavailable, FencedOut):
-            raise
         except Interrupted:
             self._check_held()
-            self._store.finish(self._claim.job_id, self._claim.attempt, JobStatus.CANCELLED)
-        except SoupsearchError as error:
-            self._fail(_job_error(error))
-        except IngredientError as error:
-            self._fail(JobError(code=error.code, message=str(error), param="pantry"))
-        except EvaluationMemoryError as error:
-            self._fail(JobError(code="evaluation_out_of_memory", message=str(error), param="pantry", retryable=True))
+            self._end_interrupted()
+        except Exception as error:
+            if fault_of(error) is not Fault.USER:
+                raise
+            self._fail(job_error(error))
 
     def _run(self) -> None:
         job = self._store.get(self._claim.job_id)
@@ -172,6 +167,13 @@ class Attempt:
         status = JobStatus.CANCELLED if self._watch.cancelled.is_set() else JobStatus.SUCCEEDED
         self._store.finish(job_id, attempt, status, result)
 
+    def _end_interrupted(self) -> None:
+        """End a cancelled job without a result; one whose earlier attempts found soups goes on to the best of them."""
+        job_id, attempt = self._claim.job_id, self._claim.attempt
+        if not self._finalizing and any(point.score is not None for point in self._store.iter_points(job_id)):
+            raise Unavailable(f"attempt {attempt} at job {job_id} was cancelled as it began", code="interrupted")
+        self._store.finish(job_id, attempt, JobStatus.CANCELLED)
+
     def _fail(self, error: JobError) -> None:
         self._store.finish(self._claim.job_id, self._claim.attempt, JobStatus.FAILED, error)
 
@@ -183,11 +185,6 @@ class Attempt:
     def _check_held(self) -> None:
         if self._watch.lost.is_set():
             raise FencedOut(f"attempt {self._claim.attempt} of job {self._claim.job_id} no longer holds it")
-
-
-def _job_error(error: SoupsearchError) -> JobError:
-    is_retryable = isinstance(error, StorageFull)
-    return JobError(code=error.code, message=error.detail, param=error.param, retryable=is_retryable)
 
 
 def _baseline_soups(preflight: Preflight) -> dict[Weights, Outcome]:

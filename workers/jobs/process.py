@@ -2,7 +2,7 @@
 
 Which attempt is given by ``--job`` and ``--attempt``, or else by a line on standard input once everything is imported:
 ``{"job": ID, "attempt": N, "log": FILE}``. One process runs one ``ray.init`` and one ``Tuner.fit``. Exit code 0: the
-job has ended. Any other: it has not, and the supervisor decides what becomes of it.
+job has ended. Any other: it has not; the code is a ``workers.faults.Fault``, and the supervisor acts on it.
 """
 
 import argparse
@@ -30,10 +30,6 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 _log = logging.getLogger(__name__)
-SUPERSEDED = 3
-"""Exit code when the job was given to another attempt."""
-OUTAGE = 4
-"""Exit code when Ray or Redis did not answer: no fault of the job's, which waits for them."""
 _PREFIX = "soupsearch-job-"
 _NAME = re.compile(_PREFIX + r"([0-9]{1,7})-")
 
@@ -69,46 +65,37 @@ def _stand_by() -> int:
 
 def run_attempt(job_id: str, attempt: int) -> int:
     """Run one attempt and return the exit code; failures are logged."""
-    import redis
-
     from service.connection import connect
-    from service.errors import FencedOut
     from service.jobs.queue import Claim
     from service.jobs.store import JobStore
     from service.settings import get_settings
+    from workers.faults import fault_of
 
     settings = get_settings()
     logging.basicConfig(stream=sys.stderr, level=settings.log_level.upper())
     try:
         with connect(settings) as client:
             return _attempt(Claim(job_id, attempt), JobStore(client, settings), settings)
-    except FencedOut as error:
-        _log.warning("%s", error)
-        return SUPERSEDED
-    except (redis.ConnectionError, redis.TimeoutError):
-        _log.exception("attempt %d at job %s lost Redis", attempt, job_id)
-        return OUTAGE
-    except Exception:  # noqa: BLE001 - the supervisor reads the log
-        _log.exception("attempt %d at job %s failed", attempt, job_id)
-        return 1
+    except Exception as error:  # noqa: BLE001 - the supervisor reads the exit code and the log
+        _log.exception("attempt %d at job %s ended", attempt, job_id)
+        return fault_of(error)
 
 
 def _attempt(claim: "Claim", store: "JobStore", settings: "Settings") -> int:
-    """Exit code of the attempt; when Ray does not answer, the job says so."""
+    """Run the attempt; what the job then waits for becomes a warning of the job's."""
     from service.errors import Unavailable
     from service.schemas.job import JobWarning
+    from workers.faults import Fault, fault_of
     from workers.jobs.attempt import Attempt
 
     try:
         with scratch_folder() as folder:
             Attempt(claim, store, settings, folder).run()
     except Unavailable as error:
-        if error.code != "ray_unavailable":
-            raise
-        _log.warning("%s", error)
-        message = f"the job waits until its search can run: {error.detail}"
-        store.warn(claim.job_id, claim.attempt, JobWarning(code=error.code, message=message))
-        return OUTAGE
+        if fault_of(error) is Fault.CLUSTER:
+            message = f"the job waits until its search can run: {error.detail}"
+            store.warn(claim.job_id, claim.attempt, JobWarning(code=error.code, message=message))
+        raise
     return 0
 
 

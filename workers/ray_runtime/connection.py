@@ -2,6 +2,7 @@
 
 import logging
 import socket
+from contextlib import chdir
 
 import ray
 
@@ -23,13 +24,14 @@ def connect(settings: Settings) -> None:
     """
     _check_reachable(settings.ray_address)
     try:
-        ray.init(
-            address=settings.ray_address,
-            namespace=NAMESPACE,
-            log_to_driver=False,
-            logging_level=logging.WARNING,
-            configure_logging=False,
-        )
+        with chdir("/"):  # Ray puts the driver's folder first on its workers' path: a `service` in it would shadow ours
+            ray.init(
+                address=settings.ray_address,
+                namespace=NAMESPACE,
+                log_to_driver=False,
+                logging_level=logging.WARNING,
+                configure_logging=False,
+            )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise _unreachable(settings.ray_address, error) from error
 

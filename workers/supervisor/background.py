@@ -1,8 +1,6 @@
 """What a supervisor does beside its job: signs of life, checks of pantries, merges on demand, sweeps."""
 
 import logging
-import threading
-from collections.abc import Callable
 from functools import partial
 
 import redis
@@ -18,30 +16,30 @@ from service.settings import Settings
 from workers.supervisor.check import check_in_process
 from workers.supervisor.logs import remove_old_logs
 from workers.supervisor.merging import merge_in_process
+from workers.threads import RepeatingThread
 
 BEAT_INTERVAL = 2.0
 SWEEP_INTERVAL = 60.0
-_RETRY = 1.0
 
 _log = logging.getLogger(__name__)
-Task = Callable[[redis.Redis], None]
 
 
 class Background:
-    """Threads that repeat a task on a connection of their own until ``stop``; an unreachable Redis is waited for."""
+    """Threads that repeat a task on a connection of their own until ``stop``."""
 
     def __init__(self, supervisor_id: str, settings: Settings) -> None:
         self._id = supervisor_id
         self._settings = settings
-        self._stopping = threading.Event()
-        tasks: list[tuple[Task, float]] = [
-            (self._beat, BEAT_INTERVAL),
-            (self._check, 0.0),
-            (self._merge, 0.0),
-            (self._sweep, SWEEP_INTERVAL),
+        tasks = [
+            ("sign of life", self._beat, BEAT_INTERVAL),
+            ("check of a pantry", self._check, 0.0),
+            ("merge of a soup", self._merge, 0.0),
+            ("sweep", self._sweep, SWEEP_INTERVAL),
         ]
+        self._clients = [connect(settings) for _ in tasks]
         self._threads = [
-            threading.Thread(target=self._repeat, args=task, name=task[0].__name__, daemon=True) for task in tasks
+            RepeatingThread(name, partial(task, client), interval)
+            for (name, task, interval), client in zip(tasks, self._clients, strict=True)
         ]
 
     def start(self) -> None:
@@ -51,22 +49,13 @@ class Background:
 
     def stop(self) -> None:
         """Have the threads end and wait for them; the supervisor is then known as gone."""
-        self._stopping.set()
         for thread in self._threads:
+            thread.end()
+        for thread, client in zip(self._threads, self._clients, strict=True):
             thread.join(timeout=5)
+            client.close()
         with connect(self._settings) as client:
             self._registry(client).leave(self._id)
-
-    def _repeat(self, task: Task, interval: float) -> None:
-        with connect(self._settings) as client:
-            while not self._stopping.is_set():
-                try:
-                    task(client)
-                    pause = interval
-                except (redis.RedisError, OSError) as error:
-                    _log.warning("%s: %s", task.__name__, error)
-                    pause = max(interval, _RETRY)
-                self._stopping.wait(pause)
 
     def _registry(self, client: redis.Redis) -> SupervisorRegistry:
         return SupervisorRegistry(client, Keys(self._settings.redis_prefix))

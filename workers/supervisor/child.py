@@ -9,7 +9,8 @@ from typing import IO
 
 from service.jobs.queue import Claim
 from service.settings import Settings
-from workers.supervisor.logs import attempt_log, last_exception, standby_log
+from workers.faults import Fault
+from workers.supervisor.logs import attempt_log, last_exception, rotate, standby_log
 
 
 class Child:
@@ -59,7 +60,8 @@ class Child:
         return self._process.stdin
 
     def wait(self, timeout: float) -> int | None:
-        """The exit code, or None when it runs on after ``timeout`` seconds."""
+        """The exit code, or None when it runs on after ``timeout`` seconds; its log is kept short meanwhile."""
+        rotate(self.log, self._settings.max_log_bytes)
         try:
             return self._process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -77,7 +79,10 @@ class Child:
         self._process.wait()
 
     def reason(self, exit_code: int) -> str:
-        """Why it failed, for the job's user: the signal or exit code, and the exception if one ended it."""
-        how = f"was ended by {signal.Signals(-exit_code).name}" if exit_code < 0 else f"exited with {exit_code}"
+        """Why it failed, for the job's user: the signal or exit code, or that it failed, and its last exception."""
+        if exit_code < 0:
+            how = f"was ended by {signal.Signals(-exit_code).name}"
+        else:
+            how = "failed" if exit_code in set(Fault) else f"exited with {exit_code}"
         exception = last_exception(self.log) or last_exception(standby_log(self._settings.data_dir))
         return f"the job's process {how}" + (f": {exception}" if exception else "")

@@ -1,10 +1,12 @@
-"""The logs of attempts: one file each, kept as long as an ended job is."""
+"""Log files: one for each attempt, kept as long as an ended job is; and how those of long processes are kept short."""
 
 import os
 import re
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
+from shutil import copyfileobj
 
 from service.jobs.queue import Claim
 
@@ -24,13 +26,28 @@ def standby_log(data_dir: Path) -> Path:
     return data_dir / "logs" / f"standby.{socket.gethostname()}-{os.getpid()}.log"
 
 
+def rotate(log: Path, max_bytes: int) -> None:
+    """Once ``log`` is larger than ``max_bytes``, copy its last ``max_bytes`` to ``NAME.1``, and empty it.
+
+    Its writers must append (O_APPEND) and need not know; what they write between copy and emptying is lost. A disk that
+    takes no copy keeps nothing from being emptied. No error is raised: a log stops no work.
+    """
+    with suppress(OSError):
+        if log.stat().st_size <= max_bytes:
+            return
+        with suppress(OSError), log.open("rb") as source, log.with_name(f"{log.name}.1").open("wb") as target:
+            source.seek(-max_bytes, os.SEEK_END)
+            copyfileobj(source, target)
+        os.truncate(log, 0)
+
+
 def remove_old_logs(data_dir: Path, age: float) -> int:
     """Remove the logs of attempts that nothing wrote to for ``age`` seconds; returns how many there were.
 
-    Logs of the service's own parts (``api.log``) stay. Raises OSError as the disk does.
+    Logs of the service's own parts (``api.log``, ``api.log.1``) stay. Raises OSError as the disk does.
     """
     oldest = time.time() - age
-    logs = [path for path in (data_dir / "logs").glob("*.*.log") if path.stat().st_mtime < oldest]
+    logs = [path for path in (data_dir / "logs").glob("*.*.log*") if path.stat().st_mtime < oldest]
     for path in logs:
         path.unlink(missing_ok=True)
     return len(logs)

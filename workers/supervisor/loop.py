@@ -13,12 +13,12 @@ from types import FrameType
 import redis
 
 from service.connection import connect
-from service.errors import Expired, FencedOut, JobNotFound
+from service.errors import Expired, FencedOut, JobNotFound, SoupsearchError
 from service.jobs.queue import Claim
 from service.jobs.store import JobStore
 from service.schemas.job import JobStatus
 from service.settings import Settings
-from workers.jobs.process import OUTAGE
+from workers.faults import Fault, fault_of_exit
 from workers.supervisor.background import Background
 from workers.supervisor.cancellation import Cancellation, has_nothing_to_keep
 from workers.supervisor.child import Child
@@ -37,10 +37,10 @@ _log = logging.getLogger(__name__)
 class Supervisor:
     """Runs jobs until ``stop``: at most one at a time, since a job uses all evaluators of the Ray cluster.
 
-    The child writes the job's states; the supervisor holds the lease, and notes an attempt as failed when the child
-    ends without having finished the job. On ``stop``, and when no child can be started, the job is given back for
-    another supervisor; also, without counting the attempt, when Ray or Redis did not answer the child. The supervisor
-    then pauses, longer each time, before it claims again.
+    The child writes the job's states; the supervisor holds the lease. When the child ends without having finished the
+    job, its exit code is a ``Fault``: the attempt is noted as failed by the job's own fault or as lost, or the job is
+    given back to wait for the cluster; so it is on ``stop``, and when no child can be started. After an outage or a
+    loss the supervisor pauses, longer each time, before it claims again: another may be luckier. No exception ends it.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -72,6 +72,9 @@ class Supervisor:
                 except OSError as error:
                     _log.warning("cannot start a process for a job: %s", error)
                     self._stopping.wait(_RETRY_START)
+                except Exception:  # noqa: BLE001 - the jobs that wait are not to suffer for this one
+                    _log.exception("the supervisor goes on after an error of its own")
+                    self._stopping.wait(_RETRY)
         finally:
             if self._standby is not None:
                 self._standby.kill()
@@ -116,18 +119,25 @@ class Supervisor:
         except OSError:
             self._store.release(claim.job_id, claim.attempt)
             raise
+        except (redis.RedisError, SoupsearchError):
+            raise
+        except Exception as error:
+            reason = f"its supervisor failed: {type(error).__name__}"
+            self._store.fail_attempt(claim.job_id, claim.attempt, reason)
+            raise
 
     def _supervise(self, claim: Claim) -> None:
         cancellation = Cancellation(claim, self._store)
         with Lease(claim, self._settings) as lease:
             child = self._take_child(claim)
-            exit_code = self._watch(child, lease, cancellation)
+            try:
+                exit_code = self._watch(child, lease, cancellation)
+            except BaseException:
+                child.kill()
+                raise
             if exit_code is None:
                 self._abandon(claim, child, lost=lease.lost.is_set())
-        if exit_code == OUTAGE:
-            self._wait_out(claim)
-        elif exit_code is not None:
-            self._outages = 0
+        if exit_code is not None:
             self._conclude(claim, child, exit_code)
 
     def _watch(self, child: Child, lease: Lease, cancellation: Cancellation) -> int | None:
@@ -164,19 +174,33 @@ class Supervisor:
             self._store.finish(claim.job_id, claim.attempt, JobStatus.CANCELLED)
         self._return_claim()
         self._outages += 1
-        pause = min(2.0**self._outages, _LONGEST_PAUSE)
-        _log.warning("job %s waits: Ray or Redis did not answer; trying again in %.0f s", claim.job_id, pause)
-        self._stopping.wait(pause)
+        _log.warning("job %s waits: the cluster or Redis did not answer, or had no room", claim.job_id)
+        self._pause(self._outages)
+
+    def _pause(self, count: int) -> None:
+        """Wait for 2, 4, ... seconds after so many outages or losses in a row, while the next process gets ready."""
+        if count:
+            self._prepare()
+            self._stopping.wait(min(2.0**count, _LONGEST_PAUSE))
 
     def _conclude(self, claim: Claim, child: Child, exit_code: int) -> None:
+        fault = None if exit_code == 0 else fault_of_exit(exit_code)
+        if fault is Fault.CLUSTER:
+            self._wait_out(claim)
+            return
+        self._outages = 0
         job = self._store.get(claim.job_id)
-        if exit_code == 0 and job.is_terminal:
+        if fault is None and job.is_terminal:
             return
         if has_nothing_to_keep(job):
             self._store.finish(claim.job_id, claim.attempt, JobStatus.CANCELLED)
             return
-        again = self._store.fail_attempt(claim.job_id, claim.attempt, child.reason(exit_code))
-        _log.warning("attempt %d at job %s failed%s", claim.attempt, claim.job_id, ", tried again" if again else "")
+        lost = fault in {Fault.ELSEWHERE, Fault.SUPERSEDED}
+        failure = self._store.fail_attempt(claim.job_id, claim.attempt, child.reason(exit_code), lost=lost)
+        what, again = "was lost" if lost else "failed", ", tried again" if failure.retried else ""
+        _log.warning("attempt %d at job %s %s%s", claim.attempt, claim.job_id, what, again)
+        if lost and failure.retried:
+            self._pause(failure.count)
 
 
 def run(settings: Settings) -> None:

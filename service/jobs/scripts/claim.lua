@@ -1,7 +1,7 @@
--- supervisor, token of this call, lease in ms, most attempts, ms to keep an ended job
+-- supervisor, token of this call, lease in ms, most losses, ms to keep an ended job
 -- -> ok, id, attempt | none, last id of the queue, ms to the next lease's end or -1
-local supervisor, token, lease, max_attempts, ttl = unpack(ARGV)
-lease, max_attempts, ttl = tonumber(lease), tonumber(max_attempts), tonumber(ttl)
+local supervisor, token, lease, max_losses, ttl = unpack(ARGV)
+lease, max_losses, ttl = tonumber(lease), tonumber(max_losses), tonumber(ttl)
 local answered = key("claim", supervisor)
 
 local function take(id)
@@ -33,7 +33,7 @@ local silent = redis.call("ZRANGEBYSCORE", key("leases"), "-inf", now)
 if #silent > 0 and now >= started() + lease then
   for _, id in ipairs(silent) do
     local reason = "supervisor " .. get(id, "supervisor") .. " fell silent"
-    fail_attempt(id, reason, max_attempts, ttl)
+    fail_attempt(id, reason, true, max_losses, ttl)
   end
 end
 

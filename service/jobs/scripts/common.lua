@@ -104,19 +104,27 @@ local function end_job(id, status, ttl)
   status_event(id, "end")
 end
 
--- Note a failed attempt; true when the job is tried again, false when it has ended.
-local function fail_attempt(id, reason, max_attempts, ttl)
-  local attempt = get(id, "attempt")
-  local failures = redis.call("HINCRBY", job_key(id), "failed_attempts", 1)
-  append_line(id, "failures", cjson.encode("attempt " .. attempt .. ": " .. reason))
-  if failures < max_attempts then
-    return_to_queue(id)
-    return true
+-- Note that an attempt failed: by the job's own fault, or when it was `lost`, the infrastructure's. Failures are counted
+-- in all; losses in a row, and only those of attempts that evaluated nothing. At the limit the job ends.
+-- Returns 1 when it is tried again, 0 when it has ended, and the count.
+local function fail_attempt(id, reason, lost, limit, ttl)
+  append_line(id, "failures", cjson.encode("attempt " .. get(id, "attempt") .. ": " .. reason))
+  local count
+  if lost and tonumber(get(id, "attempt_points")) > 0 then
+    count = 0
+    set(id, "losses", 0)
+  else
+    count = redis.call("HINCRBY", job_key(id), lost and "losses" or "failed_attempts", 1)
   end
-  local message = "all " .. failures .. " attempts failed; the last: " .. reason
+  if count < limit then
+    return_to_queue(id)
+    return 1, count
+  end
+  local what = lost and " attempts in a row were lost before they evaluated anything" or " attempts failed"
+  local message = count .. what .. "; the last: " .. reason
   set(id, "error", cjson.encode({ code = "attempts_exhausted", message = message, retryable = true }))
   end_job(id, get(id, "status") == "cancelling" and "cancelled" or "failed", ttl)
-  return false
+  return 0, count
 end
 
 -- References of jobs to artifacts: those of a kind in a hash, digest to the number of jobs.

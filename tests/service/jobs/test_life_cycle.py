@@ -105,12 +105,12 @@ class JobLife(RuleBasedStateMachine):
         self.note_end(claim.job_id)
 
     @precondition(lambda self: self.attempts)
-    @rule(data=st.data())
-    def fail(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), lost=st.booleans())
+    def fail(self, data: st.DataObject, lost: bool) -> None:
         claim = self.any_attempt(data)
         held = self.holds(claim)
         try:
-            again = self.store.fail_attempt(claim.job_id, claim.attempt, "killed")
+            again = self.store.fail_attempt(claim.job_id, claim.attempt, "killed", lost=lost).retried
         except FencedOut:
             assert not held
             return

@@ -4,7 +4,7 @@ import pytest
 
 from service.connection import connect
 from service.errors import FencedOut, JobNotFound
-from service.jobs.queue import Claim
+from service.jobs.queue import Claim, Failure
 from service.jobs.store import JobStore
 from service.schemas.job import JobStatus
 from service.settings import Settings
@@ -135,7 +135,9 @@ def test_a_failed_job_is_tried_again_before_new_ones(job_store: JobStore) -> Non
     first = take_submitted(job_store)
     second = submit(job_store)
 
-    assert job_store.fail_attempt(first.job_id, 1, "the child ended with -9") is True
+    assert job_store.fail_attempt(first.job_id, 1, "the child ended with -9", lost=True) == Failure(
+        retried=True, count=1
+    )
 
     assert job_store.get(first.job_id).status is JobStatus.QUEUED
     assert [job_store.get(job_id).queue_position for job_id in (first.job_id, second)] == [0, 1]
@@ -145,29 +147,73 @@ def test_a_failed_job_is_tried_again_before_new_ones(job_store: JobStore) -> Non
 
 def test_after_the_last_attempt_the_job_has_failed_and_says_why_each_time(job_store: JobStore) -> None:
     job_id = submit(job_store)
-    assert job_store.fail_attempt(job_id, take(job_store).attempt, "out of memory") is True
+    for count in (1, 2):
+        failure = job_store.fail_attempt(job_id, take(job_store).attempt, "a bug")
+        assert failure == Failure(retried=True, count=count)
     take(job_store)
     lose_lease(job_store, job_id)
-    assert job_store.fail_attempt(job_id, take(job_store).attempt, "out of memory") is False
+    assert job_store.fail_attempt(job_id, take(job_store).attempt, "a bug") == Failure(retried=False, count=3)
 
     job = job_store.get(job_id)
     assert job.status is JobStatus.FAILED
     assert job.error is not None
     assert job.error.code == "attempts_exhausted"
     assert job.error.attempts == [
-        "attempt 1: out of memory",
-        "attempt 2: supervisor worker fell silent",
-        "attempt 3: out of memory",
+        "attempt 1: a bug",
+        "attempt 2: a bug",
+        "attempt 3: supervisor worker fell silent",
+        "attempt 4: a bug",
     ]
     assert job.expires_at is not None
     assert job_store.claim("worker") is None
 
 
-def test_a_failure_repeated_after_a_lost_answer_counts_once(job_store: JobStore) -> None:
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_failure_repeated_after_a_lost_answer_counts_once(job_store: JobStore, lost: bool) -> None:
     claim = take_submitted(job_store)
     for _ in range(5):
-        assert job_store.fail_attempt(claim.job_id, 1, "killed") is True
+        assert job_store.fail_attempt(claim.job_id, 1, "killed", lost=lost) == Failure(retried=True, count=1)
     assert take(job_store).attempt == 2
+
+
+def test_attempts_that_are_lost_use_up_none_of_the_jobs_own(job_store: JobStore) -> None:
+    job_id = submit(job_store)
+    for index in range(2 * job_store.settings.max_losses):
+        attempt = take(job_store).attempt
+        job_store.start(job_id, attempt, 50, SCOPE)
+        job_store.record_points(job_id, attempt, [point(index)])
+        if index % 2:
+            lose_lease(job_store, job_id)
+        else:
+            assert job_store.fail_attempt(job_id, attempt, "killed", lost=True) == Failure(retried=True, count=0)
+    for _ in range(job_store.settings.max_attempts - 1):
+        assert job_store.fail_attempt(job_id, take(job_store).attempt, "a bug").retried
+    assert job_store.get(job_id).status is JobStatus.QUEUED
+
+
+def test_a_job_that_is_lost_again_and_again_without_a_new_point_ends(job_store: JobStore) -> None:
+    job_store.settings.max_losses = 4
+    job_id = submit(job_store)
+
+    def lose(recorded: int) -> None:
+        attempt = take(job_store).attempt
+        job_store.start(job_id, attempt, 50, SCOPE)
+        job_store.record_points(job_id, attempt, [point(index) for index in range(recorded)])
+        job_store.fail_attempt(job_id, attempt, "the job's process was ended by SIGKILL", lost=True)
+
+    for recorded in (0, 0, 0, 1, 1, 0, 1):  # what an attempt records again is no new point
+        lose(recorded)
+        assert job_store.get(job_id).status is JobStatus.QUEUED
+    take(job_store)
+    lose_lease(job_store, job_id)
+    assert job_store.claim("worker") is None
+
+    job = job_store.get(job_id)
+    assert job.status is JobStatus.FAILED
+    assert job.error is not None
+    assert job.error.code == "attempts_exhausted"
+    assert job.error.message.startswith("4 attempts in a row were lost before they evaluated anything; the last: ")
+    assert job.error.retryable
 
 
 def test_a_released_job_is_claimed_again_without_blame(job_store: JobStore) -> None:
@@ -213,8 +259,10 @@ def test_cancelling_outlives_its_supervisor(job_store: JobStore) -> None:
 
     assert take(job_store) == Claim(claim.job_id, 2)
     assert job_store.should_cancel(claim.job_id, 2) is True
-    assert job_store.fail_attempt(claim.job_id, 2, "killed") is True
-    assert job_store.fail_attempt(claim.job_id, take(job_store).attempt, "killed") is False
+    for attempt in (2, 3):
+        assert job_store.fail_attempt(claim.job_id, attempt, "a bug").retried
+        take(job_store)
+    assert not job_store.fail_attempt(claim.job_id, 4, "a bug").retried
     assert job_store.get(claim.job_id).status is JobStatus.CANCELLED
 
 

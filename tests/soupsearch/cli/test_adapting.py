@@ -1,7 +1,10 @@
 """What `soupsearch adapt` uploads, to an API without workers."""
 
 import json
-from collections.abc import Iterator
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx2
@@ -10,9 +13,11 @@ import pytest
 from service.artifacts import open_store
 from service.pantries.registry import PantryRegistry
 from service.settings import Settings
+from soupsearch.cli.exits import INTERRUPTED, REFUSED
 from tests.inputs import image_zip, write_ingredient
 from tests.serving import running_api
 from tests.soupsearch.cli.commands import exit_code
+from tests.waiting import wait_until
 
 COARSE = {"worn": [0, 1, 2, 3, 4, 6], "carried": ["Bag"]}
 
@@ -56,3 +61,39 @@ def test_a_label_map_is_of_the_sets_that_soups_are_scored_by(
     assert label_maps(url, capsys, *sets, *coarse) == [COARSE] * scored
     assert label_maps(url, capsys, *sets, *coarse, "--min-accuracy", f"{sets[-1]}=0.5") == [COARSE] * scored
     assert label_maps(url, capsys, *sets, *coarse, "--min-accuracy", f"{clean}=0.85") == [COARSE] * scored + [None]
+
+
+@pytest.fixture
+def jobs(url: str) -> Callable[[], list[dict[str, object]]]:
+    return lambda: list(httpx2.get(f"{url}/jobs").json()["items"])
+
+
+@pytest.mark.parametrize("as_json", [[], ["--json"]])
+def test_ctrl_c_says_that_the_job_goes_on_and_how_to_follow_and_stop_it(
+    url: str,
+    archives: list[Path],
+    jobs: Callable[[], list[dict[str, object]]],
+    capsys: pytest.CaptureFixture[str],
+    as_json: list[str],
+) -> None:
+    command = [sys.executable, "-m", "soupsearch", "adapt", str(archives[-1]), "--pantry", "fashion", "--url", url]
+    with subprocess.Popen([*command, *as_json], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        looked = 'soupsearch_http_requests_total{method="GET",route="/jobs/{job_id}"'
+        wait_until(lambda: looked in httpx2.get(f"{url}/metrics").text or process.poll() is not None, timeout=120)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    (job,) = jobs()
+    assert process.returncode == INTERRUPTED
+    assert out == ""
+    assert f"job {job['id']} goes on" in err
+    assert f"soupsearch follow {job['id']} --url {url}" in err
+    assert f"soupsearch cancel {job['id']} --url {url}" in err
+    assert [each["status"] for each in jobs()] == ["queued"]
+    assert exit_code("cancel", job["id"], "--url", url) == 0
+    assert exit_code("follow", job["id"], "--url", url) == REFUSED
+    assert f"job {job['id']} is cancelled" in capsys.readouterr().out
+
+
+def test_what_is_no_job_cannot_be_followed(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code("follow", "0" * 20, "--url", url) == REFUSED
+    assert "there is no job" in capsys.readouterr().err

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from soupsearch.embedded import cluster
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -106,3 +107,14 @@ def test_it_ends_with_a_killed_owner(owner: subprocess.Popen[str]) -> None:
     owner.wait()
     wait_until(lambda: not alive(pids), timeout=120)
     assert alive(pids) == []
+
+
+def test_what_an_earlier_head_printed_says_nothing_of_this_one(tmp_path: Path) -> None:
+    log, written = tmp_path / "ray.log", tmp_path / "ray_current_cluster"
+    log.write_text("Ray runtime started.\n")
+    earlier = log.stat().st_size
+    written.write_text("127.0.0.1:6379")
+    assert cluster._address(cluster._since(log, earlier), written) == ""
+    with log.open("a") as output:
+        output.write("Ray runtime started.\n")
+    assert cluster._address(cluster._since(log, earlier), written) == "127.0.0.1:6379"

@@ -28,7 +28,7 @@ def test_a_second_attempt_evaluates_only_what_the_journal_lacks(reference: Refer
     child.wait()
     before = {weights_key(point.weights): point for point in bench.store.iter_points(job_id)}
     assert 8 <= len(before) < whole.progress.total
-    assert bench.store.fail_attempt(job_id, 1, "killed")
+    assert bench.store.fail_attempt(job_id, 1, "killed", lost=True).retried
 
     job = bench.run(job_id)
 

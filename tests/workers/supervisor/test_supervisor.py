@@ -67,9 +67,9 @@ def silent_ray() -> Iterator[str]:
         yield f"127.0.0.1:{server.getsockname()[1]}"
 
 
-def child_of(bench: Bench, supervisor: subprocess.Popen[bytes], job_id: str) -> psutil.Process:
-    """The process that runs the job's first attempt: the one that writes its log."""
-    log = (bench.settings.data_dir / "logs" / f"{job_id}.1.log").resolve()
+def child_of(bench: Bench, supervisor: subprocess.Popen[bytes], job_id: str, attempt: int = 1) -> psutil.Process:
+    """The process that runs an attempt at the job: the one that writes its log."""
+    log = (bench.settings.data_dir / "logs" / f"{job_id}.{attempt}.log").resolve()
 
     def find() -> psutil.Process | None:
         children = psutil.Process(supervisor.pid).children()
@@ -98,8 +98,35 @@ def test_attempts_that_fail_are_counted_with_their_reasons(bench: Bench, supervi
     assert job.error is not None
     assert (job.error.code, job.attempt) == ("attempts_exhausted", 2)
     assert len(job.error.attempts) == 2
-    assert all("the job's process exited with 1: " in reason for reason in job.error.attempts)
+    assert all("the job's process failed: " in reason for reason in job.error.attempts)
     assert not any("\n" in reason or ".py" in reason for reason in job.error.attempts)
+
+
+def test_a_job_that_cannot_be_read_leaves_the_next_its_supervisor(
+    bench: Bench, supervisor: subprocess.Popen[bytes]
+) -> None:
+    unreadable, next_id = bench.submit(), bench.submit()
+    bench.artifacts.remove(bench.artifacts.adaptation_set(bench.store.get(next_id).request.adaptation_sets[0]))
+    bench.store.redis.hset(bench.store.keys.job(unreadable), "request", "{}")
+    assert job_after(bench, next_id, JobStatus.FAILED).attempt == 1
+    status, failures = bench.store.redis.hmget(bench.store.keys.job(unreadable), ["status", "failed_attempts"])
+    assert (status, failures) == ("failed", "2")
+    assert supervisor.poll() is None
+
+
+def test_a_killed_child_is_a_loss_and_no_failure(bench: Bench, silent_ray: str) -> None:
+    with supervising(bench, ray_address=silent_ray, max_attempts=1, max_losses=2) as supervisor:
+        job_id = bench.submit()
+        child_of(bench, supervisor, job_id).kill()
+        child_of(bench, supervisor, job_id, attempt=2).kill()
+        job = job_after(bench, job_id, JobStatus.FAILED)
+    assert job.error is not None
+    assert job.error.code == "attempts_exhausted"
+    assert job.error.message.startswith("2 attempts in a row were lost before they evaluated anything")
+    assert job.error.attempts == [
+        "attempt 1: the job's process was ended by SIGKILL",
+        "attempt 2: the job's process was ended by SIGKILL",
+    ]
 
 
 def test_an_outage_of_ray_counts_as_no_attempt(bench: Bench, supervisor: subprocess.Popen[bytes]) -> None:
