@@ -66,7 +66,7 @@ def combine(scores: Sequence[float], over_sets: OverSets = "mean") -> float:
 
 def combine_losses(losses: Sequence[float], over_sets: OverSets = "mean") -> float:
     """As ``combine``, for values of which less is better: the worst is the greatest."""
-    return -combine([-loss for loss in losses], over_sets)
+    return 0.0 - combine([-loss for loss in losses], over_sets)
 
 
 def violation(values: Sequence[float], least: Sequence[float]) -> float:

@@ -14,7 +14,7 @@ MAX_BLOCK_MS = 10_000
 
 
 @dataclass(frozen=True)
-class Failure:
+class FailedAttempt:
     """What a failed attempt means for its job."""
 
     retried: bool
@@ -77,14 +77,14 @@ class JobQueue(Records):
         """Give the job back, unharmed, for another supervisor: at a shutdown. Raises FencedOut, JobNotFound."""
         self._write("release", job_id, attempt)
 
-    def fail_attempt(self, job_id: str, attempt: int, reason: str, *, lost: bool = False) -> Failure:
+    def fail_attempt(self, job_id: str, attempt: int, reason: str, *, lost: bool = False) -> FailedAttempt:
         """Note that the attempt failed by the job's own fault, or was ``lost`` by the infrastructure's.
 
         A job being cancelled ends as ``cancelled`` after its last attempt. Raises FencedOut, JobNotFound.
         """
         limit = self.settings.max_losses if lost else self.settings.max_attempts
         retried, count = self._write("fail", job_id, attempt, reason, int(lost), limit, self._job_ttl_ms)
-        return Failure(bool(retried), int(count))
+        return FailedAttempt(bool(retried), int(count))
 
     def set_phase(
         self, job_id: str, attempt: int, status: Literal["running", "finalizing"], total_points: int | None = None

@@ -38,7 +38,7 @@ def evaluate_baselines(
     raises, but EvaluationMemoryError for the ensembles.
     """
     soups = [tuple(row) for row in np.eye(ingredients).tolist()]
-    requests = [EvaluationRequest(soup, keep_logits=True) for soup in soups]
+    requests = [EvaluationRequest(soup, keep_logits=not attacked) for soup in soups]
     *members, uniform = executor.outcomes([*requests, EvaluationRequest((1 / ingredients,) * ingredients)])
     if attacked:
         try:

@@ -80,7 +80,7 @@ class LabelSpace:
         """What an attack takes for the logits of a model with one class a column, float32 of shape (N, columns).
 
         These are the logits of the columns, or for columns of several classes the logarithm of their mean softmax up
-        to a constant: the argmax and the cross-entropy are those of ``score``.
+        to a constant: the argmax and the cross-entropy are those of ``outcomes``.
         """
         if self.is_plain:
             return logits

@@ -4,7 +4,7 @@ import pytest
 
 from service.connection import connect
 from service.errors import FencedOut, JobNotFound
-from service.jobs.queue import Claim, Failure
+from service.jobs.queue import Claim, FailedAttempt
 from service.jobs.store import JobStore
 from service.schemas.job import JobStatus
 from service.settings import Settings
@@ -135,7 +135,7 @@ def test_a_failed_job_is_tried_again_before_new_ones(job_store: JobStore) -> Non
     first = take_submitted(job_store)
     second = submit(job_store)
 
-    assert job_store.fail_attempt(first.job_id, 1, "the child ended with -9", lost=True) == Failure(
+    assert job_store.fail_attempt(first.job_id, 1, "the child ended with -9", lost=True) == FailedAttempt(
         retried=True, count=1
     )
 
@@ -149,10 +149,10 @@ def test_after_the_last_attempt_the_job_has_failed_and_says_why_each_time(job_st
     job_id = submit(job_store)
     for count in (1, 2):
         failure = job_store.fail_attempt(job_id, take(job_store).attempt, "a bug")
-        assert failure == Failure(retried=True, count=count)
+        assert failure == FailedAttempt(retried=True, count=count)
     take(job_store)
     lose_lease(job_store, job_id)
-    assert job_store.fail_attempt(job_id, take(job_store).attempt, "a bug") == Failure(retried=False, count=3)
+    assert job_store.fail_attempt(job_id, take(job_store).attempt, "a bug") == FailedAttempt(retried=False, count=3)
 
     job = job_store.get(job_id)
     assert job.status is JobStatus.FAILED
@@ -172,7 +172,7 @@ def test_after_the_last_attempt_the_job_has_failed_and_says_why_each_time(job_st
 def test_a_failure_repeated_after_a_lost_answer_counts_once(job_store: JobStore, lost: bool) -> None:
     claim = take_submitted(job_store)
     for _ in range(5):
-        assert job_store.fail_attempt(claim.job_id, 1, "killed", lost=lost) == Failure(retried=True, count=1)
+        assert job_store.fail_attempt(claim.job_id, 1, "killed", lost=lost) == FailedAttempt(retried=True, count=1)
     assert take(job_store).attempt == 2
 
 
@@ -185,7 +185,7 @@ def test_attempts_that_are_lost_use_up_none_of_the_jobs_own(job_store: JobStore)
         if index % 2:
             lose_lease(job_store, job_id)
         else:
-            assert job_store.fail_attempt(job_id, attempt, "killed", lost=True) == Failure(retried=True, count=0)
+            assert job_store.fail_attempt(job_id, attempt, "killed", lost=True) == FailedAttempt(retried=True, count=0)
     for _ in range(job_store.settings.max_attempts - 1):
         assert job_store.fail_attempt(job_id, take(job_store).attempt, "a bug").retried
     assert job_store.get(job_id).status is JobStatus.QUEUED

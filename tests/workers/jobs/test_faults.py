@@ -67,7 +67,7 @@ def test_a_job_cancelled_between_two_attempts_keeps_its_best(bench: Bench) -> No
     bench.await_points(job_id, 20)
     child.kill()
     child.wait()
-    assert bench.store.fail_attempt(job_id, 1, "killed")
+    assert bench.store.fail_attempt(job_id, 1, "killed").retried
     assert bench.store.cancel(job_id).status is JobStatus.CANCELLING
 
     job = bench.run(job_id)
