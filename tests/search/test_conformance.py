@@ -12,18 +12,12 @@ from search.evaluation import Outcome
 from search.objectives import Objectives
 from search.space import SearchError, Space
 from search.strategies.grid import Grid
-from search.strategies.uniform import Uniform
 from search.strategy import Generation, Strategy, StrategyKind, StrategyRequest, generation, kind_of, kinds
 from search.testing import Case, Check, Landscape, cases, strategy_checks
 
-REQUESTS: dict[str, list[StrategyRequest]] = {
-    "grid": [Grid(), Grid(lower=-1, upper=2, step=0.5), Grid(convex=True)],
-    "uniform": [Uniform()],
-}
-
-
-def test_every_strategy_is_checked() -> None:
-    assert set(REQUESTS) == set(kinds())
+MORE: dict[str, list[StrategyRequest]] = {"grid": [Grid(lower=-1, upper=2, step=0.5), Grid(convex=True)]}
+"""Requests besides the default one."""
+REQUESTS = {name: [kind.request.model_validate({}), *MORE.get(name, [])] for name, kind in kinds().items()}
 
 
 @pytest.mark.parametrize("check", strategy_checks(), ids=lambda check: check.__name__)
