@@ -90,7 +90,8 @@ class Driver:
         end = len(self.points) if count is None else begin + count
         for batch in batches(self.points[begin:end]):
             self.recorded += batch
-            self.store.record_points(self.claim.job_id, self.claim.attempt, batch, self.best())
+            outcomes = {point.index: "packed" for point in batch}
+            self.store.record_points(self.claim.job_id, self.claim.attempt, batch, self.best(), outcomes=outcomes)
             self.store.renew(self.claim.job_id, self.claim.attempt)
 
     def ranked(self) -> list[Point]:

@@ -156,7 +156,8 @@ def test_the_table_of_points_has_a_column_for_each_metric(api: httpx2.Client, ad
         constraints=[0.9],
     )
     unscored = Point(index=1, weights=[0.0, 1.0, 0.0, 0.0], score=None, nll=None, finite=False, images=100)
-    driver.store.record_points(job_id, driver.claim.attempt, [point, unscored])
+    outcomes = {each.index: "packed" for each in (point, unscored)}
+    driver.store.record_points(job_id, driver.claim.attempt, [point, unscored], outcomes=outcomes)
     rows = list(csv.DictReader(io.StringIO(api.get(f"/jobs/{job_id}/points?format=csv").text)))
     assert rows[0]["accuracy"] == rows[0]["objective_clean"] == "0.9"
     assert (rows[0]["Linf:0.1"], rows[0]["backward"], rows[0]["violation"]) == ("0.4", "500", "0.0")

@@ -181,7 +181,7 @@ def test_attempts_that_are_lost_use_up_none_of_the_jobs_own(job_store: JobStore)
     for index in range(2 * job_store.settings.max_losses):
         attempt = take(job_store).attempt
         job_store.start(job_id, attempt, 50, SCOPE)
-        job_store.record_points(job_id, attempt, [point(index)])
+        job_store.record_points(job_id, attempt, [point(index)], outcomes={index: "packed"})
         if index % 2:
             lose_lease(job_store, job_id)
         else:
@@ -198,7 +198,12 @@ def test_a_job_that_is_lost_again_and_again_without_a_new_point_ends(job_store: 
     def lose(recorded: int) -> None:
         attempt = take(job_store).attempt
         job_store.start(job_id, attempt, 50, SCOPE)
-        job_store.record_points(job_id, attempt, [point(index) for index in range(recorded)])
+        job_store.record_points(
+            job_id,
+            attempt,
+            [point(index) for index in range(recorded)],
+            outcomes=dict.fromkeys(range(recorded), "packed"),
+        )
         job_store.fail_attempt(job_id, attempt, "the job's process was ended by SIGKILL", lost=True)
 
     for recorded in (0, 0, 0, 1, 1, 0, 1):  # what an attempt records again is no new point
