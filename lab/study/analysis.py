@@ -77,7 +77,7 @@ def analyse(config: StudyConfig, results: PantryResults) -> PantryAnalysis:
 
 
 def claims_over_seeds(config: StudyConfig, results: Sequence[PantryResults]) -> list[PaperClaim]:
-    """The claims of each architecture of which there are several pantries, on the sets that all of them have."""
+    """The claims for each architecture with several pantries, on the sets that all of these have."""
     groups: dict[str, list[PantryResults]] = {}
     for each in results:
         groups.setdefault(each.architecture, []).append(each)

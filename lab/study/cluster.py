@@ -30,7 +30,7 @@ END_SECONDS = 10.0
 
 
 class RayTasks(StudyExecutor):
-    """Runs jobs on the cluster at ``address``, one CPU or one GPU each.
+    """Runs jobs on the cluster at ``address``, with one CPU or one GPU each.
 
     Inputs are read on this machine and go through the object store, so the nodes need neither the pantry nor the output
     folder. ``device`` is one of `DEVICES`: ``cuda`` takes one GPU for each task; ``auto`` does so if the cluster has
@@ -58,7 +58,7 @@ class RayTasks(StudyExecutor):
                 yield jobs[index], outcome
 
     def drive(self, jobs: Sequence[StudyJob]) -> Iterator[tuple[int, Arrays]]:
-        """The place of each job with its result, as they end; this process becomes the driver."""
+        """Yield the index of each job with its result, as they finish. This process becomes the driver."""
         connect(Settings(ray_address=self._address))
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Ray's own handler ends with a traceback on standard error
         device = self._chosen(ray.cluster_resources().get("GPU", 0))
@@ -86,7 +86,7 @@ class RayTasks(StudyExecutor):
 
     @contextmanager
     def _driver(self, jobs: Sequence[StudyJob]) -> Iterator[Connection]:
-        """What a driver tells of the jobs, until the context ends."""
+        """The messages of the driver about the jobs, until the context ends."""
         context = get_context("spawn")
         results, told = context.Pipe(duplex=False)
         process = context.Process(target=_drive, args=(told, os.getpid(), self, jobs), daemon=True)
@@ -113,7 +113,7 @@ def _next(results: Connection, watch: ClusterWatch) -> tuple[int, Any]:
 
 
 def _drive(told: Connection, parent: int, tasks: RayTasks, jobs: Sequence[StudyJob]) -> None:
-    """Run ``jobs`` in this process and tell the place of each with its result as they end, or an exception."""
+    """Run ``jobs`` in this process and send the index of each with its result as they finish, or an exception."""
     die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever interrupts the command interrupts the parent, which ends us
     try:

@@ -53,17 +53,17 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)]
 
 
 class Section(BaseModel):
-    """A part of a study's file: a field that it does not have is refused."""
+    """A section of a study's file; unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class SetSection(Section):
-    """A data set beside the corrupted ones: an adaptation set's ``archive``, or the ``folder`` of a known ``layout``.
+    """A data set besides the corrupted ones: an adaptation set's ``archive``, or the ``folder`` of a known ``layout``.
 
-    ``corruption`` and ``severity`` are for ``imagenet_c`` and ``cifar10_c``; where given, the set counts as that
-    corruption in the figures. ``labels`` is ``real.json`` of ``imagenet_real``. The set named ``clean`` is what soups
-    are attacked on, in a study without idx images.
+    ``corruption`` and ``severity`` are for ``imagenet_c`` and ``cifar10_c``; if given, the set counts as that
+    corruption in the figures. ``labels`` is ``real.json`` of ``imagenet_real``. In a study without idx images, soups
+    are attacked on the set named ``clean``.
     """
 
     name: Name
@@ -83,24 +83,24 @@ class SetSection(Section):
         if self.layout in {"imagenet_c", "cifar10_c"} and (self.corruption is None or self.severity is None):
             raise ValueError(f"set {self.name!r} of layout {self.layout} needs a corruption and a severity")
         if (self.layout == "imagenet_real") != (self.labels is not None):
-            raise ValueError(f"set {self.name!r}: labels is the real.json of layout imagenet_real, which needs it")
+            raise ValueError(f"set {self.name!r}: labels is for the real.json of layout imagenet_real, which needs it")
         if self.is_clean and self.corruption is not None:
-            raise ValueError(f"set {CLEAN!r} names a corruption: clean are the images to which nothing was done")
+            raise ValueError(f"set {CLEAN!r} names a corruption, but it must hold unchanged images")
         return self
 
     @property
     def is_clean(self) -> bool:
-        """Whether this is the set to which nothing was done."""
+        """Whether this is the set of unchanged images."""
         return self.name == CLEAN
 
 
 def corrupted_name(corruption: str, severity: int) -> str:
-    """What the set of a corruption at a severity is called."""
+    """The name of the set of a corruption at a severity."""
     return f"{corruption}-{severity}"
 
 
 class DataSection(Section):
-    """The images: a folder of IDX files that is corrupted here, and any sets that exist already.
+    """The images: a folder of IDX files that the study corrupts, and any sets that already exist.
 
     ``corruptions``: ``published`` are the 15 of ImageNet-C, ``all`` adds this project's own shifts.
     """
@@ -118,7 +118,7 @@ class DataSection(Section):
     def _known(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
         known = {*NAMES, *EXTRA_NAMES}
         if unknown := [name for name in value if name not in known] if isinstance(value, tuple) else []:
-            raise ValueError(f"no corruption {unknown[0]!r}; choose among {', '.join(sorted(known))}")
+            raise ValueError(f"no corruption {unknown[0]!r}; choose one of {', '.join(sorted(known))}")
         return value
 
     @model_validator(mode="after")
@@ -127,30 +127,30 @@ class DataSection(Section):
             raise ValueError("a study needs data: an idx folder, sets, or both")
         names = [each.name for each in self.sets]
         if len(set(names)) != len(names):
-            raise ValueError("the sets' names must differ from each other")
+            raise ValueError("the names of the sets must be different")
         if self.idx is not None and CLEAN in names:
-            raise ValueError(f"the idx images are the set {CLEAN!r}: name the other set otherwise, or leave idx out")
+            raise ValueError(f"the idx images are the set {CLEAN!r}: rename the other set, or leave out idx")
         if taken := [name for name in names if name in self.corrupted_names]:
             raise ValueError(
-                f"the set {taken[0]!r} has the name of a corruption of the idx images: give it another, "
-                "or leave that corruption or severity out"
+                f"the set {taken[0]!r} has the name of a corruption of the idx images: rename it, "
+                "or leave out that corruption or severity"
             )
         return self
 
     @property
     def has_clean(self) -> bool:
-        """Whether there are images to which nothing was done: those of the idx folder, or the set of that name."""
+        """Whether there are unchanged images: those of the idx folder, or the set of that name."""
         return self.idx is not None or any(each.is_clean for each in self.sets)
 
     @property
     def corrupted_names(self) -> tuple[str, ...]:
-        """The names of the corrupted sets that are made of the idx images."""
+        """The names of the corrupted sets that are made from the idx images."""
         made = self.corruption_names if self.idx is not None else ()
         return tuple(corrupted_name(name, severity) for name in made for severity in self.severities)
 
     @property
     def corruption_names(self) -> tuple[str, ...]:
-        """The corruptions that are made of the idx images."""
+        """The corruptions that are applied to the idx images."""
         if isinstance(self.corruptions, tuple):
             return self.corruptions
         return NAMES if self.corruptions == "published" else (*NAMES, *EXTRA_NAMES)

@@ -19,15 +19,15 @@ INPUTS_HELD = 8
 
 
 class StudyExecutor(ABC):
-    """Computes jobs. Nothing is kept by an executor: results go to the caller, who writes them."""
+    """Computes jobs. An executor keeps nothing: results go to the caller, who writes them."""
 
     @abstractmethod
     def run(self, jobs: Sequence[StudyJob]) -> Iterator[tuple[StudyJob, Arrays]]:
-        """Each job with its result, as they are done, in any order. An exception of a job ends the iteration."""
+        """Yield each job with its result as jobs finish, in any order. An exception in a job ends the iteration."""
 
 
 class LocalProcesses(StudyExecutor):
-    """``workers`` processes of this machine with ``threads`` CPU threads each; they end with this process.
+    """``workers`` processes on this machine with ``threads`` CPU threads each; they end with this process.
 
     ``device`` is PyTorch's name of the device that all of them use.
     """

@@ -37,7 +37,7 @@ Weights = tuple[tuple[float, ...], ...]
 
 @dataclass(frozen=True)
 class StudyJob(ABC):
-    """Work whose result is kept under ``name``, which holds a digest of all that it depends on.
+    """Work whose result is kept under ``name``, which holds a digest of everything it depends on.
 
     ``passes`` is its cost in forward passes, where a step of an attack counts as three.
     """
@@ -61,7 +61,7 @@ class StudyJob(ABC):
 
 @dataclass(frozen=True)
 class CorruptJob(StudyJob):
-    """The images of one corruption and severity, or the clean ones without, as ``config`` encodes them."""
+    """The images of one corruption and severity, or the clean images if there is none, encoded for ``config``."""
 
     images: IdxInput
     corruption: str | None
@@ -93,7 +93,7 @@ class CorruptJob(StudyJob):
 
 @dataclass(frozen=True)
 class ScoreJob(StudyJob):
-    """Soups of one stack on one set: each image's result, and the logits of the rows ``keep`` (None: of all)."""
+    """Soups of one stack on one set: each image's result, and the logits of the rows ``keep`` (None: all rows)."""
 
     stack: StackInput
     images: SetInput
@@ -148,7 +148,7 @@ class AttackJob(StudyJob):
 
     @property
     def passes(self) -> int:
-        """At most: images that are misclassified early take fewer."""
+        """An upper bound: images that are misclassified early take fewer passes."""
         return 3 * sum(attack.steps for attack in self.attacks) * self.count
 
     def compute(self, inputs: Sequence[Any], device: str) -> Arrays:

@@ -100,7 +100,7 @@ TABLES: dict[str, type[Any]] = {
     "few_shot": FewShotPoint,
     "compositions": Composition,
 }
-"""What a row of each table is."""
+"""The dataclass of a row in each table."""
 
 CLAIM_COLUMNS = ["number", "claim", "measure", "pantry", "value", "low", "high", "unit", "rule", "verdict", "note"]
 
@@ -112,14 +112,14 @@ def tables(analyses: Sequence[PantryAnalysis], claims: Sequence[PaperClaim]) -> 
 
 
 def numbers_json(config: StudyConfig, rows: dict[str, list[dict[str, Any]]]) -> str:
-    """All tables and what they were measured with."""
+    """All tables, and the configuration they were measured with."""
     about = config.model_dump(mode="json", exclude={"pantries", "data"})
     about["data"] = config.data.model_dump(mode="json", exclude={"idx", "sets"})
     return json.dumps({"study": about, **rows}, indent=None, separators=(",", ":"), allow_nan=False) + "\n"
 
 
 def columns_of(table: str) -> list[str]:
-    """The columns of a table, which it has without any row too; arrays, which are only worked with, are none."""
+    """The columns of a table, even if it has no rows. Arrays, which are only intermediate, are not columns."""
     if table not in TABLES:
         return CLAIM_COLUMNS
     hints = get_type_hints(TABLES[table])
@@ -127,7 +127,7 @@ def columns_of(table: str) -> list[str]:
 
 
 def to_csv(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
-    """A table with its header; lists become numbers with spaces between."""
+    """A table with its header; lists become numbers separated by spaces."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, columns, lineterminator="\n")
     writer.writeheader()
@@ -136,7 +136,7 @@ def to_csv(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
 
 
 def to_markdown(claims: Sequence[dict[str, Any]]) -> str:
-    """The table of claims, for who reads no HTML."""
+    """The table of claims as Markdown."""
     head = ["claim", "pantry", "measured", "holds if", "verdict"]
     lines = [head, ["---"] * len(head)]
     for claim in claims:
@@ -155,7 +155,7 @@ def _measured(claim: dict[str, Any]) -> str:
 
 
 def record(row: Any) -> dict[str, Any]:
-    """A dataclass as JSON values, numbers rounded; arrays, which are only worked with, are left out."""
+    """A dataclass as JSON values with rounded numbers. Arrays, which are only intermediate, are left out."""
     values = {field.name: getattr(row, field.name) for field in fields(row)}
     return {name: _plain(value) for name, value in values.items() if not isinstance(value, np.ndarray)}
 

@@ -124,7 +124,7 @@ class PantryResults:
 
 
 def load_results(config: StudyConfig, plan: PantryPlan, store: Store) -> PantryResults:
-    """Everything that was measured of one pantry. Raises FileNotFoundError when a job has not been computed."""
+    """Everything that was measured for one pantry. Raises FileNotFoundError if a job has not been computed."""
     specialty = {name: _metric(config, name) for name in config.ingredients}
     return PantryResults(
         plan.section.name,
@@ -166,7 +166,7 @@ def _models(plan: PantryPlan, shift: Shift, store: Store) -> dict[str, Flags]:
 
 
 def _ensembles(jobs: tuple[ScoreJob, ...], store: Store) -> dict[str, Flags]:
-    """Softmax ensembles of all ingredients and of each two (Croce et al., Table 1), the logit ensemble of all."""
+    """Softmax ensembles of all ingredients and of each pair (Croce et al., Table 1), and the logit ensemble of all."""
     images: EncodedSet = jobs[0].images.load()
     logits = ingredient_logits(jobs, store)
     names = jobs[0].stack.names
@@ -189,15 +189,16 @@ def ingredient_logits(jobs: tuple[ScoreJob, ...], store: Store) -> NDArray[np.fl
 
 
 def ensemble(images: EncodedSet, logits: NDArray[np.floating]) -> Flags:
-    """Which images the mean of the models' probabilities gets right; ``logits`` (models, images, classes)."""
+    """Which images the mean of the models' probabilities classifies correctly; ``logits`` (models, images, classes)."""
     parts: Tensor = torch.from_numpy(logits.astype(np.float64)).log_softmax(dim=2)
     return _correct_of(images, parts.logsumexp(dim=0))
 
 
 def logit_ensemble(images: EncodedSet, logits: NDArray[np.floating]) -> Flags:
-    """Which images the mean of the models' logits gets right; ``logits`` (models, images, classes).
+    """Which images the mean of the models' logits classifies correctly; ``logits`` (models, images, classes).
 
-    Those kept are less each image's greatest: that moves the mean of an image by a constant, which no prediction sees.
+    The stored logits are shifted by each image's largest. That moves the mean by a constant per image, which does not
+    affect any prediction.
     """
     return _correct_of(images, torch.from_numpy(logits.astype(np.float64)).mean(dim=0))
 

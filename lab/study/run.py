@@ -19,7 +19,7 @@ from workers.whole_file import make_output_folder
 CACHE = "cache"
 
 OnStudyProgress = Callable[[str, int, int], None]
-"""Told the stage, and how much of how much is done: passes, or sets that are read."""
+"""Called with the stage, and how much of how much is done: passes, or sets that are read."""
 
 
 @dataclass(frozen=True)

@@ -146,13 +146,13 @@ def stored_shift(section: SetSection) -> Shift:
 
 
 Stamp = tuple[str, int, int]
-"""A file's path in its set, its size in bytes and its time of change in nanoseconds."""
+"""A file's path in its set, its size in bytes and its modification time in nanoseconds."""
 
 
 def source_of(section: SetSection) -> object:
-    """What tells the content of a set without reading all of it: an archive's sha256, or its files' sizes and times.
+    """Identifies the contents of a set without reading all of it: an archive's sha256, or its files' sizes and times.
 
-    Raises FileNotFoundError, saying what to correct, where a file or folder is missing.
+    Raises FileNotFoundError, saying what to correct, if a file or folder is missing.
     """
     if section.archive is not None and section.archive.is_dir():
         return _stamps(section, section.archive, _files_below(section, section.archive))
@@ -164,9 +164,9 @@ def source_of(section: SetSection) -> object:
 
 
 def load_layout(section: SetSection, label_names: list[str]) -> ImageSet:
-    """A data set as it lies on disk.
+    """Open a data set from disk.
 
-    Raises FileNotFoundError where nothing is there, ValueError for class folders that the model does not know.
+    Raises FileNotFoundError if it is missing, ValueError for class folders that the model does not know.
     """
     folder = section.folder or Path()
     corruption, severity = section.corruption or "", section.severity or 0
@@ -203,7 +203,7 @@ def _files(section: SetSection, folder: Path) -> Iterator[Path]:
 
 def _files_below(section: SetSection, folder: Path) -> Iterator[Path]:
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is no folder: correct the set {section.name!r}")
+        raise FileNotFoundError(f"{folder} is not a folder: correct the set {section.name!r}")
     return iter(sorted(path for path in folder.rglob("*") if path.is_file()))
 
 
@@ -214,5 +214,5 @@ def _stamps(section: SetSection, folder: Path, files: Iterator[Path]) -> list[St
 
 def _file(section: SetSection, path: Path) -> Path:
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is not there: correct the set {section.name!r}, or leave it out")
+        raise FileNotFoundError(f"{path} does not exist: correct the set {section.name!r}, or leave it out")
     return path

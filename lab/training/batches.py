@@ -75,7 +75,7 @@ def seeded_generator(seed: int, index: int, stream: int) -> torch.Generator:
 
 
 def augment(images: Tensor, recipe: AugmentationRecipe, generator: torch.Generator) -> Tensor:
-    """Random crops and flips of ``images`` (N, C, H, W), each image its own; ``generator`` on their device."""
+    """Random crops and flips of ``images`` (N, C, H, W), separate for each image; ``generator`` is on their device."""
     if recipe.crop_padding:
         images = random_crop(images, recipe.crop_padding, generator)
     if recipe.flip:

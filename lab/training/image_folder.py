@@ -131,7 +131,7 @@ class FolderBatches:
         self, images: _Seeded, indices: Tensor, recipe: TrainingRecipe, workers: int, shard: Shard = WHOLE
     ) -> None:
         if len(indices) < recipe.batch_size:
-            raise ValueError(f"{len(indices)} images are less than one batch of {recipe.batch_size}: lower batch_size")
+            raise ValueError(f"{len(indices)} images are fewer than one batch of {recipe.batch_size}: lower batch_size")
         self.order = ImageOrder(indices, recipe.batch_size, recipe.seed, shard)
         self._images = images
         self._workers = workers

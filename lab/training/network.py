@@ -155,7 +155,7 @@ def save_ingredient(
 
 
 def diverged(sign: str) -> ValueError:
-    """What to raise for a training that shows ``sign`` of it; says what to change."""
+    """The error for a training that shows ``sign`` of divergence; it says what to change."""
     return ValueError(
         f"the training diverged, {sign}: lower optimizer.learning_rate, set optimizer.clip_norm, "
         "or lengthen optimizer.warmup"
@@ -163,7 +163,7 @@ def diverged(sign: str) -> ValueError:
 
 
 def not_finite(network: nn.Module) -> str | None:
-    """The name of the first parameter or buffer of ``network`` that holds a value that is not finite, if any does."""
+    """The name of the first parameter or buffer of ``network`` that holds a non-finite value, or None."""
     for name, tensor in network.state_dict().items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             return name
@@ -172,6 +172,6 @@ def not_finite(network: nn.Module) -> str | None:
 
 @torch.no_grad()
 def check_logits(model: nn.Module, images: Tensor) -> None:
-    """Raise ValueError where ``model``, in eval mode, gives logits that are not finite for ``images`` (N, C, H, W)."""
+    """Raise ValueError if ``model``, in eval mode, gives non-finite logits for ``images`` (N, C, H, W)."""
     if not torch.isfinite(model(images)).all():
         raise diverged("the network's logits for test images are not finite")

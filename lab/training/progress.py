@@ -16,7 +16,7 @@ _EVERY = 10
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """Where a run stands after ``step`` of ``steps``; loss and accuracy are the last training batch's."""
+    """Where a run stands after ``step`` of ``steps``. Loss and accuracy are those of the last training batch."""
 
     step: int
     steps: int
@@ -45,7 +45,7 @@ class MetricsLog:
         self._begun = False
 
     def __call__(self, progress: TrainingProgress) -> None:
-        """Take note of a step."""
+        """Record a step."""
         if not self._begun:
             self._begin(progress.step)
         if progress.step % _EVERY and progress.step != progress.steps:

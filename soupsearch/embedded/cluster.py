@@ -23,8 +23,8 @@ _PREFIX = "soupsearch-ray-"
 class LocalCluster:
     """One Ray head that can be reached only from this machine, and only with its token.
 
-    ``cpus`` are logical: evaluators and Tune's trials are counted by them, not bound to them. The head runs in its own
-    temporary folder (a short path, for its unix sockets), on free ports of 127.0.0.1, without dashboard or usage
+    ``cpus`` are logical: Ray counts evaluators and Tune's trials by them but does not bind them to cores. The head runs
+    in its own temporary folder (a short path, for its unix sockets), on free ports of 127.0.0.1, without dashboard or
     statistics. Ray keeps each log in that folder below ``max_log_bytes``, with one older file of as many; what the head
     prints is appended to ``log_file``. It ends by ``stop``, and also when the thread that called ``start`` or its
     process is killed. Use as a context manager or call ``start`` and ``stop``.
@@ -140,7 +140,7 @@ def _address(printed: bytes, written: Path) -> str:
 
 
 def _environment(folder: Path, max_log_bytes: int) -> dict[str, str]:
-    """What the head and all that connect to it must have in their environment."""
+    """The environment variables of the head and of every process that connects to it."""
     token = folder / "token"
     token.touch(mode=0o600)
     token.write_text(secrets.token_hex(32))
@@ -152,7 +152,7 @@ def _environment(folder: Path, max_log_bytes: int) -> dict[str, str]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ROTATION_MAX_BYTES": str(max_log_bytes),
         "RAY_ROTATION_BACKUP_COUNT": "1",
-        # By default Ray has its workers yield to everything else on the machine.
+        # By default Ray's workers give way to everything else on the machine.
         "RAY_worker_niceness": "0",
         "AUTOSCALER_METRIC_PORT": "0",
         # By default a stopping head waits 30 seconds for its actors, but evaluators end only with the head.

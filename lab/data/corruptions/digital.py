@@ -85,9 +85,9 @@ def low_contrast(image: FloatImage, _rng: Generator, black: float, white: float)
 
 
 def rotation(image: FloatImage, rng: Generator, degrees: float) -> FloatImage:
-    """Turn the image about its centre by ``degrees``, to the left or to the right by chance.
+    """Turn the image about its centre by ``degrees``, left or right at random.
 
-    Bilinear; corners that come from outside are black.
+    Bilinear; corners that come from outside the image are black.
     """
     angle = degrees if rng.random() < 0.5 else -degrees
     turned = ndimage.rotate(image, angle, axes=(1, 0), reshape=False, order=1, mode="constant", cval=0.0)

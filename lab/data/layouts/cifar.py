@@ -22,10 +22,10 @@ _FILES: dict[Split, tuple[str, ...]] = {
 
 
 def load_cifar10(folder: Path, split: Split) -> LabelledImages:
-    """The images (N, 3, 32, 32) and labels (N,) of one split: a byte of label and 3072 of pixels for each image.
+    """The images (N, 3, 32, 32) and labels (N,) of one split: one byte of label and 3072 of pixels for each image.
 
-    Raises FileNotFoundError if a file is missing, ValueError if one is damaged or only the pickles of the Python
-    version are there, which are never opened: a pickle can run any code.
+    Raises FileNotFoundError if a file is missing, and ValueError if a file is damaged or only the pickles of the Python
+    version exist. These are never opened, because a pickle can run any code.
     """
     records = [_read(folder, name) for name in _FILES[split]]
     content = np.concatenate(records)

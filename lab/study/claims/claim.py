@@ -20,7 +20,7 @@ NOT_MEASURED = Estimate(math.nan, math.nan, math.nan)
 
 @dataclass(frozen=True)
 class PaperClaim:
-    """A claim of the paper and what was measured of it.
+    """A claim of the paper and what was measured for it.
 
     It ``holds`` when the whole 95 % interval lies on the claimed ``side`` of ``threshold``, it ``does not hold`` when
     the whole interval lies on the other side, and it is ``undecided`` in between or when the interval ends at the
@@ -56,7 +56,7 @@ def in_points(estimate: Estimate) -> Estimate:
 
 
 def over_seeds(architecture: str, claims: Sequence[Sequence[PaperClaim]]) -> list[PaperClaim]:
-    """One claim from several pantries' claims, a sequence a pantry: the mean and its interval over seeds (Student's t).
+    """One claim from the claims of several pantries: the mean and its interval over seeds (Student's t).
 
     Claims that were not measured for every pantry are left out. With two or three seeds such intervals are wide.
     """

@@ -25,7 +25,7 @@ Pair = tuple[str, str]
 
 
 def robustness_claims(results: PantryResults, pairs: Sequence[Pair]) -> list[PaperClaim]:
-    """The claims that rest on attacked soups; none where nothing was attacked."""
+    """The claims about attacked soups; none if nothing was attacked."""
     if results.robust is None:
         return []
     lines = {pair: _outcomes(results.robust, soups) for pair, soups in _curves(results, pairs).items()}
@@ -192,11 +192,11 @@ class Contest:
 
 
 def best_contest(contests: Sequence[Contest]) -> tuple[Estimate, tuple[str, str]]:
-    """How far our best beats their best in the contest where it does so most.
+    """By how much our best beats their best, in the contest where it does so most.
 
-    Contest and both sides' soups are chosen on the even images and scored on the odd ones, and the other way round; the
-    figure is the mean of both. So it is unbiased for what such a choice gains, however many there were to choose from.
-    Returns it with the contests that the two halves chose. Raises ValueError without contests.
+    The contest and both sides' soups are chosen on the even images and scored on the odd ones, and the other way round;
+    the figure is the mean of both. It is therefore an unbiased estimate of the gain from such a choice, however many
+    candidates there were. Returns it with the contests that the two halves chose. Raises ValueError without contests.
     """
     if not contests:
         raise ValueError("nothing to choose from")

@@ -46,7 +46,7 @@ _GAINS = (
 
 
 def shift_claims(results: PantryResults, outcomes: Mapping[str, Outcomes]) -> list[PaperClaim]:
-    """The claims about accuracy on shifts; every difference is of held-out images, paired by image.
+    """The claims about accuracy on shifts. Every difference is on held-out images, paired by image.
 
     Clean images alone give no claim: they only count together with shifts.
     """
@@ -82,7 +82,7 @@ def few_shot_claim(pantry: str, points: Sequence[FewShotPoint]) -> PaperClaim:
 
 
 def composition_claims(results: PantryResults, items: Sequence[Composition]) -> list[PaperClaim]:
-    """Whether the top five soups move from the nominal ingredient to the robust ones as shifts get stronger."""
+    """Whether the top five soups move from the nominal ingredient to the robust ones as shifts become stronger."""
     nominal = [index for index, name in enumerate(results.ingredients) if results.specialty[name] == CLEAN]
     groups = [group for group in _by_corruption(items) if len(group) >= FEWEST_SEVERITIES] if nominal else []
     trend, change = NOT_MEASURED, NOT_MEASURED

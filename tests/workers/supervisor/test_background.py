@@ -1,10 +1,11 @@
 """What a supervisor does beside its job, in this process."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from service.errors import NotFound, Unavailable
+from service.errors import InvalidPantry, NotFound
 from service.jobs.merging import request_merge
 from service.jobs.store import JobStore
 from service.jobs.supervisors import SupervisorRegistry
@@ -29,10 +30,15 @@ def background(settings: Settings, job_store: JobStore) -> Iterator[Background]:
     assert SupervisorRegistry(job_store.redis, job_store.keys).live() == 0
 
 
-def test_malformed_questions_end_no_thread(background: Background, settings: Settings, job_store: JobStore) -> None:
-    with pytest.raises(Unavailable) as checked:
-        request_verification(job_store.redis, settings, settings.data_dir / "staging" / "gone")
-    assert checked.value.code == "check_failed"
+def test_malformed_questions_end_no_thread(
+    background: Background, settings: Settings, job_store: JobStore, tmp_path: Path
+) -> None:
+    folder = tmp_path / "wrong"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(bytes(8))
+    with pytest.raises(InvalidPantry):
+        request_verification(job_store.redis, settings, folder)
     with pytest.raises(NotFound) as merged:
         request_merge(job_store.redis, settings, "unknown", 0)
     assert merged.value.code == "job_not_found"
