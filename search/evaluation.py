@@ -18,6 +18,11 @@ Flags = NDArray[np.bool_]
 Floats = NDArray[np.float32]
 
 
+def weights_key(weights: Sequence[float]) -> str:
+    """The name of a soup: its weights in the pantry's order, to 12 digits; -0 is 0. Two soups of one name are one."""
+    return ",".join(format(weight + 0.0, ".12g") for weight in weights)
+
+
 @dataclass(frozen=True)
 class EvaluationRequest:
     """One model on some images of a task.

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from search.evaluation import EvaluationRequest, Outcome
+from search.evaluation import EvaluationRequest, Outcome, weights_key
 from search.strategy import Generation, Strategy
 
 Found = Sequence[tuple[int, Outcome]]
@@ -58,14 +58,21 @@ class Interrupted(Exception):
     """The work was ended from outside."""
 
 
-def run_search(strategy: Strategy, executor: Executor, journal: Journal, observer: Observer) -> int:
-    """Run ``strategy`` to its end; returns how many soups it proposed.
+class ContractError(Exception):
+    """A strategy or an executor broke its contract; the message says how."""
+
+
+def run_search(strategy: Strategy, bound: int, executor: Executor, journal: Journal, observer: Observer) -> int:
+    """Run ``strategy`` to its end; returns how many soups it proposed, at most ``bound``.
 
     What the journal holds is not evaluated again. The strategy sees the same outcomes in the same order wherever they
-    come from and however fast. Raises Interrupted, and whatever the executor, the journal or the observer raises.
+    come from and however fast. Raises Interrupted, ContractError, and whatever the executor, the journal or the
+    observer raises.
     """
     first = 0
+    names: set[str] = set()
     while (soups := strategy.propose()) is not None:
+        _check(soups, names, bound)
         observer.proposed(soups)
         outcomes = journal.find(soups)
         known = [(first + place, outcome) for place, outcome in enumerate(outcomes) if outcome is not None]
@@ -74,9 +81,27 @@ def run_search(strategy: Strategy, executor: Executor, journal: Journal, observe
         missing = [place for place, outcome in enumerate(outcomes) if outcome is None]
         if missing:
             executor.evaluate([soups[place] for place in missing], _Told(observer, outcomes, missing, first))
-        strategy.learn([outcome for outcome in outcomes if outcome is not None])
+        found = [outcome for outcome in outcomes if outcome is not None]
+        if len(found) < len(soups):
+            raise ContractError(f"the executor left {len(soups) - len(found)} of {len(soups)} soups without an outcome")
+        strategy.learn(found)
         first += len(soups)
     return first
+
+
+def _check(soups: Generation, names: set[str], bound: int) -> None:
+    """Raise ContractError for a generation that no strategy may propose after the soups of ``names``."""
+    if not soups:
+        raise ContractError("a generation holds at least one soup: return None from propose to end the search")
+    for soup in soups:
+        if isinstance(soup.model, str):
+            raise ContractError("a strategy proposes soups, not ensembles")
+        name = weights_key(soup.model)
+        if name in names:
+            raise ContractError(f"the soup {name} was proposed twice")
+        names.add(name)
+    if len(names) > bound:
+        raise ContractError(f"more soups were proposed than the declared bound of {bound}")
 
 
 @dataclass(frozen=True)

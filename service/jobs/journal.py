@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from search.evaluation import weights_key
 from service.errors import NotFound
-from service.jobs.keys import weights_key
 from service.jobs.records import Records
 from service.schemas.job import Best, JobWarning, Point, PointPage
 from service.schemas.result import MergedModel

@@ -1,13 +1,7 @@
 """The names of all keys in Redis, and of soup weights in them."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
-
-
-def weights_key(weights: Sequence[float]) -> str:
-    """Name of a soup in a hash of points: its weights in the pantry's order, to 12 digits; -0 is 0."""
-    return ",".join(format(weight + 0.0, ".12g") for weight in weights)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 import httpx2
 import psutil
 import pytest
+import redis
 
 from tests.live import ROOT, LiveService, live_service
 from tests.waiting import wait_until
@@ -70,8 +71,10 @@ def test_an_installed_strategy_runs_and_resumes_after_a_kill(tmp_path: Path, mon
         disturbed = finished(service, job_id)
         assert disturbed["attempt"] == 2
         assert undisturbed["attempt"] == 1
+        forget_outcomes(service)
         again = finished(service, submit(service, seed=0, held_out_fraction=0.2))
-        assert again["result"]["cost"]["reused_points"] == again["progress"]["done"]
+        assert again["result"]["cost"]["reused_points"] == 0
+        assert points(service, again["id"]) == points(service, job_id)
         for name in ("weights", "score", "nll", "interval", "top", "held_out", "partial"):
             assert disturbed["result"][name] == again["result"][name], name
         downloaded = service.cli("download", job_id, "--out", tmp_path / "model")
@@ -91,6 +94,21 @@ def submit(service: LiveService, **fields: object) -> str:
 
 def job(service: LiveService, job_id: str) -> dict[str, Any]:
     return dict(httpx2.get(f"{service.url}/jobs/{job_id}", timeout=30).json())
+
+
+def points(service: LiveService, job_id: str) -> list[list[object]]:
+    page = httpx2.get(f"{service.url}/jobs/{job_id}/points", params={"limit": 1000}, timeout=60).json()
+    assert page["next"] is None
+    return [[point["index"], point["weights"], point["score"], point["nll"]] for point in page["items"]]
+
+
+def forget_outcomes(service: LiveService) -> None:
+    """Empty the journal, so that the next job evaluates every soup itself."""
+    worker = next(each for each in service.descendants() if "worker" in each.cmdline())
+    client = redis.Redis.from_url(worker.environ()["SOUPSEARCH_REDIS_URL"])
+    keys = list(client.scan_iter("*:journal:*"))
+    assert keys
+    client.delete(*keys)
 
 
 def finished(service: LiveService, job_id: str) -> dict[str, Any]:

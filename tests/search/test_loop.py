@@ -1,7 +1,9 @@
+from collections.abc import Sequence
+
 import pytest
 
 from search.evaluation import EvaluationRequest
-from search.loop import Interrupted, run_search
+from search.loop import ContractError, Interrupted, OnFound, run_search
 from search.objectives import Objectives
 from search.space import Space
 from search.strategies.grid import GENERATION, Enumeration, Grid
@@ -14,7 +16,7 @@ def test_the_papers_grid_is_proposed_in_order_and_evaluated_once() -> None:
     assert kind.bound(Grid(), space) == 480
     trace = Trace()
     strategy = kind.start(Grid(), space, Objectives(), 0)
-    assert run_search(strategy, LandscapeExecutor(Landscape(4), shuffle=1), trace, trace) == 480
+    assert run_search(strategy, 480, LandscapeExecutor(Landscape(4), shuffle=1), trace, trace) == 480
     rows = [tuple(map(float, row)) for row in Grid().lattice(space).weights()]
     assert [soup.model for soup in trace.soups] == rows
     assert set(trace.found_now) == set(trace.soups)
@@ -24,7 +26,7 @@ def test_what_the_journal_knows_is_not_evaluated() -> None:
     landscape, soups = Landscape(2), tuple(EvaluationRequest((w, 1 - w)) for w in (0.0, 0.5, 1.0))
     trace = Trace({soups[1]: landscape.outcome(soups[1])})
     executor = LandscapeExecutor(landscape, until=2)
-    assert run_search(Enumeration(soups), executor, trace, trace) == 3
+    assert run_search(Enumeration(soups), 3, executor, trace, trace) == 3
     with pytest.raises(Interrupted):
         executor.evaluate(soups[:1], lambda found: None)
 
@@ -36,3 +38,24 @@ def test_a_large_grid_comes_in_generations_of_bounded_size() -> None:
     while (proposed := strategy.propose()) is not None:
         sizes.append(len(proposed))
     assert sizes == [GENERATION, 5000 - GENERATION]
+
+
+def test_two_soups_of_one_name_are_one() -> None:
+    soups = tuple(EvaluationRequest((w, 1 - w)) for w in (0.3, 0.1 + 0.2))
+    trace = Trace()
+    with pytest.raises(ContractError, match="proposed twice"):
+        run_search(Enumeration(soups), 2, LandscapeExecutor(Landscape(2)), trace, trace)
+
+
+class Forgetful(LandscapeExecutor):
+    """Tells no outcome of the last request."""
+
+    def evaluate(self, requests: Sequence[EvaluationRequest], on_found: OnFound) -> None:
+        super().evaluate(requests[:-1], on_found)
+
+
+def test_a_soup_without_an_outcome_is_no_silent_shift_of_the_others() -> None:
+    soups = tuple(EvaluationRequest((w, 1 - w)) for w in (0.0, 0.5))
+    trace = Trace()
+    with pytest.raises(ContractError, match="1 of 2 soups"):
+        run_search(Enumeration(soups), 2, Forgetful(Landscape(2)), trace, trace)

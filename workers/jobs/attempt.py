@@ -133,7 +133,7 @@ class Attempt:
             recorder.warn(warn_of_time(material, preflight.compared.baselines, bound, len(pool.names)))
             if material.request.precision == "float32":
                 recorder.offer(_baseline_soups(preflight))
-            self._proposed = run_search(strategy, executor, recorder, recorder)
+            self._proposed = run_search(strategy, bound, executor, recorder, recorder)
         except Interrupted:
             return preflight, True
         finally:

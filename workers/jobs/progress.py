@@ -4,13 +4,12 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from search.evaluation import EvaluationRequest, Outcome, Weights, packed, unpacked
+from search.evaluation import EvaluationRequest, Outcome, Weights, packed, unpacked, weights_key
 from search.loop import Found, Journal, Observer
 from search.ranking import rank, sort_key
 from search.strategy import Generation
 from service.connection import connect
 from service.errors import Expired, FencedOut, JobNotFound
-from service.jobs.keys import weights_key
 from service.jobs.queue import Claim
 from service.jobs.store import JobStore
 from service.schemas.job import Best, JobWarning, Point
@@ -43,10 +42,12 @@ class Recorder(Observer, Journal):
         """State the bound of the search and the scope of its outcomes."""
         self._scope = scope
         self._store.start(self._claim.job_id, self._claim.attempt, bound, scope)
+        self.load()
 
     def load(self) -> None:
         """Take over the points that earlier attempts recorded."""
         self.points = {point.index: point for point in self._store.iter_points(self._claim.job_id)}
+        self._best = next(iter(self.ranked()), None)
 
     def offer(self, baselines: Mapping[Weights, Outcome]) -> None:
         """Let outcomes that this attempt found as the search would count as its own when it proposes these soups."""

@@ -8,9 +8,9 @@ from itertools import pairwise
 
 from search.evaluation import EvaluationRequest, Outcome, joined
 from search.loop import Interrupted, OnFound
-from service.errors import SoupsearchError, Unavailable
+from service.errors import Unavailable
 from workers.evaluation.errors import EvaluationMemoryError
-from workers.ray_runtime.task import OUT_OF_MEMORY, REFUSED, STOPPED, Failure, Report
+from workers.ray_runtime.task import OUT_OF_MEMORY, REFUSED, STOPPED, UNPREPARED, Failure, Report
 
 LEAST_BATCH = 4
 MAX_TRIES = 3
@@ -126,7 +126,7 @@ class Dispatcher:
                     pieces[part.piece] = outcome
                     if all(piece is not None for piece in pieces):
                         found.append((part.place, joined([piece for piece in pieces if piece is not None])))
-            if found and not self.is_closed:
+            if found and not self._closed:
                 self._tell(found)
 
     def end(self, batch_id: str, failure: Failure | None = None) -> None:
@@ -136,10 +136,12 @@ class Dispatcher:
             if batch is not None and left:
                 self._load[batch.evaluator] -= len(left)
                 failure = failure or Failure("points_unfinished", "an evaluator left points unfinished", retryable=True)
-                if not failure.retryable or batch.tries + 1 >= MAX_TRIES:
+                # An evaluator that made room for another job is sound: its data come again, and no try is used up.
+                tries = batch.tries + (failure.code != UNPREPARED)
+                if not failure.retryable or tries >= MAX_TRIES:
                     self._error = self._error or _raised(failure)
                 else:
-                    self._again.append((tuple(batch.parts[index] for index in sorted(left)), batch.tries + 1))
+                    self._again.append((tuple(batch.parts[index] for index in sorted(left)), tries))
             self._changed.notify_all()
 
     def fail(self, error: Exception) -> None:
@@ -189,5 +191,4 @@ def _raised(failure: Failure) -> Exception:
         return EvaluationMemoryError(failure.message)
     if failure.code == REFUSED:
         return ValueError(failure.message)
-    error = Unavailable if failure.retryable else SoupsearchError
-    return error(failure.message, code=failure.code)
+    return Unavailable(failure.message, code=failure.code) if failure.retryable else RuntimeError(failure.message)

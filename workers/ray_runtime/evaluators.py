@@ -1,6 +1,7 @@
 """The evaluators of a cluster: found or started, supplied with data, given batches."""
 
 import hashlib
+import logging
 import math
 import threading
 import time
@@ -27,6 +28,7 @@ Arrays = Mapping[str, Any]
 Supplier = Callable[[str], Arrays]
 """Gives the arrays of a key; called only when an evaluator lacks them."""
 
+_log = logging.getLogger(__name__)
 START_TIMEOUT = 180.0
 IDLE_BEFORE_RETIRED = 30.0
 HOLD_SECONDS = 60.0
@@ -59,8 +61,9 @@ class EvaluatorPool:
         self._interrupted = interrupted
         self._actors = self._start()
         retire_idle(keep=self._actors)
-        self.infos = self._await_started()
+        self._stopped: list[str] = []
         threading.Thread(target=self._hold, name="hold-evaluators", daemon=True).start()
+        self.infos = self._await_started()
 
     @property
     def names(self) -> list[str]:
@@ -102,6 +105,7 @@ class EvaluatorPool:
 
     def stop(self, tokens: Sequence[str]) -> None:
         """Have all evaluators end their batches of these tokens; does not wait. From any thread."""
+        self._stopped += tokens
         for actor in self._actors.values():
             _control(actor.stop).remote(tokens)
 
@@ -111,9 +115,12 @@ class EvaluatorPool:
             raise Interrupted
 
     def _hold(self) -> None:
-        while True:
-            for actor in self._actors.values():
-                _control(actor.hold).remote(HOLD_SECONDS)
+        while ray.is_initialized():
+            for name, actor in self._actors.items():
+                try:
+                    _control(actor.hold).remote(HOLD_SECONDS)
+                except Exception:  # noqa: BLE001 - the others are to be held all the same
+                    _log.exception("%s could not be held", name)
             time.sleep(HOLD_INTERVAL)
 
     def _supply_one(self, actor: ActorHandle, task: Task, put: Callable[[str], ray.ObjectRef]) -> None:
@@ -162,6 +169,7 @@ class EvaluatorPool:
             self.check_interrupted()
             try:
                 self.infos[name] = ray.get(_control(self._actors[name].info).remote(), timeout=5)
+                _control(self._actors[name].stop).remote(self._stopped)  # a new process has not heard of them
             except (GetTimeoutError, RayActorError):
                 time.sleep(0.2)
             else:

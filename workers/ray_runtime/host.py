@@ -20,6 +20,7 @@ from workers.ray_runtime.task import (
     OUT_OF_MEMORY,
     REFUSED,
     STOPPED,
+    UNPREPARED,
     Failure,
     HostInfo,
     Order,
@@ -101,7 +102,7 @@ class EvaluatorHost:
         try:
             yield from self._reports(self._evaluator(order.digest), order)
         except Unprepared as error:
-            yield failed(Failure("unprepared", str(error), retryable=True))
+            yield failed(Failure(UNPREPARED, str(error), retryable=True))
         except EvaluationMemoryError as error:
             yield failed(Failure(OUT_OF_MEMORY, str(error), retryable=False))
         except ValueError as error:

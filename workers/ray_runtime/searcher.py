@@ -55,8 +55,11 @@ class BatchSearcher(Searcher):  # type: ignore[misc]
             self._dispatcher.take(trial_id, report)
             failure = report.failure
         evaluator = self._evaluators.pop(trial_id, "")
-        if failure is not None and failure.retryable and not self._dispatcher.is_closed:
-            self._revive(evaluator, failure)
+        try:
+            if failure is not None and failure.retryable and not self._dispatcher.is_closed:
+                self._revive(evaluator, failure)
+        except Exception as unforeseen:  # noqa: BLE001 - raised again by whoever asked
+            self._dispatcher.fail(unforeseen)
         self._dispatcher.end(trial_id, failure)
 
     def save(self, checkpoint_path: str) -> None:

@@ -97,6 +97,8 @@ OUT_OF_MEMORY = "evaluation_out_of_memory"
 REFUSED = "evaluation_refused"
 """The request does not fit the task: a bug of ours."""
 STOPPED = "stopped"
+UNPREPARED = "unprepared"
+"""The evaluator made room for another job, or was restarted."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ local id, attempt, reason, lost, limit, ttl = unpack(ARGV)
 local refused = refusal(id, attempt)
 if refused == "fenced" and get(id, "failed_by") == attempt then
   local count = get(id, lost == "1" and "losses" or "failed_attempts")
-  return { "ok", ENDED[get(id, "status")] and 0 or 1, tonumber(count) }
+  return { "ok", ENDED[get(id, "status")] and 0 or 1, tonumber(count or 0) }
 end
 if refused then
   return { refused }

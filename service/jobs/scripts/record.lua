@@ -15,6 +15,10 @@ local journal = key("journal", scope)
 local recorded, evaluated, pruned_points, forward, backward = 0, 0, 0, 0, 0
 
 local function record(weights, index, images, gradients, pruned, document, outcome)
+  if outcome ~= "" then
+    redis.call("HSET", journal, weights, outcome)
+    redis.call("EXPIRE", journal, keep)
+  end
   if redis.call("HSETNX", key("job", id, "points"), weights, document) == 0 then
     return
   end
@@ -23,9 +27,6 @@ local function record(weights, index, images, gradients, pruned, document, outco
   -- A pruned point is unfinished: whether it may be dropped depends on the others of this search.
   if pruned == "1" then
     pruned_points = pruned_points + 1
-  end
-  if outcome ~= "" then
-    redis.call("HSET", journal, weights, outcome)
   end
   if pruned == "1" or outcome ~= "" then
     evaluated = evaluated + 1

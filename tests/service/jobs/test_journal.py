@@ -1,6 +1,6 @@
 import pytest
 
-from service.jobs.keys import weights_key
+from search.evaluation import weights_key
 from service.jobs.queue import Claim
 from service.jobs.store import JobStore
 from service.schemas.job import JobStatus, JobWarning

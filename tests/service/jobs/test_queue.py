@@ -300,3 +300,9 @@ def test_an_end_needs_its_outcome(job_store: JobStore, status: JobStatus, outcom
     with pytest.raises(ValueError, match="cannot end"):
         job_store.finish(claim.job_id, 1, status, outcome)
     assert job_store.get(claim.job_id).status is JobStatus.RUNNING
+
+
+def test_a_failure_reported_again_as_a_loss_is_answered(job_store: JobStore) -> None:
+    claim = take_submitted(job_store)
+    assert job_store.fail_attempt(claim.job_id, 1, "a bug").count == 1
+    assert job_store.fail_attempt(claim.job_id, 1, "killed", lost=True) == FailedAttempt(retried=True, count=0)

@@ -5,12 +5,13 @@ import time
 import psutil
 import pytest
 
-from service.jobs.keys import weights_key
+from search.evaluation import weights_key
 from service.schemas.job import JobStatus
 from soupsearch.embedded.cluster import LocalCluster
 from tests.waiting import wait_until
 from tests.workers.jobs.conftest import PATIENCE, Bench, Reference
 from tests.workers.jobs.test_grid_job import comparable, result_of
+from workers.faults import Fault
 
 pytestmark = pytest.mark.slow
 
@@ -75,6 +76,29 @@ def test_a_job_cancelled_between_two_attempts_keeps_its_best(bench: Bench) -> No
     result = result_of(job)
     assert result.partial
     assert result.score == max(point.score or 0 for point in bench.store.iter_points(job_id))
+
+
+def test_an_attempt_cancelled_before_its_first_point_keeps_the_best_of_the_earlier_one(bench: Bench) -> None:
+    bench.add_pantry()
+    job_id = bench.submit(search=LARGE_GRID)
+    child = bench.start(job_id)
+    bench.await_points(job_id, 20)
+    child.kill()
+    child.wait()
+    best = bench.store.get(job_id).best
+    assert best is not None
+    assert bench.store.fail_attempt(job_id, 1, "killed").retried
+    child = bench.start(job_id)
+    bench.store.cancel(job_id)
+    code = child.wait(PATIENCE)
+    if code != 0:  # it was cancelled before it knew of any soup, and left the job to another
+        assert code == Fault.ELSEWHERE
+        assert bench.store.fail_attempt(job_id, 2, "cancelled as it began", lost=True).retried
+        child = bench.start(job_id)
+
+    job = bench.end(child, job_id)
+    assert job.status is JobStatus.CANCELLED
+    assert result_of(job).score >= best.score
 
 
 def test_a_job_cancelled_with_soups_that_are_not_finite_is_cancelled_and_did_not_fail(bench: Bench) -> None:

@@ -7,10 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from search.evaluation import Outcome, Passes, SetOutcome, Weights, packed
+from search.evaluation import Outcome, Passes, SetOutcome, Weights, packed, weights_key
 from search.strategy import generation
 from service.errors import FencedOut
-from service.jobs.keys import weights_key
 from service.jobs.queue import Claim
 from service.jobs.store import JobStore, NewJob
 from service.schemas.job import RequestEcho

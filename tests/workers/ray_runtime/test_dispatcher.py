@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from search.evaluation import EvaluationRequest, Outcome, Passes, SetOutcome
 from search.loop import Found, Interrupted
-from service.errors import SoupsearchError, Unavailable
+from service.errors import Unavailable
 from workers.evaluation.errors import EvaluationMemoryError
 from workers.ray_runtime.dispatcher import MAX_TRIES, Dispatcher, EvaluatorBatch
 from workers.ray_runtime.task import STOPPED, Failure, Report
@@ -159,7 +159,7 @@ def test_a_batch_that_is_lost_again_and_again_fails_the_search() -> None:
         (Failure("evaluation_out_of_memory", "no room", retryable=False), EvaluationMemoryError),
         (Failure("evaluation_refused", "wrong weights", retryable=False), ValueError),
         (Failure(STOPPED, "the user cancelled", retryable=False), Interrupted),
-        (Failure("odd", "who knows", retryable=False), SoupsearchError),
+        (Failure("odd", "who knows", retryable=False), RuntimeError),
     ],
 )
 def test_a_final_failure_is_not_tried_again(failure: Failure, kind: type[Exception]) -> None:
