@@ -12,6 +12,9 @@ from safetensors.numpy import save_file
 
 LABELS = ["T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
 
+Part = tuple[str | None, str | bytes] | tuple[str | None, str | bytes, str]
+"""One part of a form: the name of its file, its content, and its media type."""
+
 
 def png(seed: int = 0, side: int = 28) -> bytes:
     """An image of noise."""
@@ -62,7 +65,7 @@ def write_ingredient(folder: Path, seed: int, classes: int = 10) -> Path:
 
 def pantry_zip(tmp: Path, names: Sequence[str] = ("linf", "l2")) -> bytes:
     """A zip of ingredient folders."""
-    files = {}
+    files: dict[str, bytes] = {}
     for seed, name in enumerate(names):
         folder = write_ingredient(tmp / name, seed)
         files |= {f"{name}/{path.name}": path.read_bytes() for path in sorted(folder.iterdir())}

@@ -60,8 +60,8 @@ def ours(data: LabelledImages, steps: int, device: str, *, adversarial: bool) ->
 
 def bare(data: LabelledImages, steps: int, device: str, *, adversarial: bool) -> None:
     """The least that trains the same: tensors on the device, no augmentation, no order, no schedule, no log."""
-    images = (torch.from_numpy(data.images).float() / 255).to(device).split(BATCH)
-    labels = torch.from_numpy(data.labels).to(device).split(BATCH)
+    images = torch.split((torch.from_numpy(data.images).float() / 255).to(device), BATCH)
+    labels = torch.split(torch.from_numpy(data.labels).to(device), BATCH)
     model = NormalizedModel(create_network(MODEL, seed=0).to(device), MODEL.mean, MODEL.std).to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
     for step in range(steps):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, FilePayload, Page, expect
 
 from service.jobs.store import JobStore
 from service.schemas.objective import Constraint
@@ -152,7 +152,7 @@ def test_a_job_says_which_sets_objectives_and_constraints_are_of(page: Page, dri
     sets = [
         page.request.post("/adaptation-sets", multipart={"adaptation_set": upload}).json()["id"]
         for upload in (
-            {"name": "a.zip", "mimeType": "application/zip", "buffer": image_zip(seed=seed)} for seed in (1, 2)
+            FilePayload(name="a.zip", mimeType="application/zip", buffer=image_zip(seed=seed)) for seed in (1, 2)
         )
     ]
     constraint = {"at_least": 0.85, "adaptation_sets": sets[1:]}

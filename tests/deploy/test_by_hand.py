@@ -174,8 +174,8 @@ def end_all(deployment: Deployment) -> None:
     for process in deployment.processes.values():
         process.terminate()
     _, alive = psutil.wait_procs(family, timeout=20)
-    for process in alive:
-        process.kill()
+    for survivor in alive:
+        survivor.kill()
     for each in deployment.processes.values():
         each.wait()
 

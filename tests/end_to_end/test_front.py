@@ -3,6 +3,7 @@
 import zipfile
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 PANTRY = ROOT / "examples/pantries/fashion-resnet"
 EACH_CLASS = 2
-THREATS = [
+THREATS: list[dict[str, Any]] = [
     {"norm": "Linf", "eps": 0.02, "steps": 10},
     {"norm": "L2", "eps": 0.3, "steps": 10},
     {"norm": "L1", "eps": 3, "steps": 10},
@@ -92,7 +93,7 @@ def test_a_soup_of_the_front_is_downloaded_and_is_the_weighted_sum(
     found = robust_accuracy(
         NormalizedModel.from_data_config(model, model.pretrained_cfg),
         torch.from_numpy(encoded.images).float() / 255,
-        torch.tensor([label for (label,) in encoded.accepted]),
+        torch.tensor([label for (label,) in encoded.labels]),
         attacks_on([Threat(each["norm"], each["eps"]) for each in THREATS], steps=10),
         batch_size=256,
     )

@@ -1,6 +1,7 @@
 """Outcomes compared bit for bit."""
 
 from dataclasses import fields
+from typing import Any
 
 from numpy.typing import NDArray
 
@@ -15,5 +16,5 @@ def assert_same(one: Outcome, other: Outcome) -> None:
             assert _bits(getattr(ours, field.name)) == _bits(getattr(theirs, field.name)), field.name
 
 
-def _bits(value: "NDArray | int | None") -> object:
+def _bits(value: "NDArray[Any] | int | None") -> object:
     return value if value is None or isinstance(value, int) else (value.dtype, value.shape, value.tobytes())

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from search.evaluation import Outcome, Passes, SetOutcome, joined, packed, unpacked
+from search.evaluation import Outcome, Passes, SetOutcome, Status, joined, packed, unpacked
 from tests.search.outcomes import assert_same
 
 FLAGS = st.booleans()
@@ -145,7 +145,7 @@ def _rows(whole: SetOutcome, rows: slice) -> SetOutcome:
         (("stopped", "pruned"), "stopped"),
     ],
 )
-def test_the_worst_part_decides_the_status(parts: tuple[str, str], status: str) -> None:
+def test_the_worst_part_decides_the_status(parts: tuple[Status, Status], status: Status) -> None:
     found = joined([Outcome(part, (labelled(-0.1),)) for part in parts])
     assert found.status == status
     assert found.is_whole == (status in {"complete", "not_finite"})

@@ -28,7 +28,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     real = Path.open
 
     def opened(path: Path, mode: str = "r") -> BinaryIO:
-        return real(FULL_DEVICE if "w" in mode else path, mode)  # type: ignore[return-value, call-overload]
+        return real(FULL_DEVICE if "w" in mode else path, mode)  # type: ignore[return-value]
 
     monkeypatch.setattr(Path, "open", opened)
 

@@ -116,8 +116,8 @@ def _alive(process: psutil.Process) -> bool:
 
 @pytest.mark.slow
 def test_a_cluster_without_a_gpu_is_told_at_once(make_study: MakeStudy, tmp_path: Path, cluster: LocalCluster) -> None:
-    command = [*COMMAND, "study", write_study(tmp_path / "study.yaml"), tmp_path / "out", "--device", "cuda"]
-    command = [*map(str, command), "--ray-address", cluster.address]
+    study, out = write_study(tmp_path / "study.yaml"), tmp_path / "out"
+    command = [*COMMAND, "study", str(study), str(out), "--device", "cuda", "--ray-address", cluster.address]
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert told.returncode == 1
     assert f"the cluster at {cluster.address} has no GPU: use --device cpu" in told.stderr.replace("\n", " ")

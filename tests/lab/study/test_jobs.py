@@ -132,7 +132,7 @@ def test_kept_logits_give_the_ensembles(stored: SetInput) -> None:
     stack, images = IngredientStack.from_folders(FOLDERS), stored.load()
     evaluator = Evaluator(stack, [images])
     logits = [np.asarray(evaluator.evaluate(row, keep_logits=True).sets[0].logits) for row in np.eye(4)]
-    labels, kept = np.array([accepted[0] for accepted in images.accepted]), np.stack(list(map(shifted, logits)))
+    labels, kept = np.array([accepted[0] for accepted in images.labels]), np.stack(list(map(shifted, logits)))
     probabilities = torch.stack([torch.from_numpy(each).double().softmax(dim=1) for each in logits])
     by_softmax = probabilities.mean(dim=0).argmax(dim=1).numpy() == labels
     by_logits = np.mean(logits, axis=0).argmax(axis=1) == labels
@@ -157,7 +157,7 @@ def test_an_attack_is_that_of_the_attacks(stored: SetInput) -> None:
     soup = ResidentSoup(stack)
     soup.set_weights(weights)
     model = NormalizedModel(soup.model, CONFIG.mean, CONFIG.std).eval()
-    pixels, labels = torch.from_numpy(images.images[:25]).float() / 255, torch.tensor([a[0] for a in images.accepted])
+    pixels, labels = torch.from_numpy(images.images[:25]).float() / 255, torch.tensor([a[0] for a in images.labels])
     for place, threat in enumerate(threats):
         within = [attack for attack in attacks if attack.threat == threat]
         expected = robust_accuracy(model, pixels, labels[:25], within, seeds=(1,))

@@ -42,7 +42,7 @@ def test_each_soup_is_attacked_once(make_study: MakeStudy) -> None:
 
 def test_names_follow_all_that_results_depend_on(make_study: MakeStudy, tmp_path: Path) -> None:
     """Change one thing at a time: whatever it touches must get another name, the rest must keep its own."""
-    changes = [
+    changes: list[dict[str, object]] = [
         {},
         {"seed": 1},
         {"precision": "bfloat16"},

@@ -198,7 +198,7 @@ def test_the_union_is_decided_for_each_image(whole: Whole) -> None:
 
 
 def test_all_shifts_show_the_same_images(whole: Whole) -> None:
-    labels = [jobs[0].images.load().accepted for jobs in whole.plans[0].scores.values()]
+    labels = [jobs[0].images.load().labels for jobs in whole.plans[0].scores.values()]
     assert all(each == labels[0] for each in labels)
     clean = whole.plans[0].scores[next(iter(whole.plans[0].scores))][0].images
     assert isinstance(clean, SetInput)

@@ -34,7 +34,7 @@ def test_cifar10_is_its_test_images(preparation: Preparation, tmp_path: Path) ->
     section = section_of(layout="cifar10", folder=tmp_path)
     images = preparation.stored(section)
     assert images.images.shape == (30, 1, 28, 28)
-    assert sorted(label for (label,) in images.accepted) == sorted(written.labels.tolist())
+    assert sorted(label for (label,) in images.labels) == sorted(written.labels.tolist())
     assert images.space.is_plain
     before = preparation.stored_name(section)
     (tmp_path / "test_batch.bin").write_bytes((tmp_path / "data_batch_1.bin").read_bytes() * 2)

@@ -29,7 +29,7 @@ def test_an_update_tells_a_skipped_step_from_one_that_was_taken() -> None:
 
     def skips(gradient: float) -> bool:
         weight.grad = torch.full((1,), gradient)
-        scaler.scale(torch.ones(1))  # type: ignore[no-untyped-call]
+        scaler.scale(torch.ones(1))
         scaler.step(optimizer)
         return update_scale(scaler)
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import distributed, multiprocessing
+from torch import distributed
+from torch.multiprocessing.spawn import spawn
 
 from lab.training.network import create_network
 from lab.training.progress import TrainingProgress
@@ -105,7 +106,7 @@ def run_in_group(
     (folder / "store").unlink(missing_ok=True)
     arguments = (folder, checkpoints, seconds)
     share = partial(train_share, precision=precision, broken=broken)
-    multiprocessing.spawn(share, args=arguments, nprocs=COUNT)  # type: ignore[no-untyped-call]
+    spawn(share, args=arguments, nprocs=COUNT)  # type: ignore[no-untyped-call]
     return [torch.load(folder / f"told-{rank}", weights_only=True) for rank in range(COUNT)]
 
 

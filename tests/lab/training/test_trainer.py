@@ -161,7 +161,8 @@ def test_a_training_that_skips_its_steps_is_told(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("lab.training.trainer.gradient_scaler", lambda *_: torch.amp.GradScaler("cpu"))
     network = create_network(tiny_model(), 0)
     before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
-    network.get_parameter("fc.weight").register_hook(lambda gradient: gradient * torch.inf)
+    weight = network.get_parameter("fc.weight")
+    weight.register_hook(lambda gradient: gradient * torch.inf)  # type: ignore[no-untyped-call]
     recipe = training(epochs=4, max_steps=steps, adversary=None)
     with pytest.raises(ValueError, match=rf"overflow float16 up to step {told_at}, which bfloat16 might not"):
         Trainer(network, tiny_model(), images(320), recipe).run()
@@ -174,7 +175,8 @@ def test_steps_that_are_skipped_now_and_then_are_no_divergence(monkeypatch: pyte
     network = create_network(tiny_model(), 0)
     calls = iter(range(100))
     overflow = [torch.inf] * 29 + [1.0]
-    network.get_parameter("fc.weight").register_hook(lambda gradient: gradient * overflow[next(calls) % 30])
+    weight = network.get_parameter("fc.weight")
+    weight.register_hook(lambda gradient: gradient * overflow[next(calls) % 30])  # type: ignore[no-untyped-call]
     recipe = training(epochs=8, max_steps=70, adversary=None)
     Trainer(network, tiny_model(), images(320), recipe).run()
     assert scaler.get_scale() < 2.0**-48

@@ -3,6 +3,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,12 @@ from tests.service.archives.packing import FORMATS, pack
 
 QUICK = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 THOROUGH = settings(QUICK, max_examples=100)
-LIMITS = {"max_upload_bytes": 2**20, "max_unpacked_bytes": 2**20, "max_images": 50, "max_image_pixels": 2**16}
+LIMITS: dict[str, Any] = {
+    "max_upload_bytes": 2**20,
+    "max_unpacked_bytes": 2**20,
+    "max_images": 50,
+    "max_image_pixels": 2**16,
+}
 
 
 def packed(form: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -12,7 +13,7 @@ from service.pantries.registry import PantryRegistry
 from service.schemas.pantry import Pantry
 from service.settings import Settings
 from tests.driving import Driver
-from tests.inputs import image_zip, write_ingredient
+from tests.inputs import Part, image_zip, write_ingredient
 from tests.serving import running_api
 
 NAMES = ("linf", "l2", "l1", "nominal")
@@ -50,10 +51,8 @@ def api(settings: Settings, pantry: Pantry) -> Iterator[httpx2.Client]:
 def adapt(api: httpx2.Client) -> Post:
     """POST /adapt with an upload; ``request`` is JSON text."""
 
-    def post(
-        request: str = '{"pantry": "fashion"}', archive: bytes | None = None, **options: object
-    ) -> httpx2.Response:
-        files = {
+    def post(request: str = '{"pantry": "fashion"}', archive: bytes | None = None, **options: Any) -> httpx2.Response:
+        files: dict[str, Part] = {
             "request": (None, request, "application/json"),
             "adaptation_set": ("shifted.zip", image_zip() if archive is None else archive, "application/zip"),
         }

@@ -15,7 +15,7 @@ from service.schemas.pantry import Pantry
 from service.schemas.request import AdaptRequest
 from service.settings import Settings
 from tests.driving import Driver
-from tests.inputs import image_zip, zip_of
+from tests.inputs import Part, image_zip, zip_of
 from tests.service.api.checks import problem
 from tests.service.api.conftest import NAMES, Post
 from tests.serving import running_api
@@ -45,8 +45,8 @@ def test_an_upload_becomes_a_job_that_waits(adapt: Post, pantry: Pantry, files: 
 
 
 def test_parts_come_in_either_order(api: httpx2.Client) -> None:
-    request = ("request", (None, '{"pantry": "fashion"}', "application/json"))
-    archive = ("adaptation_set", ("a.zip", image_zip(), "application/zip"))
+    request: tuple[str, Part] = ("request", (None, '{"pantry": "fashion"}', "application/json"))
+    archive: tuple[str, Part] = ("adaptation_set", ("a.zip", image_zip(), "application/zip"))
     answers = [api.post("/adapt", files=parts) for parts in ([request, archive], [archive, request])]
     assert [answer.status_code for answer in answers] == [202, 202]
     first, second = (answer.json()["request"]["adaptation_sets"] for answer in answers)
@@ -128,7 +128,8 @@ def test_too_many_waiting_jobs_are_refused(settings: Settings, pantry: Pantry, f
     with running_api(few) as url, httpx2.Client(base_url=url) as client:
         answers = []
         for seed in (1, 2):
-            parts = {"request": (None, '{"pantry": "fashion"}'), "adaptation_set": ("a.zip", image_zip(seed=seed))}
+            archive = image_zip(seed=seed)
+            parts: dict[str, Part] = {"request": (None, '{"pantry": "fashion"}'), "adaptation_set": ("a.zip", archive)}
             answers.append(client.post("/adapt", files=parts))
     assert answers[0].status_code == 202
     problem(answers[1], 429, "quota_exceeded")

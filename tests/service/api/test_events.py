@@ -12,6 +12,7 @@ import pytest
 from service.schemas.pantry import Pantry
 from service.settings import Settings
 from tests.driving import Driver
+from tests.inputs import Part, image_zip
 from tests.service.api.checks import problem
 from tests.service.api.conftest import Post
 from tests.serving import running_server
@@ -112,9 +113,7 @@ def test_an_open_stream_does_not_hold_the_shutdown(settings: Settings, pantry: P
 
 
 def submit(client: httpx2.Client) -> str:
-    from tests.inputs import image_zip
-
-    parts = {"request": (None, '{"pantry": "fashion"}'), "adaptation_set": ("a.zip", image_zip())}
+    parts: dict[str, Part] = {"request": (None, '{"pantry": "fashion"}'), "adaptation_set": ("a.zip", image_zip())}
     return str(client.post("/adapt", files=parts).json()["id"])
 
 

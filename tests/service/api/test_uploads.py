@@ -21,7 +21,7 @@ from starlette.requests import Request
 from service.api.multipart import read_form
 from service.errors import MalformedBody
 from service.settings import Settings
-from tests.inputs import image_zip
+from tests.inputs import Part, image_zip
 from tests.service.api.checks import problem
 from tests.waiting import wait_until
 
@@ -136,7 +136,7 @@ def test_a_json_body_is_limited(api: httpx2.Client) -> None:
 
 def test_a_full_disk_is_told_before_the_upload(settings: Settings, api: httpx2.Client) -> None:
     settings.min_free_bytes = 2**60
-    parts = {"request": (None, '{"pantry": "fashion"}'), "adaptation_set": ("a.zip", image_zip())}
+    parts: dict[str, Part] = {"request": (None, '{"pantry": "fashion"}'), "adaptation_set": ("a.zip", image_zip())}
     problem(api.post("/adapt", files=parts), 507, "storage_full")
 
 
@@ -183,7 +183,7 @@ def test_an_upload_is_not_hashed(tmp_path: Path) -> None:
         hashlib.sha256().update(b"")
     finally:
         sys.setprofile(None)
-        threading.setprofile(None)  # type: ignore[arg-type]
+        threading.setprofile(None)
     assert form[2] == 4000
     assert hashed
 

@@ -19,7 +19,7 @@ from service.pantries import verification
 from service.schemas.pantry import Pantry
 from service.settings import Settings
 from tests.driving import Driver
-from tests.inputs import pantry_zip
+from tests.inputs import Part, pantry_zip
 from tests.service.api.checks import problem
 from tests.service.api.conftest import Post
 from tests.serving import running_api, running_server
@@ -50,7 +50,7 @@ def archive(tmp_path: Path) -> bytes:
 
 def add(archive: bytes) -> Call:
     async def call(client: httpx2.AsyncClient, place: int) -> httpx2.Response:
-        files = {"request": (None, json.dumps({"name": f"new-{place}"})), "pantry": ("p.zip", archive)}
+        files: dict[str, Part] = {"request": (None, json.dumps({"name": f"new-{place}"})), "pantry": ("p.zip", archive)}
         return await client.post("/pantries", files=files)
 
     return call
@@ -136,8 +136,7 @@ def test_a_pantry_is_refused_before_its_upload_and_taken_when_others_have_gone(
 
     async def refuse() -> httpx2.Response:
         async def never() -> AsyncIterator[bytes]:
-            pytest.fail("the body was read")
-            yield b""
+            yield pytest.fail("the body was read")
 
         app, patient = create_app(settings), {"Expect": "100-continue"}
         transport = httpx2.ASGITransport(app=app)
@@ -152,7 +151,7 @@ def test_a_pantry_is_refused_before_its_upload_and_taken_when_others_have_gone(
 @pytest.mark.usefixtures("pantry")
 def test_a_call_that_waits_does_not_hold_the_shutdown(settings: Settings, job_store: JobStore, archive: bytes) -> None:
     with running_server(settings) as (server, thread), ThreadPoolExecutor(1) as pool:
-        files = {"request": (None, '{"name": "new"}'), "pantry": ("p.zip", archive)}
+        files: dict[str, Part] = {"request": (None, '{"name": "new"}'), "pantry": ("p.zip", archive)}
         waiting = pool.submit(httpx2.post, f"{server.url}/pantries", files=files, timeout=60)
         wait_until(lambda: job_store.redis.llen(job_store.keys.checks) == 1)
         server.should_exit = True

@@ -5,6 +5,7 @@ import tarfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 FORMATS = ("zip", "tar", "tar.gz")
 
@@ -21,7 +22,7 @@ def zip_of(path: Path, members: Mapping[str, bytes]) -> Path:
     return path
 
 
-def tar_of(path: Path, members: Mapping[str, bytes], mode: str = "w") -> Path:
+def tar_of(path: Path, members: Mapping[str, bytes], mode: Literal["w", "w:gz"] = "w") -> Path:
     with tarfile.open(path, mode) as archive:
         for name, data in members.items():
             info = tarfile.TarInfo(name.removesuffix("/"))

@@ -17,7 +17,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from service.artifacts.store import KINDS, ArtifactStore, Entry, Name
+from service.artifacts.store import KINDS, ArtifactStore, Entry, Kind, Name
 from service.errors import NotFound, StorageFull
 from service.settings import Settings
 from tests.waiting import wait_until
@@ -32,7 +32,7 @@ Tree = dict[str, bytes]
 MakeStore = Callable[[Settings], ArtifactStore]
 
 
-def put(store: ArtifactStore, digest: str = DIGEST, tree: Tree = TREE, kind: str = "models") -> tuple[Entry, bool]:
+def put(store: ArtifactStore, digest: str = DIGEST, tree: Tree = TREE, kind: Kind = "models") -> tuple[Entry, bool]:
     with store.staging() as folder:
         staged = folder / "artifact"
         for name, content in tree.items():
@@ -43,7 +43,7 @@ def put(store: ArtifactStore, digest: str = DIGEST, tree: Tree = TREE, kind: str
     return entry, is_new
 
 
-def tree_of(store: ArtifactStore, digest: str = DIGEST, kind: str = "models") -> Tree:
+def tree_of(store: ArtifactStore, digest: str = DIGEST, kind: Kind = "models") -> Tree:
     with store.open(kind, digest) as artifact:
         paths = [path for path in artifact.path.rglob("*") if path.is_file()]
         return {path.relative_to(artifact.path).as_posix(): path.read_bytes() for path in paths}

@@ -7,11 +7,11 @@ from service.artifacts.folder import FolderStore, full_disk_as_error
 from service.artifacts.store import ArtifactStore
 from service.errors import StorageFull
 from service.settings import Settings
-from tests.service.artifacts.conformance import DIGEST, ArtifactStoreConformance, put
+from tests.service.artifacts.conformance import DIGEST, ArtifactStoreConformance, MakeStore, put
 
 
 class TestFolderStore(ArtifactStoreConformance):
-    make = open_store
+    make: MakeStore = open_store
 
     def test_it_is_the_store_of_the_settings(self, store: ArtifactStore) -> None:
         assert isinstance(store, FolderStore)

@@ -81,7 +81,7 @@ def test_a_watcher_sees_what_happens_while_it_watches(job_store: JobStore, setti
 
     async def watch(events: JobEvents) -> list[str]:
         follower = events.follow(job_id)
-        types = [(await anext(follower)).type]
+        types: list[str] = [(await anext(follower)).type]
         await asyncio.to_thread(job_store.cancel, job_id)
         return types + [event.type async for event in follower]
 

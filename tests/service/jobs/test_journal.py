@@ -121,7 +121,9 @@ def test_all_points_of_a_large_search_are_read(job_store: JobStore, claim: Claim
 def test_rate_and_finish_come_from_this_attempt(job_store: JobStore, claim: Claim) -> None:
     job_store.record_points(claim.job_id, 1, [point(0), point(1)], outcomes=evaluated(0, 1))
     fields = job_store.keys.job(claim.job_id)
-    recorded = int(job_store.redis.hget(fields, "progress_at"))
+    text = job_store.redis.hget(fields, "progress_at")
+    assert text is not None
+    recorded = int(text)
     job_store.redis.hset(fields, "attempt_started_at", recorded - 4000)
 
     progress = job_store.get(claim.job_id).progress

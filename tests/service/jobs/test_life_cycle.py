@@ -1,5 +1,6 @@
 """The life of jobs under any order of calls, by current and by superseded attempts."""
 
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -12,12 +13,17 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from service.errors import FencedOut, JobNotFinished
 from service.jobs.queue import Claim
 from service.jobs.store import JobStore
-from service.schemas.job import Job, JobStatus
+from service.schemas.job import Job, JobError, JobStatus
+from service.schemas.result import Result
 from service.settings import Settings
 from tests.service.jobs.samples import SCOPE, best, error, lose_lease, point, result, submit
 
 INDEXES = st.lists(st.integers(0, 9), min_size=1, max_size=4)
-ENDINGS = {JobStatus.SUCCEEDED: result(), JobStatus.FAILED: error(), JobStatus.CANCELLED: result(partial=True)}
+ENDINGS: dict[JobStatus, Result | JobError] = {
+    JobStatus.SUCCEEDED: result(),
+    JobStatus.FAILED: error(),
+    JobStatus.CANCELLED: result(partial=True),
+}
 
 
 class JobLife(RuleBasedStateMachine):
@@ -164,7 +170,8 @@ class JobLife(RuleBasedStateMachine):
     @invariant()
     def each_job_waits_or_is_held_or_has_ended(self) -> None:
         store = self.store
-        waiting = [entry["job"] for _, entry in store.redis.xrange(store.keys.queue)]
+        entries: Any = store.redis.xrange(store.keys.queue)
+        waiting = [entry["job"] for _, entry in entries]
         held = store.redis.zrange(store.keys.leases, 0, -1)
         assert len(waiting) == len(set(waiting))
         assert sorted([*waiting, *held, *self.ended]) == sorted(self.accepted)
@@ -186,8 +193,12 @@ class JobLife(RuleBasedStateMachine):
 
 @pytest.mark.parametrize("examples", [6, pytest.param(40, marks=pytest.mark.slow)])
 def test_no_order_of_calls_loses_or_repeats_anything(job_store: JobStore, settings: Settings, examples: int) -> None:
+    class Life(JobLife):
+        def __init__(self) -> None:
+            super().__init__(job_store.redis, settings)
+
     run_state_machine_as_test(
-        lambda: JobLife(job_store.redis, settings),
+        Life,
         settings=hypothesis_settings(
             max_examples=examples,
             stateful_step_count=25,

@@ -6,7 +6,8 @@ from service.connection import connect
 from service.errors import FencedOut, JobNotFound
 from service.jobs.queue import Claim, FailedAttempt
 from service.jobs.store import JobStore
-from service.schemas.job import JobStatus
+from service.schemas.job import JobError, JobStatus
+from service.schemas.result import Result
 from service.settings import Settings
 from tests.service.jobs.samples import SCOPE, error, lose_lease, point, result, submit
 from tests.waiting import wait_until
@@ -97,6 +98,8 @@ def test_renewing_prolongs_the_lease(job_store: JobStore) -> None:
     assert job_store.renew(claim.job_id, claim.attempt, lease_s=1000)
     after = job_store.redis.zscore(job_store.keys.leases, claim.job_id)
 
+    assert before is not None
+    assert after is not None
     assert after > before + 900_000
 
 
@@ -295,7 +298,7 @@ def test_a_job_ends_once(job_store: JobStore) -> None:
         (JobStatus.RUNNING, None),
     ],
 )
-def test_an_end_needs_its_outcome(job_store: JobStore, status: JobStatus, outcome: object) -> None:
+def test_an_end_needs_its_outcome(job_store: JobStore, status: JobStatus, outcome: Result | JobError | None) -> None:
     claim = take_submitted(job_store)
     with pytest.raises(ValueError, match="cannot end"):
         job_store.finish(claim.job_id, 1, status, outcome)

@@ -2,6 +2,7 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from service.connection import connect
@@ -29,6 +30,9 @@ def test_nothing_accepted_is_lost_and_points_are_there_once(tmp_path: Path) -> N
         store.start(running, 1, 1000, SCOPE)
         accepted, recorded = {running}, 0
 
+        def has_recorded(least: int) -> bool:
+            return recorded >= least
+
         def work() -> None:
             nonlocal recorded
             for index in range(POINTS):
@@ -38,8 +42,7 @@ def test_nothing_accepted_is_lost_and_points_are_there_once(tmp_path: Path) -> N
         with ThreadPoolExecutor(1) as pool:
             working = pool.submit(work)
             for _ in range(2):
-                before = recorded
-                wait_until(lambda least=before + 30: recorded >= least)
+                wait_until(partial(has_recorded, recorded + 30))
                 server.kill()
                 server.start()
             working.result(timeout=60)
@@ -60,7 +63,7 @@ def test_watchers_and_waiting_supervisors_come_back(tmp_path: Path) -> None:
 
         async def watch() -> list[str]:
             events = JobEvents(settings)
-            types = [event.type async for event in events.follow(job_id)]
+            types: list[str] = [event.type async for event in events.follow(job_id)]
             await events.aclose()
             return types
 

@@ -266,7 +266,7 @@ def test_bfloat16_is_read_without_torch(tmp_path: Path, value: float) -> None:
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("at", [0, 5, -1])
 def test_a_nan_anywhere_is_found(tmp_path: Path, dtype: type, at: int) -> None:
-    values = np.ones(5_000_000 if at == -1 else 7, dtype)
+    values: np.ndarray = np.ones(5_000_000 if at == -1 else 7, dtype)
     values[at] = np.nan
     folder = ingredient(tmp_path / "x", {"a": np.ones(3, dtype), "b": values})
     with pytest.raises(InvalidPantry) as caught:

@@ -1,5 +1,6 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -118,11 +119,15 @@ def test_requests_are_answered_in_order_and_leave_nothing(
     folders = [ingredient(folder.parent / name, tensors(0)) for name in ("a", "b", "c")]
     keys = Keys(settings.redis_prefix)
     seen: list[str] = []
+
+    def are_waiting(count: int) -> bool:
+        return client.llen(keys.checks) == count
+
     with ThreadPoolExecutor(3) as pool:
         requests = []
         for count, each in enumerate(folders, 1):
             requests.append(pool.submit(request_verification, client, settings, each))
-            wait_until(lambda count=count: client.llen(keys.checks) == count)
+            wait_until(partial(are_waiting, count))
         for _ in folders:
             assert answer_next(client, settings, lambda shown: seen.append(shown.name), 30)
         for request in requests:

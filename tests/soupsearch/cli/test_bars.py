@@ -106,8 +106,13 @@ def test_a_line_of_a_training_is_whole(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_work_goes_on_when_nobody_reads_its_log_any_more() -> None:
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, "-c", SCRIPT, "wait"], **pipes, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, "wait"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
         assert process.stderr is not None
         assert process.stdin is not None
         assert process.stdout is not None

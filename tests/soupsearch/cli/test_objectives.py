@@ -10,12 +10,12 @@ from soupsearch.cli.exits import CommandError
 from soupsearch.cli.objectives import Wanted, objective_fields, with_ids
 
 
-def request_of(*threats: str, **options: object) -> AdaptRequest:
+def request_of(*threats: str, **options: Any) -> AdaptRequest:
     fields = objective_fields(threats, Wanted(**options), ["shifted.zip"])
     return AdaptRequest.model_validate({"pantry": "fashion"} | fields)
 
 
-def fields_of(*sets: str, **options: object) -> dict[str, Any]:
+def fields_of(*sets: str, **options: Any) -> dict[str, Any]:
     return objective_fields((), Wanted(**options), sets)
 
 
@@ -91,7 +91,7 @@ def test_what_is_no_threat_is_refused() -> None:
 
 
 def test_a_set_that_only_a_constraint_names_is_not_scored_by() -> None:
-    options = {"min_accuracy": ["clean.zip=0.85", "0.3"]}
+    options: dict[str, Any] = {"min_accuracy": ["clean.zip=0.85", "0.3"]}
     assert Wanted(**options).every_set(["shifted.zip"]) == ["shifted.zip", "clean.zip"]
     fields = fields_of("shifted.zip", **options)
     assert fields["objective"] == {"over_sets": "mean", "adaptation_sets": ["shifted.zip"]}

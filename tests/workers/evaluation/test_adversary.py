@@ -11,6 +11,7 @@ from search.evaluation import EvaluationRequest, Passes
 from search.loop import Interrupted
 from tests.search.outcomes import assert_same
 from tests.workers.evaluation.images import CLASSES, random_images, random_set, vit_stack
+from tests.workers.evaluation.stopping import StopAfter
 from workers.attacks.attack import Attack
 from workers.attacks.model import NormalizedModel
 from workers.attacks.robustness import robust_accuracy
@@ -115,16 +116,17 @@ def test_a_soup_with_infinite_logits_is_not_attacked(tmp_path: Path) -> None:
 
 
 def test_stop_ends_an_attack_between_passes(evaluator: Evaluator) -> None:
-    asked: list[None] = []
     clean = len(evaluator.images)
-    outcome = evaluator.evaluate(WEIGHTS, stop=lambda: asked.append(None) or len(asked) > clean + 3)
-    assert len(asked) == clean + 4
+    stop = StopAfter(clean + 3)
+    outcome = evaluator.evaluate(WEIGHTS, stop=stop)
+    assert stop.asked == clean + 4
     assert outcome.status == "stopped"
     assert all(each.robust is None and each.seen == each.total for each in outcome.sets)
-    executor = LocalExecutor(evaluator, stop=lambda: asked.append(None) or len(asked) > 40)
+    stop.times = 40
+    executor = LocalExecutor(evaluator, stop=stop)
     with pytest.raises(Interrupted):
         evaluate_baselines(executor, 3, evaluator.sets, attacked=True)
-    assert len(asked) == 41
+    assert stop.asked == 41
 
 
 def test_classes_are_the_columns_of_the_set(stack: IngredientStack) -> None:

@@ -79,6 +79,7 @@ def test_an_ensemble_read_from_logits_is_the_ensemble_as_one_model(
             np.testing.assert_array_equal(one.prediction[clear], other.prediction[clear])
             np.testing.assert_array_equal(one.right[clear], other.right[clear])
             assert one.log_probability is not None
+            assert other.log_probability is not None
             np.testing.assert_allclose(one.log_probability, other.log_probability, rtol=0, atol=2 * tolerance)
             # Scores are known but for a constant of the image.
             theirs = space.log_scores(torch.from_numpy(np.asarray(other.logits))).numpy()

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from search.evaluation import EvaluationRequest, Outcome, joined
+from search.evaluation import Average, EvaluationRequest, Outcome, Weights, joined
 from tests.search.outcomes import assert_same
 from tests.workers.evaluation.images import random_set, vit_stack
 from workers.attacks.attack import Attack
@@ -51,9 +52,10 @@ class Team:
         """The first feature before the head, of each image in the first ingredient."""
         images, soup = self._pair[0].images, self._pair[0].soup
         soup.set_weights((1.0, 0.0, 0.0))
+        model: Any = soup.model
         with torch.inference_mode():
-            features = [soup.model.forward_features(images.normalise(batch.images)) for batch in images]
-            return torch.cat([soup.model.forward_head(each, pre_logits=True) for each in features])[:, 0].numpy()
+            features = [model.forward_features(images.normalise(batch.images)) for batch in images]
+            return torch.cat([model.forward_head(each, pre_logits=True) for each in features])[:, 0].numpy()
 
     def _part(self, request: EvaluationRequest, place: int) -> Outcome:
         return self._pair[place].answer(request)
@@ -68,7 +70,9 @@ def team(stack: IngredientStack) -> Team:
 @pytest.mark.parametrize("model", [WEIGHTS, "softmax"], ids=["soup", "ensemble"])
 @settings(max_examples=25)
 @given(ends=CUTTINGS)
-def test_any_cutting_gives_the_outcome_of_the_whole(team: Team, model: object, attacked: bool, ends: list[int]) -> None:
+def test_any_cutting_gives_the_outcome_of_the_whole(
+    team: Team, model: Weights | Average, attacked: bool, ends: list[int]
+) -> None:
     request = EvaluationRequest(model, attacked=attacked, keep_logits=True)
     whole = team.whole(request)
     assert [each.robust is not None for each in whole.sets] == [attacked] * 2

@@ -29,7 +29,8 @@ def by_timm(image: Image.Image, config: DataConfig) -> torch.Tensor:
         crop_pct=config.crop_pct,
         crop_mode=config.crop_mode,
     )
-    return transform(image.convert("L" if config.input_size[0] == 1 else "RGB"))
+    inputs: torch.Tensor = transform(image.convert("L" if config.input_size[0] == 1 else "RGB"))
+    return inputs
 
 
 @pytest.mark.parametrize("config", [GREY, COLOUR])

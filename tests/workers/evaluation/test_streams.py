@@ -49,7 +49,7 @@ def test_streams_of_one_shape_use_the_same_threads() -> None:
 
 def test_threads_that_cannot_start_leave_none_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     before, start = torch.get_num_threads(), threading.Thread.start
-    begun = []
+    begun: list[threading.Thread] = []
 
     def limited(thread: threading.Thread) -> None:
         if len(begun) == 2:

@@ -109,10 +109,9 @@ def test_the_baselines_are_scored_on_the_held_out_images_too(reference: Referenc
     apart_images = images(reference, held_out=True)
     executor = LocalExecutor(Evaluator(stack, [apart_images], batch_size=64, threads=1))
     expected = evaluate_baselines(executor, 3, [apart_images], attacked=False)
-    pairs = [*zip(apart.ingredients.values(), expected.ingredients, strict=True)]
-    pairs += [(apart.uniform_soup, expected.uniform_soup), (apart.logit_ensemble, expected.logit_ensemble)]
-    pairs += [(apart.softmax_ensemble, expected.softmax_ensemble)]
-    for document, score in pairs:
+    documents = [*apart.ingredients.values(), apart.uniform_soup, apart.logit_ensemble, apart.softmax_ensemble]
+    scores = [*expected.ingredients, expected.uniform_soup, expected.logit_ensemble, expected.softmax_ensemble]
+    for document, score in zip(documents, scores, strict=True):
         assert document is not None
         assert score is not None
         assert document.score == score.sets[0].accuracy

@@ -1,6 +1,7 @@
 """Jobs whose objectives and constraints are each on a set of its own, run whole in their own processes."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ def sets(bench: Bench) -> list[str]:
     return [registry.add(path).id for path in (bench.folder / "straight.npz", turned)]
 
 
-def run(bench: Bench, sets: list[str], **fields: object) -> tuple[Job, Result, list[Point]]:
+def run(bench: Bench, sets: list[str], **fields: Any) -> tuple[Job, Result, list[Point]]:
     job = bench.run(bench.submit(adaptation_sets=sets, held_out_fraction=0, **fields))
     assert job.status is JobStatus.SUCCEEDED, job.error
     assert job.result is not None

@@ -1,6 +1,7 @@
 """Warnings before a search."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ def store_bench(settings: Settings, job_store: JobStore, tmp_path: Path) -> Benc
     return bench
 
 
-def material(bench: Bench, images: int = 60, **fields: object) -> Material:
+def material(bench: Bench, images: int = 60, **fields: Any) -> Material:
     job_id = bench.submit(adaptation_sets=[bench.add_set(images)], **fields)
     return Material(bench.store.get(job_id).request, bench.settings)
 
@@ -47,7 +48,7 @@ def test_few_images_of_a_constraint_do_not_select_the_soup(store_bench: Bench) -
     on = {"objective": {"adaptation_sets": [scored]}, "adaptation_sets": [scored, bound]}
     constraint = {"at_least": 0.5, "adaptation_sets": [bound]}
 
-    def warned(**fields: object) -> list[str]:
+    def warned(**fields: Any) -> list[str]:
         echo = store_bench.store.get(store_bench.submit(held_out_fraction=0, **fields)).request
         return [warning.message for warning in warn_of_images(Material(echo, store_bench.settings))]
 

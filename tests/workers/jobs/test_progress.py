@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from redis.typing import EncodableT, FieldT
 
 from search.evaluation import Outcome, Passes, SetOutcome, Weights, packed, weights_key
 from search.strategy import generation
@@ -119,7 +120,7 @@ def test_a_large_journal_is_read_without_holding_up_others(job_store: JobStore, 
     soups = tuple((step / 20_000, 1 - step / 20_000) for step in range(20_000))
     text = packed(outcome(5))
     for first in range(0, len(soups), 5000):
-        some = dict.fromkeys(keys(soups[first : first + 5000]), text)
+        some: dict[FieldT, EncodableT] = dict.fromkeys(keys(soups[first : first + 5000]), text)
         job_store.redis.hset(job_store.keys.journal(SCOPE), mapping=some)
     writer = recorder(job_store, claim, soups)
     job_store.redis.config_resetstat()

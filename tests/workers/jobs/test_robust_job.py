@@ -1,5 +1,7 @@
 """Jobs under attack, run whole in their own processes."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
@@ -55,9 +57,9 @@ def evaluator_of(bench: Bench, count: int) -> Evaluator:
     return Evaluator(stack, [images], batch_size=64, threads=1, attacks=attacks, seed=3)
 
 
-def submit(bench: Bench, **fields: object) -> str:
-    fields = {"search": COARSE, "adaptation_sets": [bench.add_set(24)], "held_out_fraction": 0, "seed": 3} | fields
-    return bench.submit(**fields)
+def submit(bench: Bench, **fields: Any) -> str:
+    defaults = {"search": COARSE, "adaptation_sets": [bench.add_set(24)], "held_out_fraction": 0, "seed": 3}
+    return bench.submit(**{**defaults, **fields})
 
 
 def test_a_union_job_scores_as_a_bare_loop_whatever_the_number_of_evaluators(ready: Bench) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.evaluation import EvaluationRequest, Outcome, Passes, SetOutcome
-from search.loop import Found, Interrupted
+from search.loop import Found, Interrupted, OnFound
 from service.errors import Unavailable
 from workers.evaluation.errors import EvaluationMemoryError
 from workers.ray_runtime.dispatcher import MAX_TRIES, Dispatcher, EvaluatorBatch
@@ -43,7 +43,7 @@ class Told:
 
 
 @contextmanager
-def running(dispatcher: Dispatcher, asked: list[EvaluationRequest], told: Told) -> Iterator[list[Exception]]:
+def running(dispatcher: Dispatcher, asked: list[EvaluationRequest], told: OnFound) -> Iterator[list[Exception]]:
     """``run`` in a thread while the block gives answers; what it raised is in the list at the end."""
     errors: list[Exception] = []
     begun = threading.Event()

@@ -10,8 +10,11 @@ from torch import nn
 
 from workers.soups.files import save_model
 
-RESNET = {"architecture": "resnet18", "model_args": {"layers": [1, 1, 1, 1], "channels": [4, 8, 8, 8], "in_chans": 1}}
-VIT = {
+RESNET: dict[str, Any] = {
+    "architecture": "resnet18",
+    "model_args": {"layers": [1, 1, 1, 1], "channels": [4, 8, 8, 8], "in_chans": 1},
+}
+VIT: dict[str, Any] = {
     "architecture": "vit_tiny_patch16_224",
     "model_args": {"img_size": 28, "patch_size": 7, "in_chans": 1, "embed_dim": 16, "depth": 1, "num_heads": 2},
 }
@@ -36,7 +39,8 @@ def build(config: dict[str, Any], seed: int = 0) -> nn.Module:
     arguments = {"num_classes": config["num_classes"], **config.get("model_args", {})}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return timm.create_model(config["architecture"], **arguments).eval()
+        model: nn.Module = timm.create_model(config["architecture"], **arguments)
+        return model.eval()
 
 
 def randomise(model: nn.Module, seed: int) -> None:

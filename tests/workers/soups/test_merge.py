@@ -33,7 +33,8 @@ def test_merge_is_the_sum_of_each_parameter(stack: IngredientStack, folders: lis
     for name, tensor in merged.items():
         if not tensor.is_floating_point():
             continue
-        expected = sum(w * file[name].double() for w, file in zip(weights, files, strict=True))
+        terms = (w * file[name].double() for w, file in zip(weights, files, strict=True))
+        expected = sum(terms, torch.tensor(0.0, dtype=torch.float64))
         if name.endswith("running_var"):
             least = torch.stack([file[name].double() for file in files]).amin(dim=0)
             expected = torch.where(expected > 0, expected, FLOOR_FACTOR * least)

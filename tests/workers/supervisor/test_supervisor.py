@@ -106,7 +106,7 @@ def test_a_job_that_cannot_be_read_leaves_the_next_its_supervisor(
     bench: Bench, supervisor: subprocess.Popen[bytes]
 ) -> None:
     unreadable, next_id = bench.submit(), bench.submit()
-    bench.artifacts.remove(bench.artifacts.adaptation_set(bench.store.get(next_id).request.adaptation_sets[0]))
+    bench.remove("sets", bench.store.get(next_id).request.adaptation_sets[0])
     bench.store.redis.hset(bench.store.keys.job(unreadable), "request", "{}")
     assert job_after(bench, next_id, JobStatus.FAILED).attempt == 1
     status, failures = bench.store.redis.hmget(bench.store.keys.job(unreadable), ["status", "failed_attempts"])

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from imagecorruptions import corruptions as reference
@@ -38,12 +39,12 @@ def corrupted(name: str, severity: int, seed: int) -> NDArray[np.uint8]:
     np.random.seed(seed)
     seeded = {"seed": seed} if name in {"impulse_noise", "glass_blur"} else {}
     result = getattr(reference, name)(Image.fromarray(colour_image()), severity, **seeded)
-    return np.uint8(np.asarray(result))
+    return np.asarray(result).astype(np.uint8)
 
 
 def main() -> None:
     """Write the input, every corruption of it, and the mean absolute change over many draws."""
-    arrays: dict[str, NDArray[np.generic]] = {"image": colour_image()}
+    arrays: dict[str, Any] = {"image": colour_image()}
     for name in NAMES:
         for severity in range(1, 6):
             arrays[f"{name}/{severity}"] = corrupted(name, severity, SEED)
