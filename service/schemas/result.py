@@ -77,7 +77,7 @@ class HeldOut(Document):
     soup: Score
     ingredients: dict[Name, Score]
     uniform_soup: Score | None = Field(default=None, description="Null in results of earlier versions.")
-    logit_ensemble: Score | None = Field(default=None, description="Null also where memory did not suffice.")
+    logit_ensemble: Score | None = Field(default=None, description="Null also if it did not fit into memory.")
     softmax_ensemble: Score | None = None
     reference: Score | None = Field(
         default=None, description="The independent model that the pantry names, if it names one."
@@ -125,7 +125,7 @@ class Result(Document):
     )
     constraints: list[ConstraintOutcome] = Field(default_factory=list)
     constraints_met: bool | None = Field(
-        default=None, description="False when no soup holds all constraints: this one violates them least."
+        default=None, description="False if no soup meets all constraints: this one violates them least."
     )
     front: list[FrontSoup] = Field(
         default_factory=list,
