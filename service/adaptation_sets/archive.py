@@ -136,7 +136,7 @@ def _labels(data: bytes | None) -> dict[str, list[str]]:
         entries = _LABELS.validate_json(data, strict=True)
     except ValidationError as error:
         raise InvalidSet(
-            f"{LABELS_FILE} is no JSON object of path to class or list of classes: {_first_reason(error)}",
+            f"{LABELS_FILE} is not a JSON object of path to class or list of classes: {_first_reason(error)}",
             code="invalid_labels",
         ) from error
     labels = {path: classes if isinstance(classes, list) else [classes] for path, classes in entries.items()}
@@ -160,7 +160,7 @@ def _label_map(data: bytes | None) -> LabelMap | None:
         return _LABEL_MAP.validate_json(data, strict=True)
     except ValidationError as error:
         raise InvalidSet(
-            f"{LABEL_MAP_FILE} is no JSON object of class to the model's class or classes: {_first_reason(error)}",
+            f"{LABEL_MAP_FILE} is not a JSON object of class to the model's class or classes: {_first_reason(error)}",
             code="invalid_label_map",
         ) from error
 

@@ -51,8 +51,8 @@ REQUEST_PROBLEMS = (
         code="too_many_points",
     ),
     InvalidRequest(
-        "robust accuracy needs one right class per image, and this set has images with several: take accuracy, or a set "
-        "with one label per image",
+        "robust accuracy needs one right class per image, and this set has images with several: take accuracy, or "
+        "a set with one label per image",
         param="objective",
         code="several_labels",
     ),
