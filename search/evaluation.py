@@ -1,4 +1,4 @@
-"""What evaluators are asked for, and what they find, image by image."""
+"""Requests to evaluators and the outcomes they return, image by image."""
 
 import json
 import math
@@ -40,7 +40,7 @@ class EvaluationRequest:
 
 @dataclass(frozen=True)
 class Passes:
-    """Passes of one image through a model: of evaluation and attacks together."""
+    """Passes of one image through a model, counting both evaluation and attacks."""
 
     forward: int = 0
     backward: int = 0
@@ -56,7 +56,7 @@ class SetOutcome:
     ``prediction`` int32 (N,) is the column of the best score; -1 where a logit was not finite. ``correct`` bool (N,)
     and ``log_probability`` float32 (N,), of the accepted labels together in nats, are None without labels.
     ``robust`` bool (threats, N) says which images stay right under each attack; None without attacks.
-    ``logits`` float32 (N, classes) are there when they were asked for.
+    ``logits`` float32 (N, classes) are present only if the request asked for them.
     """
 
     total: int
@@ -99,10 +99,10 @@ class SetOutcome:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one evaluation found on all sets of a task, in their order.
+    """The result of one evaluation on all sets of a task, in their order.
 
-    ``status``: ``complete``; ``not_finite``, seen whole but with a logit that is not finite, so that it must never be
-    best; ``pruned``, dropped because it could no longer matter; ``stopped`` by the user or an end of the attempt.
+    ``status``: ``complete``; ``not_finite``, every image was seen but some logit was not finite, so it can never be
+    best; ``pruned``, dropped because it could no longer matter; ``stopped`` by the user or the end of the attempt.
     ``floored_channels`` counts BatchNorm channels whose variance was not positive. ``seconds`` is wall time.
     """
 
@@ -114,11 +114,11 @@ class Outcome:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every image was seen, so that another evaluation would find the same."""
+        """Whether every image was seen; another evaluation would then give the same result."""
         return self.status in {"complete", "not_finite"}
 
     def without_logits(self) -> "Outcome":
-        """The same without logits."""
+        """This outcome without logits."""
         return replace(self, sets=tuple(replace(each, logits=None) for each in self.sets))
 
 
@@ -191,7 +191,7 @@ def unpacked(text: str) -> Outcome:
         head, _, body = zlib.decompress(b64decode(text, validate=True)).partition(b"\n")
         header = json.loads(head)
         if header["status"] not in _RANK:
-            raise ValueError(f"{header['status']!r} is no status")
+            raise ValueError(f"{header['status']!r} is not a status")
         place = _Reader(body)
         outcome = Outcome(
             status=header["status"],
@@ -202,7 +202,7 @@ def unpacked(text: str) -> Outcome:
         )
         place.end()
     except (zlib.error, LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise ValueError(f"this is no packed outcome: {error}") from error
+        raise ValueError(f"this is not a packed outcome: {error}") from error
     return outcome
 
 

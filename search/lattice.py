@@ -21,12 +21,12 @@ class LatticeError(SearchError):
 
 @dataclass(frozen=True)
 class Lattice:
-    """The affine weights ``w`` of ``size`` ingredients with ``sum w = 1``, ``lower <= w_i <= upper`` on a grid.
+    """All affine weights ``w`` of ``size`` ingredients on a grid with ``sum w = 1`` and ``lower <= w_i <= upper``.
 
     The grid starts at ``lower`` and has distance ``step``; with ``convex`` it is cut to [0, 1]. ``bounds``, the least
-    and the greatest weight of each ingredient, cut it further; an ingredient whose two bounds are alike has that
+    and greatest weight of each ingredient, cut it further; an ingredient whose two bounds are equal has that
     weight, whether or not it is on the grid. Bounds are read as the decimals that a person would write (0.2 is one
-    fifth), and the enumeration is in integers, so that no rounding ever adds or drops a point. Croce et al. (CVPR 2023,
+    fifth), and points are enumerated in integers, so rounding never adds or drops one. Croce et al. (CVPR 2023,
     section 4.3) use lower -0.4, upper 1.4, step 0.2 with four ingredients: 480 points.
 
     Raises LatticeError when the bounds admit no point.
@@ -49,7 +49,7 @@ class Lattice:
 
     @cached_property
     def _axes(self) -> list[tuple[Fraction, int]]:
-        """Of each ingredient the least weight on the grid and the number of steps to the greatest."""
+        """For each ingredient, the least weight on the grid and the number of steps to the greatest."""
         lower, upper, step = (Fraction(str(value)) for value in (self.lower, self.upper, self.step))
         if self.convex:
             lower += step * max(0, -(lower // step))
@@ -65,7 +65,7 @@ class Lattice:
 
     @cached_property
     def _total(self) -> int | None:
-        """What the integer coordinates of a point sum to; None when no integer does."""
+        """The sum of a point's integer coordinates; None if it would not be an integer."""
         total = (1 - sum(least for least, _ in self._axes)) / Fraction(str(self.step))
         return int(total) if total.denominator == 1 and total >= 0 else None
 
@@ -110,7 +110,7 @@ class Lattice:
 def _compositions(parts: int, total: int, top: int) -> int:
     """Number of ways to write ``total`` as an ordered sum of ``parts`` integers in [0, ``top``].
 
-    By inclusion and exclusion over the parts that exceed ``top``: at most ``parts`` terms, however fine the grid.
+    Uses inclusion-exclusion over the parts that exceed ``top``: at most ``parts`` terms, however fine the grid.
     """
     return sum(
         (-1) ** over * comb(parts, over) * comb(total - over * (top + 1) + parts - 1, parts - 1)
@@ -119,7 +119,7 @@ def _compositions(parts: int, total: int, top: int) -> int:
 
 
 def _bounded_compositions(tops: Sequence[int], total: int) -> int:
-    """The same with a greatest integer for each part, by a running sum over the parts."""
+    """Like the above, but with a separate maximum for each part, by a running sum over the parts."""
     ways = [1] + [0] * total
     for top in tops:
         sums = [0, *accumulate(ways)]

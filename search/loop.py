@@ -8,27 +8,27 @@ from search.evaluation import EvaluationRequest, Outcome, weights_key
 from search.strategy import Generation, Strategy
 
 Found = Sequence[tuple[int, Outcome]]
-"""Outcomes, each with the place of its request."""
+"""Outcomes, each with the index of its request."""
 OnFound = Callable[[Found], None]
-"""Told outcomes as they are found; from one thread at a time."""
+"""Called with outcomes as they are found, by one thread at a time."""
 
 
 class Executor(ABC):
     """Evaluates requests, anywhere and in any order.
 
-    The outcome of a request depends on the request alone, up to the rounding of the hardware: never on what else is
-    evaluated, where, in which order or after how many losses.
+    The outcome of a request depends only on the request, up to hardware rounding. It never depends on what else is
+    evaluated, or where, in which order, or after how many losses.
     """
 
     @abstractmethod
     def evaluate(self, requests: Sequence[EvaluationRequest], on_found: OnFound) -> None:
-        """Evaluate all requests, telling each whole outcome once, as soon as it is known; return when all are told.
+        """Evaluate all requests and report each complete outcome once, as soon as it is known; return after the last.
 
-        Raises Interrupted when the user or another attempt ended the work: some outcomes were then never told.
+        Raises Interrupted if the user or another attempt ended the work; some outcomes are then never reported.
         """
 
     def outcomes(self, requests: Sequence[EvaluationRequest]) -> list[Outcome]:
-        """The outcomes of all requests, in their order. Raises as ``evaluate`` does."""
+        """The outcomes of all requests, in request order. Raises the same errors as ``evaluate``."""
         outcomes: dict[int, Outcome] = {}
         self.evaluate(requests, outcomes.update)
         return [outcomes[place] for place in range(len(requests))]
@@ -39,11 +39,11 @@ class Journal(ABC):
 
     @abstractmethod
     def find(self, requests: Sequence[EvaluationRequest]) -> list[Outcome | None]:
-        """The whole outcome of each request, None where it is not known."""
+        """The complete outcome of each request, or None if it is not known."""
 
 
 class Observer(ABC):
-    """Told what a search does."""
+    """Follows the progress of a search."""
 
     @abstractmethod
     def proposed(self, soups: Generation) -> None:
@@ -51,7 +51,7 @@ class Observer(ABC):
 
     @abstractmethod
     def found(self, found: Found, *, known: bool) -> None:
-        """Outcomes of soups by their place in the whole search; ``known`` from the journal."""
+        """Outcomes of soups by their index in the whole search; ``known`` means they come from the journal."""
 
 
 class Interrupted(Exception):
@@ -106,7 +106,7 @@ def _check(soups: Generation, names: set[str], bound: int) -> None:
 
 @dataclass(frozen=True)
 class _Told:
-    """Keeps the outcomes of a generation and tells the observer."""
+    """Collects the outcomes of a generation and notifies the observer."""
 
     observer: Observer
     outcomes: list[Outcome | None]

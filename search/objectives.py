@@ -17,9 +17,9 @@ T = TypeVar("T")
 class Measure:
     """Accuracy or, with ``threats`` (indices of threat models), accuracy under attack.
 
-    ``union`` counts an image when it stays right in every one of the threats: decided for each image, so at most the
-    least of their accuracies. ``mean`` and ``worst`` are over the accuracies in the threats. Several sets are combined
-    by ``over_sets`` at last: all of them, or those whose indices ``sets`` holds.
+    ``union`` counts an image if it stays right under every threat. This is decided per image, so it is at most the
+    least of their accuracies. ``mean`` and ``worst`` combine the accuracies under the threats. Finally, ``over_sets``
+    combines the sets: all of them, or those whose indices are in ``sets``.
     """
 
     threats: tuple[int, ...] = ()
@@ -28,14 +28,14 @@ class Measure:
     sets: tuple[int, ...] | None = None
 
     def of_sets(self, each: Sequence[T]) -> list[T]:
-        """Of something for each of all sets, that for those that count."""
+        """Of ``each``, which has one item per set, the items of the sets that count."""
         return list(each) if self.sets is None else [each[index] for index in self.sets]
 
     def outcomes(self, correct: Flags, robust: Flags | None) -> Flags:
-        """What counts on one set, bool of shape (rows, images): one row, or one a threat for ``mean`` and ``worst``.
+        """What counts on one set, bool of shape (rows, images): one row, or one per threat for ``mean`` and ``worst``.
 
-        ``correct`` (images,) are right before any attack, ``robust`` (all threats, images) after each.
-        Raises ValueError without ``robust`` when there are threats.
+        ``correct`` (images,) says which are right before any attack, ``robust`` (all threats, images) after each.
+        Raises ValueError if there are threats but no ``robust``.
         """
         return self._rows(robust) if self.threats else correct[None]
 
@@ -57,7 +57,7 @@ class Measure:
 def combine(scores: Sequence[float], over_sets: OverSets = "mean") -> float:
     """The mean over sets (Croce et al., CVPR 2023, Table 1: the single soup) or the worst set's score.
 
-    Each set counts alike, whatever its number of images. Raises ValueError when there are no scores.
+    Every set has the same weight, whatever its number of images. Raises ValueError if there are no scores.
     """
     if not scores:
         raise ValueError("an objective needs the score of at least one set")
@@ -78,8 +78,8 @@ def violation(values: Sequence[float], least: Sequence[float]) -> float:
 class Objectives:
     """What a job ranks soups by: measures in the order of their weight, the first with ties, and constraints.
 
-    ``names`` are those of several objectives, empty for a single one. ``constraints`` hold a measure and the least
-    value that is wanted of it. ``threats`` is the number of attacks in every outcome. ``seed`` is the bootstrap's.
+    ``names`` are those of several objectives, empty for a single one. Each of ``constraints`` is a measure
+    and its least allowed value. ``threats`` is the number of attacks in every outcome. ``seed`` is the bootstrap's.
     """
 
     measures: tuple[Measure, ...] = (Measure(),)
@@ -94,7 +94,7 @@ class Objectives:
         return self.measures[0]
 
     def evaluation(self, weights: Weights, outcome: Outcome) -> Evaluation:
-        """The soup as it is ranked; without a score unless its outcome is complete."""
+        """The soup as it is ranked; it has no score unless its outcome is complete."""
         if not self.is_valid(outcome):
             return Evaluation(weights, None, self.nll(outcome))
         values = [measure.value(outcome.sets) for measure in self.measures]
@@ -111,13 +111,13 @@ class Objectives:
         return self.first.value(outcome.sets) if self.is_valid(outcome) else None
 
     def nll(self, outcome: Outcome) -> float | None:
-        """Negative log-likelihood over the first objective's sets without attacks, in nats an image."""
+        """Negative log-likelihood over the first objective's sets without attacks, in nats per image."""
         if outcome.status != "complete":
             return None
         return combine_losses([each.nll for each in self.first.of_sets(outcome.sets)], self.first.over_sets)
 
     def metrics(self, outcome: Outcome) -> list[float]:
-        """Accuracy, robust accuracy under each threat, under their union: on the first objective's sets.
+        """Accuracy, and robust accuracy under each threat and under their union, on the first objective's sets.
 
         Empty without threats and where ``value`` is None.
         """
@@ -146,7 +146,7 @@ class Objectives:
         return compare(mine, yours, self.first.over_sets, self.seed, over_threats=self.first.over_threats)
 
     def flags(self, outcome: Outcome) -> list[Flags]:
-        """Of each of its sets what the first objective counts of each image (``Measure.outcomes``).
+        """For each of its sets, what the first objective counts for each image (``Measure.outcomes``).
 
         A model whose logits are not finite has nothing right. Empty where images or attacks are missing.
         """
@@ -156,6 +156,6 @@ class Objectives:
         return [self.first.outcomes(each.right, each.robust) for each in sets] if self.is_valid(outcome) else []
 
     def is_valid(self, outcome: Outcome) -> bool:
-        """Whether the outcome has all that the objectives read."""
+        """Whether the outcome has everything that the objectives read."""
         attacked = not self.threats or all(each.robust is not None for each in outcome.sets)
         return outcome.status == "complete" and attacked

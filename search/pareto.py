@@ -32,10 +32,10 @@ def non_dominated(values: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def pareto_front(soups: Sequence[S]) -> list[S]:
-    """The front of ``soups``, best in the first objective first; of soups with equal values the best ranked alone.
+    """The front of ``soups``, best in the first objective first; of soups with equal values, only the best ranked.
 
-    Only soups of the least violation of the constraints take part: all those that hold, when any does. The first of
-    the front is the best ranked of all. Soups without a score are left out.
+    Only soups with the least violation of the constraints take part: if any soup meets them all, only such soups. The
+    first of the front is the best ranked of all. Soups without a score are left out.
     """
     ranked = rank(soups)
     distinct: dict[tuple[float, ...], S] = {}

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 NLL_DIGITS = 6
-"""Negative log-likelihoods that agree to this many decimals are tied: beyond them lies the rounding of float32."""
+"""Negative log-likelihoods that agree to this many decimals are tied; further decimals are float32 rounding."""
 
 
 class Scored(Protocol):
@@ -21,20 +21,20 @@ class Scored(Protocol):
 
     @property
     def nll(self) -> float | None:
-        """Mean negative log-likelihood, nats an image."""
+        """Mean negative log-likelihood, in nats per image."""
 
     @property
     def violation(self) -> float:
-        """By how much constraints are violated in all; 0 when they hold, or when there are none."""
+        """Total violation of the constraints; 0 if they all hold or there are none."""
 
     @property
     def objectives(self) -> Mapping[str, float]:
-        """With several objectives: the value of each in their order, ``score`` being the first; else empty."""
+        """With several objectives, the value of each in order, ``score`` first; otherwise empty."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A soup as it is ranked. ``score`` is None when it is not to be best: not finite, or not seen whole."""
+    """A soup as it is ranked. ``score`` is None if the soup must not be best: not finite, or not seen on all images."""
 
     weights: tuple[float, ...]
     score: float | None
@@ -54,7 +54,7 @@ def distance_to_uniform(weights: tuple[float, ...] | list[float]) -> float:
 
 
 def sort_key(soup: Scored) -> SortKey:
-    """Best first: least violation of the constraints, then score, then the other objectives in their order.
+    """Sorts best first: by least violation of the constraints, then score, then the other objectives in order.
 
     Ties are broken by negative log-likelihood, then by closeness to the uniform soup, then in lexicographic order.
     """

@@ -12,10 +12,10 @@ Array = NDArray[np.float64]
 
 
 class Resamples:
-    """The same ``resamples`` bootstrap draws of ``images`` images for whatever is averaged over them.
+    """``resamples`` bootstrap draws of ``images`` images, the same for everything averaged over them.
 
-    Means of two models under one object are of the same draws, so that the interval of their difference is a paired
-    one. Images that appear under many shifts are drawn once for all of them, which keeps their dependence.
+    Means of two models from one object use the same draws, so the interval of their difference is paired.
+    Images that appear under many shifts are drawn once for all of them, which keeps their dependence.
     Raises ValueError when there are no images.
     """
 
@@ -42,7 +42,7 @@ class Resamples:
 
 @lru_cache(maxsize=8)
 def shared_resamples(images: int) -> Resamples:
-    """The draws of seed 0 for sets of this size, made once."""
+    """The draws of seed 0 for sets of this size, cached."""
     return Resamples(images)
 
 
@@ -53,7 +53,7 @@ def percentile_interval(samples: Array) -> Interval:
 
 
 def crossed_interval(values: Array, seed: int = 0, resamples: int = RESAMPLES) -> Interval:
-    """95 % interval of the mean of ``values``, shape (draws, images), drawing both rows and columns anew.
+    """95 % interval of the mean of ``values``, shape (draws, images), resampling both rows and columns.
 
     For figures that vary with the images scored and with the seed of a random draw (Owen, "The pigeonhole bootstrap",
     Annals of Applied Statistics 2007).

@@ -8,7 +8,7 @@ TOLERANCE = 1e-9
 
 
 class SearchError(ValueError):
-    """A search that cannot be made; the message says what to change. ``code`` is stable."""
+    """The search is impossible; the message says what to change. ``code`` is stable."""
 
     code = "invalid_search"
 

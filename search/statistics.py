@@ -12,14 +12,14 @@ OverThreats = Literal["union", "mean", "worst"]
 RESAMPLES = 2000
 DRAWS_AT_ONCE = 1_000_000
 Outcomes = Sequence[NDArray[Any]]
-"""Of each set whether images are right (1 or True), shape (images,), or (threats, images): see ``Measure.outcomes``."""
+"""For each set, which images are right (1 or True): shape (images,), or (threats, images); see ``Measure.outcomes``."""
 
 
 @dataclass(frozen=True)
 class PairedComparison:
     """Two models on the same images: difference of their scores, its 95 % interval, exact McNemar p-value.
 
-    ``p_value`` is None where an image has several outcomes, one a threat.
+    ``p_value`` is None where an image has several outcomes, one per threat.
     """
 
     difference: float
@@ -48,8 +48,8 @@ def compare(
 ) -> PairedComparison:
     """Compare two models image by image; both see the same resamples.
 
-    The p-value is the exact two-sided McNemar test over all images together (McNemar 1947): among the images on which
-    just one of the two is right, how unlikely is this split for a fair coin.
+    The p-value is that of the exact two-sided McNemar test over all images together (McNemar 1947): how unlikely a fair
+    coin makes this split of the images on which exactly one of the two is right.
     """
     ours, theirs = _with_rows(ours), _with_rows(theirs)
     differences = _resampled(ours, over_sets, over_threats, seed) - _resampled(theirs, over_sets, over_threats, seed)

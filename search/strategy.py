@@ -33,7 +33,7 @@ class Strategy(ABC):
 
     The loop calls ``propose``, has all of the generation evaluated, calls ``learn`` once, and so on until ``propose``
     returns None. A strategy is deterministic: equal arguments and equal outcomes give equal proposals. It proposes each
-    soup at most once, within the space that it was made for, and all in all no more than its kind's bound. How large
+    soup at most once, within its space, and no more soups in total than its kind's bound. How large
     a generation is never depends on how many evaluators there are or how fast they answer.
     """
 
@@ -43,9 +43,9 @@ class Strategy(ABC):
 
     @abstractmethod
     def learn(self, outcomes: Sequence[Outcome]) -> None:
-        """Learn what was found of the last generation, in the order in which it was proposed.
+        """Receive the outcomes of the last generation, in the order in which it was proposed.
 
-        An outcome may be ``not_finite`` or ``pruned``; such a soup has no score. ``stopped`` outcomes never come.
+        An outcome may be ``not_finite`` or ``pruned``; such a soup has no score. No outcome is ``stopped``.
         """
 
 
@@ -62,7 +62,7 @@ class StrategyKind:
     """A strategy as requests name it: ``name``, the model of its ``request``, its ``bound`` and how to ``start`` it.
 
     ``bound`` returns the greatest number of evaluations for a request in a space, without enumerating them;
-    ``start`` makes the strategy, whose randomness comes from the seed alone. Both raise SearchError.
+    ``start`` makes the strategy, whose randomness comes only from the seed. Both raise SearchError.
     """
 
     name: str
@@ -75,7 +75,7 @@ class StrategyKind:
 def kinds() -> dict[str, StrategyKind]:
     """All strategies by name: the modules of ``search.strategies``, and the entry points of installed packages.
 
-    Raises SearchError when two have one name.
+    Raises SearchError if two have the same name.
     """
     modules = [import_module(f"search.strategies.{found.name}") for found in iter_modules(search.strategies.__path__)]
     found = [module.KIND for module in modules] + [entry.load() for entry in entry_points(group=ENTRY_POINTS)]

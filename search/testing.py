@@ -1,6 +1,6 @@
-"""The contract of strategies as checks that every strategy passes, and soups to search in milliseconds.
+"""Checks that every strategy must pass, and made-up soups that can be searched in milliseconds.
 
-For a strategy of your own::
+To check your own strategy::
 
     @pytest.mark.parametrize("check", strategy_checks(), ids=lambda check: check.__name__)
     @given(case=cases())
@@ -24,9 +24,11 @@ from search.strategy import Generation, Strategy, StrategyKind, StrategyRequest
 
 @dataclass(frozen=True)
 class Landscape:
-    """Soups of ``size`` made-up ingredients on ``images`` images: logits that bend with the weights, from ``seed``.
+    """Soups of ``size`` made-up ingredients on ``images`` images.
 
-    A ``broken`` share of the soups has logits that are not finite, a ``pruned`` share is dropped early.
+    Their logits vary smoothly with the weights and are drawn from ``seed``.
+
+    For a fraction ``broken`` of the soups, the logits are not finite; a fraction ``pruned`` is dropped early.
     """
 
     size: int
@@ -37,9 +39,9 @@ class Landscape:
     pruned: float = 0.0
 
     def outcome(self, request: EvaluationRequest) -> Outcome:
-        """What evaluators would find; always the same for the same weights."""
+        """The outcome that evaluators would return; always the same for the same weights."""
         if isinstance(request.model, str):
-            raise TypeError("a landscape has soups alone")
+            raise TypeError("a landscape has only soups")
         rng = np.random.default_rng(self.seed)
         ingredients = rng.normal(size=(self.size, self.images, self.classes))
         labels = rng.integers(0, self.classes, self.images)
@@ -53,7 +55,7 @@ class Landscape:
 
 
 def _fraction(weights: Weights) -> float:
-    """A number in [0, 1) that depends on the weights alone."""
+    """A number in [0, 1) that depends only on the weights."""
     key = np.frombuffer(np.round(np.array(weights) * 1e9).astype(np.int64).tobytes(), dtype=np.uint32)
     return float(np.random.default_rng(key.tolist()).random())
 
@@ -75,7 +77,7 @@ def _read(logits: NDArray[np.float64], labels: NDArray[np.int64], *, keep_logits
 
 
 class LandscapeExecutor(Executor):
-    """Evaluates soups of a landscape in the order that ``shuffle`` gives, and is interrupted after ``until`` soups."""
+    """Evaluates soups of a landscape in the order given by ``shuffle``; interrupted after ``until`` soups."""
 
     def __init__(self, landscape: Landscape, shuffle: int = 0, until: int | None = None) -> None:
         self._landscape = landscape
@@ -92,7 +94,7 @@ class LandscapeExecutor(Executor):
 
 
 class Trace(Observer, Journal):
-    """What a search proposed and found, with what was known before it."""
+    """Records what a search proposed and found, and what was known before."""
 
     def __init__(self, known: Mapping[EvaluationRequest, Outcome] | None = None) -> None:
         self.known = dict(known or {})
@@ -115,7 +117,7 @@ class Trace(Observer, Journal):
 
 @dataclass(frozen=True)
 class Case:
-    """Where a strategy is checked."""
+    """The circumstances in which a strategy is checked."""
 
     landscape: Landscape
     space: Space
@@ -160,20 +162,19 @@ def strategy_checks() -> list[Check]:
 def check_soups_lie_in_the_space(kind: StrategyKind, request: StrategyRequest, case: Case) -> None:
     """Weights sum to 1 and respect bounds and fixed weights."""
     for soup in _searched(kind, request, case).soups:
-        assert not isinstance(soup.model, str), "a strategy proposes soups alone"
+        assert not isinstance(soup.model, str), "a strategy must propose only soups"
         assert soup.model in case.space, f"{soup.model} lies outside the space"
 
 
 def check_nothing_is_proposed_twice(kind: StrategyKind, request: StrategyRequest, case: Case) -> None:
-    """Each soup at most once in a search."""
-    names = [
-        weights_key(soup.model) for soup in _searched(kind, request, case).soups if not isinstance(soup.model, str)
-    ]
+    """No soup is proposed twice in a search."""
+    models = [soup.model for soup in _searched(kind, request, case).soups]
+    names = [weights_key(model) for model in models if not isinstance(model, str)]
     assert len(set(names)) == len(names), "a soup was proposed twice"
 
 
 def check_it_ends_within_its_bound(kind: StrategyKind, request: StrategyRequest, case: Case) -> None:
-    """It ends, after at most as many evaluations as its kind declares, and proposes something before it does."""
+    """The search proposes something, and ends after at most as many evaluations as its kind declares."""
     trace = _searched(kind, request, case)
     assert trace.soups or _started(kind, request, case) is None, "nothing was proposed"
 
@@ -185,7 +186,7 @@ def check_equal_searches_propose_alike(kind: StrategyKind, request: StrategyRequ
 
 
 def check_a_journal_changes_nothing(kind: StrategyKind, request: StrategyRequest, case: Case) -> None:
-    """The same soups, whatever part of the outcomes is known before."""
+    """It proposes the same soups, whichever outcomes are already known."""
     whole = _searched(kind, request, case)
     count = round(case.cut * len(whole.soups))
     known = {soup: whole.found_now[soup] for soup in whole.soups[:count]}
@@ -193,7 +194,7 @@ def check_a_journal_changes_nothing(kind: StrategyKind, request: StrategyRequest
 
 
 def check_an_interrupted_search_resumes(kind: StrategyKind, request: StrategyRequest, case: Case) -> None:
-    """A search that was cut off anywhere and starts anew with what it had found ends with the same soups."""
+    """A search that is cut off anywhere and restarted with what it had found ends with the same soups."""
     whole = _searched(kind, request, case)
     cut = _searched(kind, request, case, until=int(case.cut * len(whole.soups)))
     resumed = _searched(kind, request, case, known=cut.found_now)

@@ -1,4 +1,4 @@
-"""Connections to Redis that outlive its restarts."""
+"""Connections to Redis that survive its restarts."""
 
 import redis
 import redis.asyncio
@@ -19,9 +19,9 @@ def _backoff() -> ExponentialWithJitterBackoff:
 
 
 def connect(settings: Settings) -> redis.Redis:
-    """A client that decodes text and, while Redis restarts, tries again for about ten seconds.
+    """A client that decodes text and, while Redis restarts, retries for about ten seconds.
 
-    Its calls raise redis.ConnectionError when Redis stays away longer, and redis.TimeoutError when it is there and
+    Its calls raise redis.ConnectionError if Redis is away longer, and redis.TimeoutError if it is connected but
     silent. All scripts of the job store may be repeated without harm.
     """
     return redis.Redis.from_url(
@@ -35,7 +35,7 @@ def connect(settings: Settings) -> redis.Redis:
 
 
 def connect_async(settings: Settings, connections: int) -> redis.asyncio.Redis:
-    """The same for asyncio, with so many connections at most; one more raises redis.MaxConnectionsError."""
+    """Like ``connect``, but for asyncio and with a limit on connections; one more raises redis.MaxConnectionsError."""
     return redis.asyncio.Redis.from_url(
         settings.redis_url,
         decode_responses=True,

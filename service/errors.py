@@ -1,4 +1,4 @@
-"""Every error that users can meet: one tree, each with its HTTP status and stable code."""
+"""All errors that users can see, in one tree, each with its HTTP status and stable code."""
 
 import errno
 from typing import ClassVar
@@ -54,7 +54,7 @@ class TooLarge(SoupsearchError):
 
 
 class UnsupportedMediaType(SoupsearchError):
-    """The body is of a type that the call does not take."""
+    """The body has a type that the call does not accept."""
 
     status = 415
     code = "unsupported_media_type"
@@ -70,7 +70,7 @@ class MalformedBody(SoupsearchError):
 
 
 class NotFound(SoupsearchError):
-    """There is no such thing."""
+    """The requested thing does not exist."""
 
     status = 404
     code = "not_found"
@@ -96,7 +96,7 @@ class SetNotFound(NotFound):
 
 
 class Conflict(SoupsearchError):
-    """The state of the thing does not allow it."""
+    """The current state does not allow the call."""
 
     status = 409
     code = "conflict"
@@ -122,19 +122,19 @@ class PantryExists(Conflict):
 
 
 class InUse(Conflict):
-    """A job that has not ended needs it."""
+    """A job that has not ended needs the set or pantry."""
 
     code = "in_use"
 
 
 class DeletedMeanwhile(Conflict):
-    """What a request names was deleted while the request was checked."""
+    """Something that a request names was deleted while the request was checked."""
 
     code = "deleted_meanwhile"
 
 
 class Expired(SoupsearchError):
-    """It was there and has been removed after its time."""
+    """The requested thing existed, but was removed after its time."""
 
     status = 410
     code = "expired"
@@ -142,7 +142,7 @@ class Expired(SoupsearchError):
 
 
 class RangeNotSatisfiable(SoupsearchError):
-    """The range asked for lies outside the file."""
+    """The requested range lies outside the file."""
 
     status = 416
     code = "range_not_satisfiable"
@@ -174,7 +174,7 @@ class StorageFull(SoupsearchError):
 
 
 class Unavailable(SoupsearchError):
-    """Something that the service needs does not answer now; try again."""
+    """Something that the service needs does not answer at the moment; try again."""
 
     status = 503
     code = "unavailable"
@@ -190,10 +190,10 @@ class FencedOut(SoupsearchError):
 
 
 def is_of_machine(error: BaseException) -> bool:
-    """Whether ``error``, raised while a file was read, comes from the machine's disk or memory, not from the contents.
+    """Whether ``error``, raised while reading a file, comes from the machine's disk or memory, not from the contents.
 
-    Parsers raise OSError for damaged contents too, but without a number; EINVAL is a seek to where the contents say.
-    What they raise while they handle an error of the disk counts as that.
+    Parsers also raise OSError for damaged contents, but without an errno; EINVAL comes from a seek to a bad offset in
+    the contents. An error that they raise while they handle a disk error counts as a disk error.
     """
     while not (isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno not in _OF_CONTENTS)):
         if (earlier := error.__cause__ or error.__context__) is None:

@@ -1,4 +1,4 @@
-"""Questions of the API that a worker answers: over two kinds of lists in Redis."""
+"""Questions from the API to a worker and their answers, over two kinds of lists in Redis."""
 
 import json
 import logging
@@ -22,7 +22,7 @@ Document = dict[str, Any]
 class Exchange:
     """Questions wait in the list ``questions``; the answer to one goes to the list that ``answers`` names by its id.
 
-    ``redis`` decodes responses. What is asked and answered are JSON objects.
+    ``redis`` must decode responses. Questions and answers are JSON objects.
     """
 
     def __init__(self, redis: Redis, questions: str, answers: Callable[[str], str]) -> None:
@@ -33,9 +33,9 @@ class Exchange:
     def ask(
         self, question: Document, timeout: float, is_stopping: Callable[[], bool] = lambda: False
     ) -> Document | None:
-        """Have a worker answer; None when none has within ``timeout`` seconds, and the question is withdrawn.
+        """Get a worker's answer. After ``timeout`` seconds without one, withdraw the question and return None.
 
-        Raises Unavailable (``stopping``) within about a second once ``is_stopping()``, so that no process waits to end.
+        Raises Unavailable (``stopping``) within about a second once ``is_stopping()``, to not delay a shutdown.
         """
         question_id = uuid.uuid4().hex
         text = json.dumps(question | {"id": question_id})
@@ -48,7 +48,7 @@ class Exchange:
     def answer_next(self, answer: Callable[[Document], Document], timeout: float) -> bool:
         """Answer the oldest question that comes within ``timeout`` seconds; returns whether there was one.
 
-        One that is no question is dropped, with a line in the log: nobody waits for its answer.
+        An invalid entry is logged and dropped, since nobody waits for its answer.
         """
         popped = cast("list[Any] | None", self._redis.brpop([self._questions], timeout=timeout))
         if popped is None:
@@ -57,7 +57,9 @@ class Exchange:
             question = json.loads(popped[1])
             key = self._answers(question["id"])
         except (ValueError, TypeError, KeyError, RecursionError) as error:
-            _log.warning("dropped an entry of %s that is no question (%r): %.200s", self._questions, error, popped[1])
+            _log.warning(
+                "dropped an entry of %s, which is not a question (%r): %.200s", self._questions, error, popped[1]
+            )
             return True
         text = json.dumps(answer(question))
         with self._redis.pipeline() as pipeline:

@@ -1,4 +1,4 @@
-"""Reading of class folders from an archive: every image is checked, hashed and copied in one pass."""
+"""Reads class folders from an archive: checks, hashes and copies every image in one pass."""
 
 import hashlib
 import shutil
@@ -54,7 +54,7 @@ class _Collected:
 def read_class_folders(staged: Path, settings: Settings, folder: Path) -> Contents:
     """The images of the archive at ``staged``; their files go to ``folder / IMAGES_FILE``, each under its sha256.
 
-    Raises InvalidSet or TooLarge with a stable code for everything that is refused; the caller removes ``folder``.
+    Raises InvalidSet or TooLarge with a stable code if anything is refused; the caller removes ``folder``.
     """
     found = _Collected()
     with zipfile.ZipFile(folder / IMAGES_FILE, "w", zipfile.ZIP_STORED) as target:
@@ -114,7 +114,7 @@ def _contents(found: _Collected) -> Contents:
     digests = {path.removeprefix(root): digest for path, digest in found.digests.items()}
     documents = {path.removeprefix(root): data for path, data in found.documents.items()}
     if stray := [path for path in documents if "/" in path]:
-        raise InvalidSet(f"{stray[0]!r} is no image and not at the root: leave it out", code="not_an_image")
+        raise InvalidSet(f"{stray[0]!r} is not an image and not at the root: leave it out", code="not_an_image")
     paths = sorted(digests)
     labels = _labels(documents.get(LABELS_FILE))
     accepted = accepted_classes(paths, labels)
@@ -136,7 +136,7 @@ def _labels(data: bytes | None) -> dict[str, list[str]]:
         entries = _LABELS.validate_json(data, strict=True)
     except ValidationError as error:
         raise InvalidSet(
-            f"{LABELS_FILE} is no JSON object of path to class or list of classes: {_first_reason(error)}",
+            f"{LABELS_FILE} is not a JSON object of path to class or list of classes: {_first_reason(error)}",
             code="invalid_labels",
         ) from error
     labels = {path: classes if isinstance(classes, list) else [classes] for path, classes in entries.items()}
@@ -160,7 +160,7 @@ def _label_map(data: bytes | None) -> LabelMap | None:
         return _LABEL_MAP.validate_json(data, strict=True)
     except ValidationError as error:
         raise InvalidSet(
-            f"{LABEL_MAP_FILE} is no JSON object of class to the model's class or classes: {_first_reason(error)}",
+            f"{LABEL_MAP_FILE} is not a JSON object of class to the model's class or classes: {_first_reason(error)}",
             code="invalid_label_map",
         ) from error
 
@@ -176,7 +176,7 @@ def _preprocessing(data: bytes | None) -> Preprocessing:
 
 
 def _first_reason(error: ValidationError) -> str:
-    """Where and why the first error of a validation arose, in a line."""
+    """The place and reason of a validation's first error, in one line."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     place = ".".join(str(part) for part in first["loc"])
     return f"{place}: {first['msg']}" if place else str(first["msg"])

@@ -1,4 +1,4 @@
-"""Reading of npz files: arrays of images and labels, without pickle."""
+"""Reads npz files: arrays of images and labels, without pickle."""
 
 import hashlib
 import io
@@ -29,7 +29,7 @@ _LARGEST_LABEL = 10**9 - 1
 
 
 def is_npz(staged: Path, limits: Limits) -> bool:
-    """Whether the file at ``staged`` is a zip of arrays. Raises as read_members does."""
+    """Whether the file at ``staged`` is a zip of arrays. Raises the errors of read_members."""
     if sniff(staged, InvalidSet, known="zip, tar, tar.gz and npz") is not Format.ZIP:
         return False
     paths = [member.path for member in read_members(staged, limits, InvalidSet)]
@@ -41,7 +41,7 @@ def read_npz(staged: Path, settings: Settings, limits: Limits, folder: Path) -> 
 
     ``images`` is uint8 of shape (N, H, W) or (N, H, W, C). ``labels`` are integers of shape (N,), or (N, K) with -1
     where an image has fewer than K accepted classes, or one-hot rows (N, K) of 0 and 1, of any numeric type.
-    ``precropped``, which may be left out, is one boolean.
+    ``precropped``, which is optional, is one boolean.
     Raises InvalidSet or TooLarge with a stable code; MemoryError, and OSError when the disk fails.
     """
     unpacked = folder / "unpacked"
@@ -91,7 +91,7 @@ def _mapped(path: Path) -> NDArray[Any]:
 
 
 def _header(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and type. Python's parser raises MemoryError for what is nested too deep: that is the file's fault."""
+    """Shape and type. For deep nesting Python's parser raises MemoryError, but the file is at fault."""
     try:
         with GuardedFile(io.FileIO(path), _HEADER_BYTES) as file:
             version = npy.read_magic(file)
@@ -162,14 +162,12 @@ def _check_labels(labels: NDArray[Any], images: int) -> tuple[tuple[int, ...], .
             code="npz_shape",
         )
     if columns.shape[1] > 1 and bool((np.abs(columns) == 1).all()):
-        raise InvalidSet(
-            "the labels are -1 and 1 alone: where they are one-hot rows, write 0 for -1", code="npz_labels"
-        )
+        raise InvalidSet("the labels are only -1 and 1: if they are one-hot rows, write 0 for -1", code="npz_labels")
     return tuple(_accepted(index, [int(label) for label in row]) for index, row in enumerate(columns))
 
 
 def _is_zeros_and_ones(labels: NDArray[Any]) -> bool:
-    """Whether ``labels`` are rows that mark classes: as lists of class indices such rows would say nothing."""
+    """Whether ``labels`` are rows that mark classes: as lists of class indices, such rows would make no sense."""
     if labels.ndim != 2 or labels.shape[1] == 1 or labels.dtype.kind not in "biuf":
         return False
     return all(bool(((block == 0) | (block == 1)).all()) for block in _blocks(labels))

@@ -1,4 +1,4 @@
-"""What a set holds, apart from its pixels, and the identity that follows from it."""
+"""The contents of a set, apart from its pixels, and its identity, which follows from them."""
 
 import hashlib
 import json
@@ -15,14 +15,14 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class Contents:
-    """The images of a set in their order: classes accepted of each, and where they came from.
+    """The images of a set in order: the accepted classes of each, and where they came from.
 
     accepted:  for each image its accepted classes: folder names (str), or the indices of an npz (int).
-    label_map: class of the set to the model's; None when the classes are the model's own.
+    label_map: class of the set to the model's; None if the classes are the model's own.
     paths:     path of each image below the class folders' parent; empty for arrays.
     digests:   sha256 of each image's file in the order of ``paths``, or the one of the array's bytes.
     shape:     of the array of images, empty for files.
-    precropped: whether the images are what the model's crop would leave; part of the identity only when they are.
+    precropped: whether the images are already cropped as for the model; part of the identity only if they are.
     """
 
     accepted: tuple[tuple[ModelClass, ...], ...]
@@ -79,7 +79,7 @@ def class_order(name: str) -> tuple[int, int, str]:
 
 
 def as_index(name: ModelClass) -> int | None:
-    """``name`` as an index when it is one or is written as one, otherwise None."""
+    """``name`` as an index if it is one or is written as one, otherwise None."""
     if isinstance(name, int):
         return name
     return int(name) if name.isascii() and name.isdecimal() and len(name) <= 9 else None

@@ -1,4 +1,4 @@
-"""Decoding of images, the same at acceptance and at use."""
+"""Decodes images, in the same way for acceptance and for use."""
 
 from typing import IO
 
@@ -8,14 +8,14 @@ from service.errors import InvalidSet, TooLarge, is_of_machine
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 LONGEST = 100
-"""Times the shorter side: an image is resized by its shorter side, and a line of pixels would become gigabytes."""
+"""Longest side in units of the shorter one: resizing by the shorter side would turn a line of pixels into gigabytes."""
 _MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
 
 
 def decode(stream: IO[bytes], name: str, max_pixels: int) -> Image.Image:
     """The whole image in ``stream``, turned upright by its EXIF orientation, in the mode of its file.
 
-    Its size is checked before its pixels are decoded; of an animation the first frame is taken. Raises InvalidSet
+    Its size is checked before its pixels are decoded; of an animation, only the first frame is used. Raises InvalidSet
     (``not_an_image``, ``image_damaged``, ``image_mode``) or TooLarge (``image_too_large``), all naming ``name``;
     MemoryError, and OSError when the disk fails.
     """
@@ -41,7 +41,7 @@ def _open(stream: IO[bytes], name: str) -> Image.Image:
         raise _too_large(name, str(error)) from error
     except UnidentifiedImageError as error:
         raise InvalidSet(
-            f"the file {name!r} is no image: leave it out, or save it as PNG or JPEG", code="not_an_image"
+            f"the file {name!r} is not an image: leave it out, or save it as PNG or JPEG", code="not_an_image"
         ) from error
     except Exception as error:
         if is_of_machine(error):

@@ -21,7 +21,7 @@ def _targets(target: ModelClass | list[ModelClass]) -> list[ModelClass]:
 def joined_label_map(given: LabelMap | None, packed: LabelMap | None) -> LabelMap | None:
     """The one label map of a set, from its request or its archive, in canonical form.
 
-    Raises InvalidSet with code ``two_label_maps`` when both are there and differ.
+    Raises InvalidSet with code ``two_label_maps`` if both exist and differ.
     """
     of_request, of_archive = canonical_label_map(given), canonical_label_map(packed)
     if of_request is not None and of_archive is not None and of_request != of_archive:

@@ -1,4 +1,4 @@
-"""How a set's classes meet a model's logits."""
+"""Maps a set's classes to a model's logits."""
 
 import unicodedata
 from collections import Counter
@@ -16,10 +16,10 @@ _NAMED = 8
 
 @dataclass(frozen=True)
 class Labels:
-    """What is scored: columns of the model's classes, and the columns that are right for each image.
+    """The columns of scores, made from the model's classes, and the right columns of each image.
 
     columns:      for each column the model's class indices; its score is the mean of their softmax.
-    column_names: the columns' names, for people.
+    column_names: the columns' display names.
     accepted:     for each image the columns that count as right. A prediction is the column of the highest score.
     """
 
@@ -29,15 +29,15 @@ class Labels:
 
 
 def resolve(stored: StoredSet, label_names: Sequence[str] | None, num_classes: int) -> Labels:
-    """The labels of ``stored`` for a model of ``num_classes`` classes, named ``label_names`` where it names them.
+    """The labels of ``stored`` for a model of ``num_classes`` classes, named ``label_names`` if they have names.
 
-    Without a label map there is one column for each class of the model. A folder's name is matched with the label
-    names exactly; when not all folders match and all are integers, they are class indices, by value. Labels of an
-    npz are always class indices. With a label map the columns are its classes alone, integers by value and then
+    Without a label map there is one column for each class of the model. A folder's name must match a label
+    name exactly; if not all folders match and all are integers, they are class indices, by value. Labels of an
+    npz are always class indices. With a label map, only its classes are columns, integers by value and then
     names; classes mapped to the same classes of the model share a column.
 
-    Raises InvalidSet: ``unknown_class`` when a class is none of the model's, ``one_class`` when all images accept
-    one column, so that a model that always answers it would be right.
+    Raises InvalidSet: ``unknown_class`` if the model lacks a class, ``one_class`` if all images accept the same
+    column, so that a model that always answers it would be right.
     """
     if stored.label_map is None:
         labels = _own_classes(stored, label_names, num_classes)
@@ -102,15 +102,15 @@ def _target_indices(
 
 
 def check_attackable(labels: Labels, threats: Iterable[ThreatModel]) -> None:
-    """Check that an attack can lead each image away from its class by the losses of ``threats``.
+    """Check that attacks with the losses of ``threats`` can lead each image away from its class.
 
     Raises InvalidRequest: ``several_labels`` when an image accepts several, ``too_few_classes`` for a loss.
     """
     for threat in threats:
         if any(len(accepted) > 1 for accepted in labels.accepted):
             raise InvalidRequest(
-                "robust accuracy needs one right class an image, and this set has images with several: "
-                "take accuracy, or a set with one label an image",
+                "robust accuracy needs one right class per image, and this set has images with several: "
+                "take accuracy, or a set with one label per image",
                 param="objective",
                 code="several_labels",
             )
@@ -124,7 +124,7 @@ def check_attackable(labels: Labels, threats: Iterable[ThreatModel]) -> None:
 
 
 def _by_name(label_names: Sequence[str] | None) -> dict[ModelClass, int]:
-    """Indices of the names that stand for one class; ImageNet, for one, has two classes named "crane"."""
+    """Indices of the names that stand for only one class; ImageNet, for example, has two classes named "crane"."""
     names = [unicodedata.normalize("NFC", name) for name in label_names or ()]
     counts = Counter(names)
     return {name: index for index, name in enumerate(names) if counts[name] == 1}

@@ -1,4 +1,4 @@
-"""Which member of an archive is of which class."""
+"""Assigns the members of an archive to classes."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -19,13 +19,13 @@ def is_document(path: str) -> bool:
 def root_folder(images: Collection[str], documents: Collection[str]) -> str:
     """The one folder above all class folders, with its slash; empty when the class folders are at the root.
 
-    A folder above everything is passed over when a document lies in it, or when all images lie two folders deep.
+    A folder above everything is skipped if a document lies in it, or if all images lie two folders deep.
     """
     return common_folder([*images, *documents], depth=1 if documents else 2)
 
 
 def accepted_classes(images: Sequence[str], labels: Mapping[str, Sequence[str]]) -> list[tuple[str, ...]]:
-    """Classes of each image, sorted: those that ``labels`` gives for its path, otherwise its folder's.
+    """Sorted classes of each image: those that ``labels`` gives for its path, otherwise the name of its folder.
 
     Raises InvalidSet: ``misplaced_image`` for an image that is not in ``<class>/`` and has no labels,
     ``unknown_image`` for labels of an image that is not there.

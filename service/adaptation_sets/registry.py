@@ -1,4 +1,4 @@
-"""The adaptation sets that are stored."""
+"""The registry of stored adaptation sets."""
 
 import dataclasses
 import json
@@ -26,7 +26,7 @@ class SetRegistry:
         self._settings = settings
 
     def add(self, staged: Path, label_map: LabelMap | None = None) -> AdaptationSet:
-        """Check the uploaded file at ``staged`` whole and store it until ``delete``; one stored already is returned.
+        """Check the uploaded file at ``staged`` whole and store it until ``delete``; return it if it is already stored.
 
         The caller keeps ``staged``. Raises InvalidSet or TooLarge with a stable code, StorageFull, and
         DeletedMeanwhile; then nothing is kept.
@@ -42,9 +42,9 @@ class SetRegistry:
     def admit(
         self, staged: Path, label_map: LabelMap | None, check: Callable[[StoredSet], None]
     ) -> tuple[AdaptationSet, Entry | None]:
-        """Like ``add``, but for as long as a job refers to the set, and only if ``check`` of it raises nothing.
+        """Like ``add``, but keep the set only while a job refers to it, and only if ``check`` does not raise.
 
-        Returns the set and, when it is new, what ``discard`` takes.
+        Returns the set and, if it is new, the argument for ``discard``.
         """
         with self._store.staging() as staging:
             folder = staging / "set"
@@ -58,7 +58,7 @@ class SetRegistry:
         return self.get(document.id), entry if is_new else None
 
     def discard(self, entry: Entry) -> None:
-        """Remove a set that led to no job, unless another request has named or sent it since."""
+        """Remove a set that no job uses, unless another request has named or sent it since."""
         self._store.delete(entry)
 
     def get(self, set_id: str) -> AdaptationSet:
@@ -88,7 +88,7 @@ class SetRegistry:
         return StoredSet(document, artifact, self._settings.max_image_pixels)
 
     def renew(self, set_id: str) -> None:
-        """Keep the set for as long as it takes to make a job that refers to it. Raises SetNotFound."""
+        """Keep the set while a job that refers to it is made. Raises SetNotFound."""
         if not self._store.renew("sets", set_id):
             raise self._not_found(set_id)
 

@@ -24,7 +24,7 @@ _CONVERTED = frozenset({1, 3, 4})
 
 
 class StoredSet:
-    """The images and classes of one stored set, in an order that follows from its contents alone."""
+    """The images and classes of one stored set, in an order that depends only on its contents."""
 
     def __init__(self, document: AdaptationSet, artifact: Artifact, max_pixels: int) -> None:
         self.document = document
@@ -46,12 +46,12 @@ class StoredSet:
 
     @property
     def label_map(self) -> LabelMap | None:
-        """Class of the set to the model's; None when the classes are the model's own."""
+        """Class of the set to the model's; None if the classes are the model's own."""
         return self.document.label_map
 
     @property
     def precropped(self) -> bool:
-        """Whether the images are what a model's crop would leave, so that none of their border is cut off."""
+        """Whether the images are already cropped as for the model, so that none of their border is cut off."""
         return self.document.precropped
 
     @cached_property
@@ -65,9 +65,9 @@ class StoredSet:
         return self.contents.accepted
 
     def check_channels(self, channels: int) -> None:
-        """Raise InvalidSet (``channels_mismatch``) when the images cannot be shown to a model of ``channels``.
+        """Raise InvalidSet (``channels_mismatch``) if a model with ``channels`` cannot take the images.
 
-        Grey, colour and alpha are turned into each other; a model of other channels needs arrays of exactly those.
+        Grey, colour and alpha are converted; a model with other channels needs arrays with exactly those channels.
         """
         shape = self.contents.shape
         has = shape[3] if len(shape) == 4 else 1

@@ -1,4 +1,4 @@
-"""What turns a request into a job: every check that can be made before it waits."""
+"""Turns a request into a job, after every check that is possible before it is queued."""
 
 import hashlib
 import json
@@ -19,15 +19,15 @@ from service.schemas.request import AdaptRequest
 
 
 def admit(use: Services, request: AdaptRequest, upload: Path | None, idempotency_key: str | None) -> Job:
-    """Make a job of ``request`` and the archive uploaded with it; nothing is kept when it is refused.
+    """Make a job of ``request`` and the archive uploaded with it; if it is refused, nothing is kept.
 
-    A repeated request for stored sets gives its job even when a set or the pantry has been removed since.
+    Repeating a request for stored sets returns its job, even if a set or the pantry has since been removed.
 
     Raises:
         InvalidRequest: the request contradicts itself, a radius is wider than the pixel range, its lattice has no
             points or too many, or it costs too much.
-        PantryNotFound, SetNotFound: it names what is not there.
-        InvalidSet, TooLarge: the archive is refused, or its classes are none of the pantry's.
+        PantryNotFound, SetNotFound: it names a pantry or set that does not exist.
+        InvalidSet, TooLarge: the archive is refused, or the pantry lacks its classes.
         IdempotencyConflict, QuotaExceeded, DeletedMeanwhile: by the job store.
         StorageFull: the disk is full.
     """
@@ -57,7 +57,7 @@ def admit(use: Services, request: AdaptRequest, upload: Path | None, idempotency
 
 
 def _repeated(use: Services, request: AdaptRequest, idempotency_key: str | None) -> Job | None:
-    """The job that the same request for stored sets led to before; the id of an upload is not known so early."""
+    """The job that the same request for stored sets led to earlier; the id of an upload is not known yet."""
     if idempotency_key is None or request.adaptation_sets is None:
         return None
     earlier = use.jobs.by_key(idempotency_key)
@@ -73,7 +73,7 @@ def _as_accepted(job: Job) -> Job:
 
 
 def _check_sources(request: AdaptRequest, upload: Path | None) -> None:
-    """Exactly one of an uploaded set and stored ones, and a label map only for the former."""
+    """Require either an uploaded set or stored ones, and allow a label map only for an upload."""
     if upload is None and request.adaptation_sets is None:
         raise InvalidRequest(
             "There is no adaptation set. Send a part 'adaptation_set', or name stored sets in adaptation_sets.",
@@ -94,9 +94,10 @@ def _check_sources(request: AdaptRequest, upload: Path | None) -> None:
 
 
 def check_radii(request: AdaptRequest) -> None:
-    """Check that no l_inf radius is wider than the range of pixels, as one given in units of 1/255 is.
+    """Check that no l_inf radius exceeds the range of pixels, as it would in units of 1/255.
 
-    Not by the document itself: what was accepted before stays readable. Raises InvalidRequest (``radius_too_large``).
+    The document itself does not check this, so that requests accepted earlier stay readable.
+    Raises InvalidRequest (``radius_too_large``).
     """
     for threat in request.threat_models:
         if threat.norm == "Linf" and threat.eps > 1:
@@ -134,7 +135,7 @@ def _count_points(request: AdaptRequest, pantry: Pantry) -> int:
 def check_cost(use: Services, request: AdaptRequest, pantry: Pantry, sets: Sequence[str]) -> None:
     """Count the forward passes of one image that the search may take, attacks included.
 
-    Raises InvalidRequest (``too_many_passes``) when they are more than ``settings.max_passes``.
+    Raises InvalidRequest (``too_many_passes``) if there are more than ``settings.max_passes``.
     """
     passes = 0
     for set_id in sets:
@@ -153,9 +154,9 @@ def check_cost(use: Services, request: AdaptRequest, pantry: Pantry, sets: Seque
 
 
 def check_measured_sets(request: AdaptRequest, sets: Sequence[str]) -> None:
-    """Check that objectives and constraints name sets of the job, whose ids are ``sets``, each once.
+    """Check that objectives and constraints name only sets of the job, whose ids are ``sets``, each once.
 
-    Raises InvalidRequest, which says what sets there are.
+    Raises InvalidRequest, whose message lists the sets.
     """
     for place, measured in request.measured.items():
         named = measured.adaptation_sets or []
@@ -175,11 +176,11 @@ def _large(count: int) -> str:
 
 
 def check_set(stored: StoredSet, request: AdaptRequest, pantry: Pantry) -> None:
-    """Check that the images of a set can be shown to the pantry's models, scored, and split as asked.
+    """Check that the pantry's models accept the images of a set, and that they can be scored and split as requested.
 
     Raises:
-        InvalidSet: its classes or channels are not the pantry's.
-        InvalidRequest: ``held_out_fraction`` leaves no image on one side, or its labels admit no attack.
+        InvalidSet: its classes or channels do not match the pantry's.
+        InvalidRequest: ``held_out_fraction`` leaves no images on one side, or its labels allow no attack.
     """
     stored.check_channels(pantry.input_size[0])
     check_attackable(resolve(stored, pantry.label_names, pantry.num_classes), request.threat_models)
@@ -196,7 +197,7 @@ def check_set(stored: StoredSet, request: AdaptRequest, pantry: Pantry) -> None:
 def _sets(use: Services, request: AdaptRequest, pantry: Pantry, upload: Path | None) -> Iterator[list[str]]:
     """Ids of the request's sets, checked and kept until the job can refer to them.
 
-    One that came with the request is removed again when the block raises, unless another request wants it too.
+    If the block raises, a set that came with the request is removed again, unless another request uses it too.
     """
     if upload is None:
         ids = list(request.adaptation_sets or ())
@@ -208,7 +209,7 @@ def _sets(use: Services, request: AdaptRequest, pantry: Pantry, upload: Path | N
     document, new = use.sets.admit(upload, request.label_map, lambda stored: check_set(stored, request, pantry))
     try:
         yield [document.id]
-    except SoupsearchError:  # any other error may hide that the job was made
+    except SoupsearchError:  # after any other error, the job may exist all the same
         if new:
             use.sets.discard(new)
         raise
@@ -223,9 +224,9 @@ def _open(use: Services, set_id: str) -> StoredSet:
 
 
 def request_digest(request: AdaptRequest, sets: list[str]) -> str:
-    """What an Idempotency-Key stands for: the request's meaning, whatever its form on the wire.
+    """Digest for an Idempotency-Key over the request's meaning, whatever its form on the wire.
 
-    Defaults are left out, so that a later release with more fields takes a repeated request for what it is.
+    Defaults are left out, so that a later release with more fields still recognises a repeated request.
     """
     meaning = request.model_dump(mode="json", exclude_defaults=True)
     search = {**meaning.get("search", {}), "strategy": request.search.strategy}

@@ -1,4 +1,4 @@
-"""The application: routes, middleware and what they share."""
+"""The application: routes, middleware and their shared state."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The API as an ASGI application. It starts without Redis, which only the calls that need it wait for."""
+    """The API as an ASGI application. It starts without Redis; only calls that need Redis wait for it."""
     services = Services(settings or get_settings())
     app = FastAPI(
         title="soupsearch",
@@ -78,7 +78,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 async def _sweep(services: Services) -> None:
-    """Remove what broken uploads left, now and then: a killed process cannot clean up after itself."""
+    """Regularly remove the remains of broken uploads, because a killed process cannot clean up after itself."""
     while True:
         try:
             removed = await run_in_threadpool(services.artifacts.sweep)

@@ -20,7 +20,7 @@ Document = TypeVar("Document", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Upload:
-    """A form: the bytes of its part ``request``, when there, and its file, when there."""
+    """A form: the bytes of its part ``request`` and its file, each if present."""
 
     request: bytes | None
     file: ReceivedFile | None
@@ -32,11 +32,11 @@ def media_type(request: Request) -> str:
 
 
 def parse(model: type[Document], content: bytes, part: str | None = None) -> Document:
-    """``content`` as a document, which came as ``part`` of a form, or as the whole body.
+    """Parse ``content``, which is ``part`` of a form or the whole body, as a document.
 
     Raises:
         MalformedBody: it is not JSON.
-        InvalidRequest: a field is at fault, which ``param`` names.
+        InvalidRequest: a field is at fault; ``param`` names it.
     """
     try:
         return model.model_validate_json(content)
@@ -45,19 +45,19 @@ def parse(model: type[Document], content: bytes, part: str | None = None) -> Doc
 
 
 def refuse_media_type(request: Request, *known: str) -> UnsupportedMediaType:
-    """The error for a body of another type than ``known``."""
+    """The error for a body whose type is not ``known``."""
     given = media_type(request) or "no type"
     return UnsupportedMediaType(f"The body is of {given}. Send it as {' or '.join(known)}.", param="Content-Type")
 
 
 @asynccontextmanager
 async def receive_upload(request: Request, use: Services, part: str, limit: int) -> AsyncIterator[Upload]:
-    """Stream a form with a file ``part`` of at most ``limit`` bytes to disk; it is gone when the block ends.
+    """Stream a form with a file ``part`` of at most ``limit`` bytes to disk; it is removed when the block ends.
 
     Raises:
-        UnsupportedMediaType: the body is no form.
-        TooLarge, MalformedBody: by the form.
-        StorageFull: the disk is full, would be by the length announced, or fills up meanwhile.
+        UnsupportedMediaType: the body is not a form.
+        TooLarge, MalformedBody: the form is too large or malformed.
+        StorageFull: the disk is full, would be with the announced length, or fills up meanwhile.
     """
     if media_type(request) != "multipart/form-data":
         raise refuse_media_type(request, "multipart/form-data")

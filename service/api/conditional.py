@@ -20,13 +20,13 @@ def tag_of(content: bytes) -> str:
 
 
 def not_modified(request: Request, tag: str) -> bool:
-    """Whether If-None-Match says that the caller has ``tag`` already."""
+    """Whether If-None-Match says that the caller already has ``tag``."""
     header = request.headers.get("if-none-match", "")
     return header.strip() == "*" or tag in _TAG.findall(header)
 
 
 def json_response(request: Request, content: str, headers: dict[str, str] | None = None) -> Response:
-    """A JSON document with its entity tag, or 304 when the caller has it."""
+    """A JSON document with its entity tag, or 304 if the caller already has it."""
     body = content.encode()
     known = {"ETag": tag_of(body), "Cache-Control": "no-cache", **(headers or {})}
     if not_modified(request, known["ETag"]):

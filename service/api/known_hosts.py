@@ -1,4 +1,4 @@
-"""Which names the service answers to."""
+"""The host names that the service answers to."""
 
 import re
 from ipaddress import ip_address
@@ -12,7 +12,7 @@ from service.settings import Settings
 
 HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\[\]:@/?#\s]+))(?::\d*)?")
 PROBES = {"/healthz", "/readyz", "/metrics"}
-"""What machines ask by any address of this one, which an orchestrator chooses."""
+"""Paths for probes, which may use any address of this machine that an orchestrator chooses."""
 
 
 def is_loopback(host: str) -> bool:
@@ -36,11 +36,11 @@ def name_of(host: str) -> str:
 
 
 class KnownHosts:
-    """Refuses requests to another name than this machine's loopback names, ``allowed_hosts`` and ``public_url``.
+    """Refuses requests unless they name a loopback name, one of ``allowed_hosts`` or the host of ``public_url``.
 
-    Another site can lead its own name to the address of the service (DNS rebinding): its pages then share the origin
-    of what they read and write here, and only the name in Host tells. An address in Host cannot come about in this
-    way, so probes may use any.
+    Another site can point its own name to the address of the service (DNS rebinding). Its pages then have the same
+    origin as the service, and only the name in Host shows it. DNS rebinding cannot put an address in Host, so probes
+    may use any address.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -50,7 +50,7 @@ class KnownHosts:
             self.names.add(public_name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on unless its Host is unknown."""
+        """Pass the request on if its Host is known."""
         if scope["type"] != "http" or self._is_known(name_of(Headers(scope=scope).get("host", "")), scope["path"]):
             await self.app(scope, receive, send)
             return

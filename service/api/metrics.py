@@ -19,13 +19,13 @@ logger = logging.getLogger(__name__)
 
 
 class JobsByStatus(Collector):
-    """Jobs of each status, counted in the job store when Prometheus asks."""
+    """Number of jobs in each status, counted in the job store when Prometheus asks."""
 
     def __init__(self, count: Callable[[], Mapping[JobStatus, int]]) -> None:
         self._count = count
 
     def collect(self) -> Iterable[Metric]:
-        """One gauge by status; ``soupsearch_job_store_up`` is 0 when the store does not answer."""
+        """One gauge per status; ``soupsearch_job_store_up`` is 0 if the store does not answer."""
         up = GaugeMetricFamily("soupsearch_job_store_up", "Whether the job store answers.")
         jobs = GaugeMetricFamily("soupsearch_jobs", "Jobs in the store.", labels=["status"])
         try:
@@ -39,7 +39,7 @@ class JobsByStatus(Collector):
 
 
 class Metrics:
-    """The measurements of one process."""
+    """The metrics of one process."""
 
     def __init__(self, count_jobs: Callable[[], Mapping[JobStatus, int]], free_bytes: Callable[[], int]) -> None:
         self.registry = CollectorRegistry()
@@ -59,15 +59,15 @@ class Metrics:
         self.registry.register(JobsByStatus(count_jobs))
 
     def render(self) -> bytes:
-        """All measurements in Prometheus's text format."""
+        """All metrics in Prometheus's text format."""
         return generate_latest(self.registry)
 
 
 class RequestMetrics:
-    """Counts and times the requests that pass.
+    """Counts and times requests.
 
-    Every label has few values, whatever is asked: the template of the route, and one method for all that HTTP does
-    not know.
+    Every label has few values, whatever clients request: the template of the route, and one value for all methods that
+    HTTP does not define.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
@@ -75,7 +75,7 @@ class RequestMetrics:
         self.metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on and measure its answer."""
+        """Pass the request on and time its answer."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

@@ -1,4 +1,4 @@
-"""What every answer passes through: safe headers, problems instead of plain text, refusals that arrive."""
+"""Middleware for every answer: safe headers, problem documents instead of plain text, refusals that arrive."""
 
 from urllib.parse import urlsplit
 
@@ -20,13 +20,13 @@ SAFE_HEADERS = {
 
 
 class SafeHeaders:
-    """Adds the headers that keep a browser from doing more with an answer than it should."""
+    """Adds headers that limit what a browser does with an answer."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and its answer back with the headers."""
+        """Pass the request on and return its answer with the headers."""
 
         async def send_safely(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -39,13 +39,13 @@ class SafeHeaders:
 
 
 class ProblemsOnly:
-    """Replaces error answers of the framework's own making, which are plain text, by problem documents."""
+    """Replaces the framework's own error answers, which are plain text, with problem documents."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and its answer back as it is or as a problem."""
+        """Pass the request on and return its answer unchanged or as a problem."""
         replaced = False
 
         async def send_problem(message: Message) -> None:
@@ -67,10 +67,10 @@ def _is_plain_error(message: Message) -> bool:
 
 
 class SameOrigin:
-    """Refuses writes that a page of another site makes the user's browser send.
+    """Refuses writes that the user's browser sends for a page of another site.
 
-    The service listens on localhost without access keys, where any page could otherwise start jobs. Its own pages
-    come from the host that was asked, or from ``public_url`` when a proxy stands before it.
+    The service listens on localhost without access keys, so any page could otherwise start jobs. Its own pages come
+    from the request's host, or from ``public_url`` behind a proxy.
     """
 
     def __init__(self, app: ASGIApp, public_url: str = "") -> None:
@@ -91,17 +91,17 @@ class SameOrigin:
 
 
 class Lingering:
-    """Lets a refusal reach a caller that still sends its body.
+    """Lets a refusal reach a caller that is still sending its body.
 
-    A server that closes while bytes come in makes the operating system reset the connection, and the caller loses
-    the answer. So the answer goes out whole, and what still comes is read and dropped for ``LINGER_SECONDS``.
+    If a server closes a connection while bytes arrive, the operating system resets it and the caller loses the
+    answer. So the whole answer is sent, and further input is read and dropped for ``LINGER_SECONDS``.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and end its answer only after its body."""
+        """Pass the request on, and end its answer only after the request's body."""
         if scope["type"] != "http" or scope["method"] in SAFE_METHODS:
             await self.app(scope, receive, send)
             return

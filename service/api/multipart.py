@@ -15,11 +15,11 @@ from service.errors import MalformedBody, TooLarge
 WRITE_SIZE = 2**20
 FIELD_LIMIT = 2**20
 OVERHEAD = 2**16
-"""Bytes that boundaries and headers of the few parts may take."""
+"""Bytes that the boundaries and headers of the parts may take."""
 
 
 Reserve = Callable[[int], None]
-"""Raises StorageFull when so many bytes more would leave the disk too full."""
+"""Raises StorageFull if this many more bytes would leave too little space on the disk."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class _Part:
         self.chunks.append(data)
 
     def flush(self) -> None:
-        """Write what waits; called in a thread, for a disk may stall."""
+        """Write the buffered data; called in a thread because a disk may stall."""
         if self.target is None:
             return
         data = b"".join(self.chunks)
@@ -74,7 +74,7 @@ class _Part:
 
 
 class _Receiver:
-    """The parser's callbacks: opens a part for each set of headers and gives it its data."""
+    """The parser's callbacks: opens a part for each set of headers and passes it its data."""
 
     def __init__(self, folder: Path, fields: Mapping[str, int], files: Mapping[str, int], reserve: Reserve) -> None:
         self.folder = folder
@@ -139,11 +139,11 @@ class _Receiver:
 
 
 def check_length(request: Request, limit: int, param: str | None = None) -> int:
-    """The length that the Content-Length header announces, 0 without one; refused before a byte is read.
+    """The length in the Content-Length header, 0 without one; a bad one is refused before the body is read.
 
     Raises:
         MalformedBody: the header is not a number.
-        TooLarge: it promises more than ``limit`` bytes.
+        TooLarge: it is more than ``limit`` bytes.
     """
     length = request.headers.get("content-length", "0")
     if not length.isdecimal():
@@ -154,7 +154,7 @@ def check_length(request: Request, limit: int, param: str | None = None) -> int:
 
 
 async def read_limited(request: Request, limit: int = FIELD_LIMIT) -> bytes:
-    """The whole body, of at most ``limit`` bytes.
+    """The whole body, up to ``limit`` bytes.
 
     Raises:
         TooLarge: it is longer.
@@ -175,15 +175,15 @@ async def read_form(
 
     Args:
         request: the request, its body not yet read.
-        folder: where files go; the caller removes it when this raises.
+        folder: where files go; the caller removes it if this raises.
         fields: the parts kept in memory and their limits in bytes.
         files: the parts written to ``folder`` and their limits in bytes.
-        reserve: asked for the whole length announced, and again before each write.
+        reserve: called with the whole announced length, and again before each write.
 
     Raises:
         TooLarge: a part or the whole exceeds its limit.
-        MalformedBody: the body is not multipart, ends early, or has an unknown or doubled part.
-        StorageFull: by ``reserve``.
+        MalformedBody: the body is not multipart, ends early, or has an unknown or repeated part.
+        StorageFull: ``reserve`` raised it.
     """
     limit = sum(fields.values()) + sum(files.values()) + OVERHEAD
     length = check_length(request, limit, next(iter(files), None))

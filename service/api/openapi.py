@@ -1,4 +1,4 @@
-"""What the OpenAPI document says beyond the routes' own signatures: examples, problems, bodies read by hand."""
+"""Parts of the OpenAPI document that route signatures lack: examples, problems, bodies that routes parse."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,7 +28,7 @@ def reference(model: type[BaseModel]) -> dict[str, str]:
 
 
 def plain(document: BaseModel) -> Any:
-    """``document`` as JSON would hold it."""
+    """``document`` as plain JSON values."""
     return document.model_dump(mode="json")
 
 
@@ -57,7 +57,7 @@ def raw_answer(status: int, description: str, media_type: str, example: str | No
 
 
 def problems(*errors: tuple[type[SoupsearchError], str] | SoupsearchError) -> Responses:
-    """The problem documents that a call may answer with, an example of each; those of any call need no mention."""
+    """The problem documents that a call may answer with, each with an example, except those common to all calls."""
     answers: Responses = {}
     for error in (*(_instance(each) for each in errors), Unavailable(UNAVAILABLE, code="job_store_unavailable")):
         _add(answers, error)
@@ -104,7 +104,7 @@ def request_body(**contents: dict[str, Any]) -> dict[str, Any]:
 
 
 def install_openapi(app: FastAPI) -> None:
-    """Make ``app`` describe itself whole at ``/openapi.json``, from a document built when it is first asked for."""
+    """Serve a complete description of ``app`` at ``/openapi.json``, built on the first request."""
 
     def describe() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -137,7 +137,7 @@ def _describe(app: FastAPI) -> dict[str, Any]:
 
 
 def _drop_framework_errors(document: dict[str, Any]) -> None:
-    """The framework announces its own form of 422, which this service never sends."""
+    """Remove the framework's own form of 422, which this service never sends."""
     for operations in document["paths"].values():
         for operation in operations.values():
             unprocessable = operation["responses"].get("422", {}).get("content", {})

@@ -1,4 +1,4 @@
-"""Query parameters: each call takes those that it declares, each once, and no others."""
+"""Query parameters: each call accepts only those it declares, each at most once."""
 
 from collections.abc import Collection
 
@@ -13,7 +13,7 @@ from service.errors import InvalidRequest
 
 
 def check_parameters(given: QueryParams, known: Collection[str]) -> None:
-    """Raise InvalidRequest, naming the parameter, for one that is not ``known`` or is given twice."""
+    """Raise InvalidRequest, naming the parameter, if one is not ``known`` or is given twice."""
     taken = f"The parameters here are {', '.join(sorted(known))}" if known else "There are no parameters here"
     for name in given:
         if name not in known:
@@ -25,20 +25,20 @@ def check_parameters(given: QueryParams, known: Collection[str]) -> None:
 
 
 async def check_declared(request: Request) -> None:
-    """Hold a call of the API to the parameters that its function and its dependencies declare."""
+    """Restrict an API call to the parameters that its function and dependencies declare."""
     route: APIRoute = request.scope["route"]
     fields = get_flat_params(route.dependant)
     check_parameters(request.query_params, {each.alias for each in fields if isinstance(each.field_info, Query)})
 
 
 class Parameters:
-    """Holds an application that is no call of the API, such as one of files, to the parameters ``known``."""
+    """Restricts an application outside the API, such as a file server, to the parameters ``known``."""
 
     def __init__(self, app: ASGIApp, *known: str) -> None:
         self.app = app
         self.known = known
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on unless it has another parameter."""
+        """Pass the request on unless it has an unknown or repeated parameter."""
         check_parameters(QueryParams(scope["query_string"]), self.known)
         await self.app(scope, receive, send)

@@ -72,28 +72,28 @@ def make_problem(status: int, code: str, detail: str, *, title: str = "", **more
 
 
 def problem_of_status(status: int) -> Problem:
-    """The problem for an answer of the framework's own, of which only the status is known."""
+    """The problem for one of the framework's own answers, of which only the status is known."""
     detail = ADVICE.get(status, f"{HTTPStatus(status).phrase}. See the documentation at /docs.")
     return make_problem(status, CODES.get(status, f"http_{status}"), detail)
 
 
 def problem_of(error: SoupsearchError) -> Problem:
-    """The problem that tells of ``error``."""
+    """The problem document for ``error``."""
     more = {"param": error.param} if error.param else {}
     return make_problem(error.status, error.code, error.detail, title=error.title, **more)
 
 
 def respond(request: Request, error: SoupsearchError) -> ProblemResponse:
-    """The answer that tells of ``error``; one that passes by itself says when to try again."""
+    """The answer for ``error``; for a temporary error it says when to try again."""
     problem = problem_of(error).model_copy(update={"instance": request.url.path})
     headers = {"Retry-After": str(RETRY_SECONDS)} if error.status in {429, 503} else {}
     return ProblemResponse(problem, headers)
 
 
 def invalid(error: ValidationError | RequestValidationError, prefix: str | None = None) -> SoupsearchError:
-    """The refusal of a document: one fault, named by its path in the document, and how many more there are.
+    """The refusal of a document: one error, located by its path in the document, and the number of others.
 
-    A field that does not exist goes first: where a name is mistyped, it is why another field is missing.
+    A field that does not exist comes first: if a name is mistyped, that is why another field is missing.
     """
     first = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
     path = _path(first["loc"])
@@ -107,7 +107,7 @@ def invalid(error: ValidationError | RequestValidationError, prefix: str | None 
 
 
 def _path(location: Sequence[int | str]) -> str:
-    """A fault's place in a document: without where the document was, and without the kind of a search."""
+    """The path of an error within a document, without the document's own location and the kind of search."""
     parts = [str(part) for part in location if part not in {"query", "path", "header", "body"}]
     if len(parts) > 2 and parts[0] == "search":
         del parts[1]
@@ -115,21 +115,21 @@ def _path(location: Sequence[int | str]) -> str:
 
 
 async def on_soupsearch_error(request: Request, error: Exception) -> Response:
-    """Tell of one of the service's own errors."""
+    """Answer one of the service's own errors."""
     if not isinstance(error, SoupsearchError):
         raise error
     return respond(request, error)
 
 
 async def on_validation_error(request: Request, error: Exception) -> Response:
-    """Tell which parameter is at fault."""
+    """Answer with the parameter that is at fault."""
     if not isinstance(error, RequestValidationError):
         raise error
     return respond(request, invalid(error))
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:
-    """Tell of an error that the framework raised."""
+    """Answer an error that the framework raised."""
     if not isinstance(error, HTTPException):
         raise error
     problem = problem_of_status(error.status_code).model_copy(update={"instance": request.url.path})
@@ -137,13 +137,13 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
 
 
 async def on_redis_error(request: Request, error: Exception) -> Response:
-    """Redis does not answer, or does not take the write; it may have taken it and only the answer was lost."""
+    """Redis does not answer or refuses the write; perhaps only the answer to a successful write was lost."""
     logger.warning("Redis: %s", error)
     return respond(request, Unavailable(UNAVAILABLE, code="job_store_unavailable"))
 
 
 async def on_os_error(request: Request, error: Exception) -> Response:
-    """A full disk has a status of its own; any other error of the system is the service's fault."""
+    """A full disk has its own status; any other system error is the service's fault."""
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
         detail = "The disk of the artifact store is full. Free space or delete sets and jobs, then try again."
         return respond(request, StorageFull(detail))
@@ -151,19 +151,19 @@ async def on_os_error(request: Request, error: Exception) -> Response:
 
 
 async def on_disconnect(request: Request, _error: Exception) -> Response:
-    """The caller went away in the middle of its body: nobody reads the answer."""
+    """The caller disconnected in the middle of its body, so nobody reads the answer."""
     logger.info("%s %s: the caller went away", request.method, request.url.path)
     return respond(request, MalformedBody("The body ended early."))
 
 
 async def on_unexpected(request: Request, _error: Exception) -> Response:
-    """A fault of the service: the server logs it whole, the answer tells none of it."""
+    """An internal error: the server logs it in full, and the answer reveals none of it."""
     detail = "The service failed. Its log says why; trying again may help, reporting it certainly does."
     return respond(request, SoupsearchError(detail))
 
 
 def install_problems(app: FastAPI) -> None:
-    """Make ``app`` tell of every error by a problem document."""
+    """Make ``app`` answer every error with a problem document."""
     app.add_exception_handler(SoupsearchError, on_soupsearch_error)
     app.add_exception_handler(RequestValidationError, on_validation_error)
     app.add_exception_handler(HTTPException, on_http_exception)

@@ -16,13 +16,13 @@ ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - to know it, not to bind to it
 
 
 def print_address(url: str) -> None:
-    """Tell on standard output where the API listens: the only line that goes there."""
+    """Print on standard output where the API listens, the only line printed there."""
     sys.stdout.write(f"{url}\n")
     sys.stdout.flush()
 
 
 class Server(uvicorn.Server):
-    """A uvicorn server that says where it listens, and ends open event streams before it waits for connections."""
+    """A uvicorn server that prints its address, and ends open event streams before it waits for connections."""
 
     def __init__(self, app: FastAPI, config: uvicorn.Config, on_ready: Callable[[str], None]) -> None:
         super().__init__(config)
@@ -30,14 +30,14 @@ class Server(uvicorn.Server):
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
-        """Listen, then tell where."""
+        """Listen, then print the address."""
         await super().startup(sockets)
         if self.started:
             self._on_ready(self.url)
 
     @property
     def url(self) -> str:
-        """Where the server listens; the loopback address when it listens on all, as the API answers to that."""
+        """The address of the server; the loopback address if it listens on all, since the API answers to that."""
         bound = self.servers[0].sockets[0]
         host, port = bound.getsockname()[:2]
         if bound.family == AF_INET6:
@@ -51,7 +51,10 @@ class Server(uvicorn.Server):
 
 
 def make_server(settings: Settings, on_ready: Callable[[str], None] = print_address) -> Server:
-    """A server at ``settings.host`` and ``settings.port``, not yet running: ``run()`` it, end it by ``should_exit``."""
+    """A server at ``settings.host`` and ``settings.port``, not yet running.
+
+    Start it with ``run()`` and end it with ``should_exit``.
+    """
     app = create_app(settings)
     config = uvicorn.Config(
         app,
@@ -67,7 +70,7 @@ def make_server(settings: Settings, on_ready: Callable[[str], None] = print_addr
 
 
 def serve(settings: Settings, listener: socket | None = None, on_ready: Callable[[str], None] = print_address) -> None:
-    """Serve the API until SIGINT or SIGTERM, on ``listener`` when it is given.
+    """Serve the API until SIGINT or SIGTERM, on ``listener`` if given.
 
     Prints the address once it listens, and nothing else on standard output; the log goes to standard error.
 

@@ -1,4 +1,4 @@
-"""What the routes work with, made when it is first needed so that the API starts without Redis."""
+"""Shared objects of the routes, made on first use so that the API starts without Redis."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -29,9 +29,9 @@ from service.settings import Settings
 
 PROBE_SECONDS = 2.0
 MAX_CHECKS = 8
-"""Uploaded pantries that may be unpacked, and wait for a worker's check, at a time."""
+"""Number of uploaded pantries that may be unpacked or wait for a worker's check at once."""
 MAX_MERGES = 8
-"""Downloads that may wait for a worker at a time."""
+"""Number of downloads that may wait for a worker at once."""
 
 
 class Services:
@@ -53,12 +53,12 @@ class Services:
 
     @cached_property
     def redis(self) -> Redis:
-        """The connection that commands go through; it rides out a restart of Redis."""
+        """The connection for commands; it survives a restart of Redis."""
         return connect(self.settings)
 
     @cached_property
     def probe(self) -> Redis:
-        """A connection that does not wait for Redis to come back: for questions of health."""
+        """A connection for health checks, which does not wait for Redis to come back."""
         return Redis.from_url(
             self.settings.redis_url,
             decode_responses=True,
@@ -69,12 +69,12 @@ class Services:
 
     @cached_property
     def supervisors(self) -> SupervisorRegistry:
-        """The supervisors that live."""
+        """The registry of live supervisors."""
         return SupervisorRegistry(self.probe, Keys(self.settings.redis_prefix))
 
     @cached_property
     def events(self) -> JobEvents:
-        """The events of jobs, on connections of their own: each stream blocks on one."""
+        """The events of jobs, on separate connections, since each stream blocks on one."""
         return JobEvents(self.settings)
 
     @cached_property
@@ -102,11 +102,11 @@ class Services:
         request_verification(self.redis, self.settings, folder, self.stopping.is_set)
 
     def merge(self, job_id: str, point: int) -> None:
-        """Have a worker merge the soup of a point."""
+        """Let a worker merge the soup of a point."""
         request_merge(self.redis, self.settings, job_id, point, self.stopping.is_set)
 
     async def close(self) -> None:
-        """Close the connections that were opened."""
+        """Close all open connections."""
         for name in ("redis", "probe"):
             if name in self.__dict__:
                 self.__dict__[name].close()
@@ -121,7 +121,7 @@ class Services:
 
 
 def get_services(request: Request) -> Services:
-    """The services of the application that answers ``request``."""
+    """The services of the application that handles ``request``."""
     services: Services = request.app.state.services
     return services
 

@@ -31,7 +31,7 @@ async def until(events: AsyncGenerator[Event, None], stopping: anyio.Event) -> A
 
 
 async def _next(events: AsyncGenerator[Event, None], stop: asyncio.Future[None]) -> Event | None:
-    """The next event; None when there is none or ``stop`` is done first."""
+    """The next event; None if there is none or ``stop`` finishes first."""
     step: asyncio.Future[Event | None] = asyncio.ensure_future(anext(events, None))
     waiting: set[asyncio.Future[Any]] = {step, stop}
     try:
@@ -52,10 +52,9 @@ async def _encode(events: AsyncGenerator[Event, None]) -> AsyncIterator[ServerSe
 
 
 class EventStream(EventSourceResponse):
-    """The answer that streams ``events``, with a heartbeat in quiet times.
+    """An answer that streams ``events``, with a heartbeat while there are none.
 
-    It holds a place in ``room`` from its first byte to its last. Raises Unavailable, instead of beginning, when none
-    is free.
+    It holds a place in ``room`` from its first byte to its last. Raises Unavailable at the start if none is free.
     """
 
     def __init__(self, events: AsyncGenerator[Event, None], stopping: anyio.Event, room: WaitingRoom) -> None:
@@ -63,6 +62,6 @@ class EventStream(EventSourceResponse):
         self._room = room
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Stream to the end, or until the caller goes away."""
+        """Stream until the end, or until the caller disconnects."""
         with self._room.place():
             await super().__call__(scope, receive, send)

@@ -18,5 +18,5 @@ def timm_archive(model: Path, config: Path) -> ZipStream:
 
 
 def chunks(archive: ZipStream) -> Iterator[bytes]:
-    """The bytes of ``archive``; the files are read as they are sent."""
+    """The bytes of ``archive``; files are read while they are sent."""
     yield from archive

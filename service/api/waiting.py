@@ -1,4 +1,4 @@
-"""Calls that wait: for a worker, or for what a job does next."""
+"""Calls that wait for a worker or for the next event of a job."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,20 +14,20 @@ Arguments = TypeVarTuple("Arguments")
 
 
 class WaitingRoom:
-    """A number of places for calls of one kind. A call that finds none free is refused at once (``busy``)."""
+    """A limited number of places for calls of one kind. If none is free, a call is refused at once (``busy``)."""
 
     def __init__(self, places: int, refusal: str) -> None:
         self._places = anyio.Semaphore(places)
         self._refusal = refusal
 
     def check(self) -> None:
-        """Raise Unavailable when no place is free now: before a body is read that would be for nothing."""
+        """Raise Unavailable if no place is free now, before a body is read in vain."""
         if self._places.value == 0:
             raise Unavailable(self._refusal, code="busy")
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """Hold a place. Raises Unavailable when none is free."""
+        """Hold a place. Raises Unavailable if none is free."""
         self.check()
         self._places.acquire_nowait()
         try:
@@ -36,9 +36,9 @@ class WaitingRoom:
             self._places.release()
 
     async def run(self, call: Callable[[*Arguments], Answer], *arguments: *Arguments) -> Answer:
-        """Hold a place and run ``call`` in a thread outside the pool that all calls share, which it would drain.
+        """Hold a place and run ``call`` in its own thread, so that it does not exhaust the pool that all calls share.
 
-        Raises Unavailable when no place is free, and what ``call`` raises.
+        Raises Unavailable if no place is free, and any error of ``call``.
         """
         with self.place():
             return await anyio.to_thread.run_sync(call, *arguments, limiter=anyio.CapacityLimiter(1))

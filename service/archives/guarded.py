@@ -1,4 +1,4 @@
-"""Files that refuse what no honest archive needs, so that a parser cannot be led to exhaust memory or time."""
+"""Files that refuse reads no honest archive needs, so that an archive cannot make a parser exhaust memory or time."""
 
 import io
 from typing import BinaryIO
@@ -29,10 +29,10 @@ class GuardedFile(io.BufferedReader):
 
 
 class ForwardStream:
-    """A decompressed stream with the little of ``seek`` that tarfile needs: forward, or back by one byte.
+    """A decompressed stream with the part of ``seek`` that tarfile needs: forward, or back by one byte.
 
-    A gzip stream starts again from its beginning when it is asked to go back; a hostile archive could make that
-    happen at every member. What is read counts against ``budget``.
+    A gzip stream restarts from its beginning to go back, and a hostile archive could cause that at every member.
+    All bytes read count against ``budget``.
     """
 
     def __init__(self, source: BinaryIO, budget: Budget) -> None:
@@ -56,7 +56,7 @@ class ForwardStream:
         return data
 
     def seek(self, position: int) -> int:
-        """Go on to ``position``, or back by one byte. Raises OversizedRead for any other way back."""
+        """Move forward to ``position``, or back by one byte. Raises OversizedRead for any other move back."""
         if position == self._position - 1 and self.last_read:
             self._pending = self.last_read[-1:]
             return position
@@ -67,7 +67,7 @@ class ForwardStream:
         return self.tell()
 
     def drain(self) -> None:
-        """Read to the end, so that checksums are verified. Raises what the decompressor raises."""
+        """Read to the end, so that checksums are verified. Raises the decompressor's errors."""
         while self.read(CHUNK_BYTES):
             pass
 

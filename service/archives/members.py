@@ -1,4 +1,4 @@
-"""What is common to the members of all archives, and the limits on them."""
+"""Members of any kind of archive, and the limits on them."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -9,11 +9,11 @@ from service.errors import SoupsearchError, TooLarge
 CHUNK_BYTES = 2**18
 
 Refusal = type[SoupsearchError]
-"""The error that a refused archive raises: what the archive was meant to be decides it."""
+"""The error for a refused archive; it depends on what the archive was meant to be."""
 
 
 class Kind(Enum):
-    """What a member is."""
+    """The kind of a member."""
 
     FILE = "file"
     FOLDER = "folder"
@@ -30,13 +30,13 @@ class Limits:
 
 @dataclass
 class Budget:
-    """Bytes that may still be unpacked; counts what is read, whatever the headers promise."""
+    """Bytes that may still be unpacked; counts bytes actually read, whatever the headers promise."""
 
     limit: int
     spent: int = field(default=0)
 
     def spend(self, count: int) -> None:
-        """Take ``count`` bytes off. Raises TooLarge when there are fewer left."""
+        """Subtract ``count`` bytes. Raises TooLarge if fewer are left."""
         self.spent += count
         if self.spent > self.limit:
             raise TooLarge(
@@ -59,7 +59,7 @@ class Member:
 
 
 class Register:
-    """The paths met so far: refuses too many members and two of one path."""
+    """The paths seen so far; refuses too many members, and two with the same path."""
 
     def __init__(self, limits: Limits, refusal: Refusal) -> None:
         self._limit = limits.members
@@ -68,7 +68,7 @@ class Register:
         self._count = 0
 
     def enter(self, path: str, kind: Kind) -> None:
-        """Note one member. Raises TooLarge (``too_many_members``) or the refusal (``duplicate_member``)."""
+        """Add one member. Raises TooLarge (``too_many_members``) or the refusal (``duplicate_member``)."""
         self._count += 1
         if self._count > self._limit:
             raise TooLarge(

@@ -1,4 +1,4 @@
-"""Paths of members: which are safe, which are junk, which share a folder."""
+"""Member paths: whether they are safe, whether they are junk, and which folder they share."""
 
 import re
 import unicodedata
@@ -16,7 +16,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 def safe_path(name: str, refusal: Refusal) -> str:
     """``name`` as a relative path in Unicode's composed form (NFC) without ``.`` parts; empty for the archive's root.
 
-    Raises ``refusal`` with code ``unsafe_path`` when it leads out of the archive or cannot be a file's name.
+    Raises ``refusal`` with code ``unsafe_path`` if it leads out of the archive or cannot be a file name.
     """
     path = unicodedata.normalize("NFC", name).replace("\\", "/")
     parts = [part for part in path.split("/") if part not in {"", "."}]
@@ -46,9 +46,9 @@ def is_junk(path: str) -> bool:
 
 
 def common_folder(paths: Collection[str], depth: int) -> str:
-    """The one folder that holds all ``paths``, with its slash, when each lies at least ``depth`` folders deep.
+    """The one folder that holds all ``paths``, with its slash, if each lies at least ``depth`` folders deep.
 
-    Empty when there is none: people pack a folder or its contents, and mean the same.
+    Empty if there is none. Packing a folder and packing its contents mean the same.
     """
     tops = {path.partition("/")[0] for path in paths}
     if len(tops) == 1 and all(path.count("/") >= depth for path in paths):

@@ -1,4 +1,4 @@
-"""Any archive, told by its contents."""
+"""Any archive, recognised by its contents."""
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -25,7 +25,7 @@ _EMPTY_TAR = bytes(512)
 
 
 class Format(Enum):
-    """Kinds of archive that are read."""
+    """The supported kinds of archive."""
 
     ZIP = "zip"
     TAR = "tar"
@@ -35,7 +35,8 @@ class Format(Enum):
 def sniff(path: Path, refusal: Refusal, known: str = "zip, tar and tar.gz") -> Format:
     """The format of the file at ``path``, by its first bytes.
 
-    Raises ``refusal`` with code ``unknown_format`` when it is none of those that are read, which it calls ``known``.
+    Raises ``refusal`` with code ``unknown_format`` if it is not supported; the message calls the
+    supported ones ``known``.
     """
     with path.open("rb") as file:
         head = file.read(512)
@@ -50,7 +51,7 @@ def sniff(path: Path, refusal: Refusal, known: str = "zip, tar and tar.gz") -> F
 
 
 def read_members(path: Path, limits: Limits, refusal: Refusal) -> Iterator[Member]:
-    """Members of the archive at ``path`` without junk, each checked before it is given out.
+    """Members of the archive at ``path`` without junk, each checked before it is yielded.
 
     Raises TooLarge (``packed_too_large``, ``unpacked_too_large``, ``too_many_members``), or ``refusal`` with one of
     the codes ``unknown_format``, ``unsafe_path``, ``link_member``, ``special_member``, ``encrypted_member``,

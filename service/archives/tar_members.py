@@ -17,14 +17,14 @@ _PADDING_BYTES = 2**20
 
 
 class TruncatedArchive(ValueError):
-    """The archive ends before its mark of the end."""
+    """The archive ends before its end marker."""
 
 
 def tar_members(path: Path, limits: Limits, refusal: Refusal, *, compressed: bool) -> Generator[Member, None, None]:
     """Members of the tar archive at ``path``, in its order.
 
-    Raises ``refusal`` for unsafe, special and duplicate members, TooLarge beyond the limits, and what tarfile and
-    gzip raise for a damaged archive.
+    Raises ``refusal`` for unsafe, special and duplicate members, TooLarge beyond the limits, and the errors of
+    tarfile and gzip for a damaged archive.
     """
     overhead = _HEADER_BYTES_A_MEMBER * limits.members + _PADDING_BYTES
     budget = Budget(limits.unpacked_bytes)
@@ -59,7 +59,7 @@ def _kind(info: tarfile.TarInfo, refusal: Refusal) -> Kind:
     if info.isdir():
         return Kind.FOLDER
     if not info.isreg() or info.sparse is not None or info.issparse():
-        raise refusal(f"the archive's member {name!r} is no regular file: leave it out", code="special_member")
+        raise refusal(f"the archive's member {name!r} is not a regular file: leave it out", code="special_member")
     return Kind.FILE
 
 
@@ -78,7 +78,7 @@ def _chunks(archive: tarfile.TarFile, info: tarfile.TarInfo, budget: Budget) -> 
 
 
 def _check_end(stream: ForwardStream) -> None:
-    """tarfile takes a broken header for the end: only a block of zeros is one."""
+    """Check for the real end, a block of zeros, because tarfile takes a broken header for it."""
     if stream.last_read != bytes(tarfile.BLOCKSIZE):
         raise TruncatedArchive("the archive is cut short or a header in it is broken")
     stream.drain()

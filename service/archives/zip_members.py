@@ -21,7 +21,7 @@ def zip_members(path: Path, limits: Limits, refusal: Refusal) -> Generator[Membe
     """Members of the zip archive at ``path``, in the order of its directory.
 
     Raises ``refusal`` for unsafe, special, encrypted, duplicate and otherwise compressed members, TooLarge beyond
-    the limits, and what zipfile raises for a damaged archive.
+    the limits, and the errors of zipfile for a damaged archive.
     """
     largest_read = max(_LEAST_DIRECTORY_BYTES, _DIRECTORY_BYTES_A_MEMBER * limits.members)
     budget = Budget(limits.unpacked_bytes)
@@ -40,14 +40,14 @@ def _kind(info: zipfile.ZipInfo, refusal: Refusal) -> Kind:
     if file_type == stat.S_IFLNK:
         raise refusal(f"the archive's member {name!r} is a link: pack the file itself", code="link_member")
     if file_type not in {0, stat.S_IFREG, stat.S_IFDIR}:
-        raise refusal(f"the archive's member {name!r} is no regular file: leave it out", code="special_member")
+        raise refusal(f"the archive's member {name!r} is not a regular file: leave it out", code="special_member")
     if info.flag_bits & _ENCRYPTED:
         raise refusal(
             f"the archive's member {name!r} is encrypted: pack it without a password", code="encrypted_member"
         )
     if info.compress_type not in _METHODS:
         raise refusal(
-            f"the archive's member {name!r} is compressed in another way than deflate: pack it as plain zip",
+            f"the archive's member {name!r} is not compressed with deflate: pack it as plain zip",
             code="unsupported_compression",
         )
     return Kind.FOLDER if info.is_dir() or file_type == stat.S_IFDIR else Kind.FILE

@@ -28,9 +28,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 class FolderStore(ArtifactStore):
     """Artifacts as folders below ``root``, which are their own cache: nothing is copied.
 
-    Everything is written in a staging folder of the same file system, flushed, and renamed into place; removing is a
-    rename too. The times of artifact folders are their entries' ``put_at``. What compares before it changes holds a
-    lock on a file, which the kernel frees when its process dies.
+    Everything is written in a staging folder on the same file system, flushed, and renamed into place; removal is a
+    rename too. The times of artifact folders are their entries' ``put_at``. Changes that depend on a comparison hold
+    a file lock, which the kernel releases if the process dies.
 
     =================================  =====================================
     ``sets/<sha256>/``                 an artifact, and likewise ``pantries``, ``models``
@@ -83,7 +83,7 @@ class FolderStore(ArtifactStore):
     def open(self, kind: Kind, digest: str) -> Artifact:
         path = self._place(kind, digest)
         if not path.is_dir():
-            raise NotFound(f"{kind}: {digest} is not there")
+            raise NotFound(f"{kind}: {digest} does not exist")
         return Artifact(path)
 
     @override
@@ -197,7 +197,7 @@ class FolderStore(ArtifactStore):
 
 @contextmanager
 def full_disk_as_error() -> Iterator[None]:
-    """Turn "no space left" (also over quota, file too large) from any writer inside into StorageFull."""
+    """Convert "no space left" (also over quota, file too large) from any writer in the block to StorageFull."""
     try:
         yield
     except (OSError, SafetensorError) as error:
@@ -215,7 +215,7 @@ def _is_full(error: OSError | SafetensorError) -> bool:
 
 
 def _renewed(folder: Path) -> int:
-    """Set the time of a folder to now, later than before in any case; returns it in ns since the epoch."""
+    """Set a folder's time to now, but always later than before; returns it in ns since the epoch."""
     known = folder.stat()
     os.utime(folder, ns=(known.st_atime_ns, max(time.time_ns(), known.st_mtime_ns + 1)))
     return folder.stat().st_mtime_ns

@@ -1,4 +1,4 @@
-"""The artifact store: what keeps pantries, adaptation sets and merged models."""
+"""The artifact store, which keeps pantries, adaptation sets and merged models."""
 
 import time
 import weakref
@@ -16,7 +16,7 @@ Kind = Literal["sets", "pantries", "models"]
 KINDS: tuple[Kind, ...] = ("sets", "pantries", "models")
 
 InUse = Mapping[Kind, Collection[str]]
-"""Digests, by kind, that something outside the store refers to."""
+"""Digests, by kind, of artifacts that something outside the store refers to."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Name:
-    """A name of an artifact, and what goes with the name rather than with the contents."""
+    """A name of an artifact, and data that belongs to the name rather than to the contents."""
 
     kind: Kind
     name: str
@@ -41,7 +41,7 @@ class Name:
 class Artifact:
     """Local files of an artifact, for reading only, until ``close`` or until nothing refers to this object.
 
-    The files may be mapped into memory; what is open or mapped stays readable after ``close`` and after a deletion.
+    The files may be mapped into memory; open or mapped files stay readable after ``close`` and after a deletion.
     """
 
     def __init__(self, path: Path, release: Callable[[], None] | None = None) -> None:
@@ -62,16 +62,16 @@ class Artifact:
 class ArtifactStore(ABC):
     """Artifacts by kind and digest, and names for them; any number of processes and threads share one store.
 
-    An artifact is a small tree of files that never change. Its digest, 64 hexadecimal digits, is the caller's: the
-    sha256 of what makes the artifact what it is. Two trees under one digest are interchangeable, and the first stays.
+    An artifact is a small tree of files that never change. The caller chooses its digest, 64 hexadecimal digits: the
+    sha256 of what identifies it. Two trees with one digest are interchangeable, and the first one stays.
 
-    Readers find an artifact whole or not at all, whatever process is killed or stalled. Methods that write raise
-    StorageFull when there is no room, and then have changed nothing. A text that cannot be a digest or a name is
-    treated as one that is not there.
+    Readers find a whole artifact or none, even if a process is killed or stalls. Methods that write raise
+    StorageFull if there is no room, and then change nothing. An invalid digest or name is treated as one that does
+    not exist.
 
-    Whoever uses an artifact refers to it, by a name in the store or outside of it. ``sweep`` removes what nothing
-    refers to, once its last ``put`` or ``renew`` is ``settings.staging_ttl`` seconds old: that is the time to take a
-    reference in.
+    Users of an artifact must refer to it, by a name in the store or outside it. ``sweep`` removes artifacts without
+    references ``settings.staging_ttl`` seconds after their last ``put`` or ``renew``; take a reference within that
+    time.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -79,16 +79,16 @@ class ArtifactStore(ABC):
 
     @abstractmethod
     def staging(self) -> AbstractContextManager[Path]:
-        """A new private local folder for an upload or an output, removed at the end with all that was not put.
+        """A new private local folder for an upload or an output, removed at the end with everything that was not put.
 
-        Raises StorageFull as ``reserve`` does, and for a full disk inside the block, whoever wrote.
+        Raises StorageFull as ``reserve`` does, and if any write in the block finds the disk full.
         """
 
     @abstractmethod
     def put(self, kind: Kind, digest: str, folder: Path) -> tuple[Entry, bool]:
-        """Store the tree ``folder``, which lies in a staging folder and is gone afterwards; durable on return.
+        """Store the tree ``folder``, which lies in a staging folder and is moved out of it; durable on return.
 
-        Returns the entry, and whether the artifact is new. One that is there already is renewed.
+        Returns the entry, and whether the artifact is new. An existing one is renewed.
         """
 
     @abstractmethod
@@ -97,7 +97,7 @@ class ArtifactStore(ABC):
 
     @abstractmethod
     def find(self, kind: Kind, digest: str) -> Entry | None:
-        """The artifact's entry; None when it is not there."""
+        """The artifact's entry; None if it does not exist."""
 
     @abstractmethod
     def entries(self, kind: Kind) -> Sequence[Entry]:
@@ -105,23 +105,23 @@ class ArtifactStore(ABC):
 
     @abstractmethod
     def renew(self, kind: Kind, digest: str) -> bool:
-        """Have the artifact count as just put; False when it is not there."""
+        """Treat the artifact as just put; False if it does not exist."""
 
     @abstractmethod
     def delete(self, seen: Entry) -> bool:
-        """Remove the artifact at once, unless it was put or renewed since it was ``seen``; whether it was removed."""
+        """Remove the artifact at once, unless it was put or renewed since ``seen``. Returns whether it was removed."""
 
     @abstractmethod
     def bind(self, name: Name) -> bool:
-        """Give an artifact a name, for good; False when its kind has that name already. Durable on return."""
+        """Give an artifact a permanent name; False if its kind already has that name. Durable on return."""
 
     @abstractmethod
     def unbind(self, name: Name) -> bool:
-        """Take a name away; False when it is not there, or names another artifact."""
+        """Remove a name; False if it does not exist or names another artifact."""
 
     @abstractmethod
     def resolve(self, kind: Kind, name: str) -> Name | None:
-        """What a name stands for."""
+        """The record of a name."""
 
     @abstractmethod
     def names(self, kind: Kind) -> Sequence[Name]:
@@ -133,14 +133,14 @@ class ArtifactStore(ABC):
 
     @abstractmethod
     def free_bytes(self) -> int:
-        """How much can still be written."""
+        """The space that is left for writing."""
 
     @abstractmethod
     def check(self) -> None:
         """Raise Unavailable or OSError unless the store can be written to."""
 
     def exists(self, kind: Kind, digest: str) -> bool:
-        """Whether the artifact is there."""
+        """Whether the artifact exists."""
         return self.find(kind, digest) is not None
 
     def read(self, kind: Kind, digest: str, file: str) -> bytes:
@@ -149,10 +149,10 @@ class ArtifactStore(ABC):
             try:
                 return (artifact.path / file).read_bytes()
             except FileNotFoundError as error:
-                raise NotFound(f"{kind}: {digest} is not there, or has no {file}") from error
+                raise NotFound(f"{kind}: {digest} does not exist, or has no {file}") from error
 
     def reserve(self, size: int = 0) -> None:
-        """Raise StorageFull when writing ``size`` bytes would leave less than ``settings.min_free_bytes``."""
+        """Raise StorageFull if writing ``size`` bytes would leave less than ``settings.min_free_bytes``."""
         free = self.free_bytes()
         if free - size < self.settings.min_free_bytes:
             raise StorageFull(
@@ -163,7 +163,7 @@ class ArtifactStore(ABC):
     def sweep(self, in_use: InUse | None = None) -> int:
         """Remove abandoned staging folders, and artifacts that neither a name nor ``in_use`` refers to, once old.
 
-        Without ``in_use`` only staging folders go. Returns how many were removed.
+        Without ``in_use``, removes only staging folders. Returns how many were removed.
         """
         before = time.time() - self.settings.staging_ttl
         removed = self.sweep_staging(before)

@@ -1,4 +1,4 @@
-"""What there is: counts, who needs what, places in the queue and pages of jobs."""
+"""Counts of jobs, references to artifacts, places in the queue and pages of jobs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from service.schemas.job import JobStatus
 
 ACTIVE = tuple(status for status in JobStatus if not status.is_terminal)
 DELETION_MS = 60_000
-"""Longest deletion of an artifact; one that died before its end blocks new jobs on the artifact for as long."""
+"""Longest time to delete an artifact; a deletion that dies blocks new jobs on the artifact for this long."""
 
 
 def cursor(created_ms: int, job_id: str) -> str:
@@ -24,14 +24,14 @@ class JobCatalogue(Records):
     """Reads over many jobs."""
 
     def in_use(self) -> dict[Kind, set[str]]:
-        """Digests of the artifacts that a job refers to: what the artifact store's sweep must keep."""
+        """Digests of the artifacts that jobs refer to, which the artifact store's sweep must keep."""
         return {kind: {str(digest) for digest in self.redis.hkeys(self.keys.references(kind))} for kind in KINDS}
 
     @contextmanager
     def deletion(self, kind: Kind, digest: str) -> Iterator[None]:
-        """Remove a set or a pantry within the block: no job can refer to it meanwhile, nor one that looked before.
+        """Remove a set or pantry in the block: meanwhile no job can refer to it, even one that looked it up before.
 
-        Raises InUse when a job that has not ended refers to it.
+        Raises InUse if a job that has not ended refers to it.
         """
         if self._scripts.run("deletion", kind, digest, DELETION_MS, *ACTIVE)[0] == "in_use":
             noun = "adaptation set" if kind == "sets" else "pantry"
@@ -47,14 +47,14 @@ class JobCatalogue(Records):
         return int(1000 * seconds + microseconds // 1000)
 
     def counts(self) -> dict[JobStatus, int]:
-        """How many jobs there are in each status."""
+        """Number of jobs in each status."""
         with self.redis.pipeline() as pipeline:
             for status in JobStatus:
                 pipeline.zcard(self.keys.status(status))
             return dict(zip(JobStatus, pipeline.execute(), strict=True))
 
     def queue_depth(self) -> int:
-        """How many jobs wait for a supervisor."""
+        """Number of jobs that wait for a supervisor."""
         return int(self.redis.xlen(self.keys.queue))
 
     def _fields(self, job_ids: list[str]) -> list[dict[str, str]]:
@@ -89,7 +89,7 @@ class JobCatalogue(Records):
 
 
 def _parse_cursor(after: str | None) -> tuple[str, tuple[int, str] | None]:
-    """Greatest creation to look at and the pair to continue below."""
+    """The latest creation time to look at, and the pair to continue below."""
     if after is None:
         return "+inf", None
     created, _, job_id = after.partition("-")

@@ -1,4 +1,4 @@
-"""A job's hash in Redis as the document that users see."""
+"""Turns a job's hash in Redis into the document that users see."""
 
 import json
 from collections.abc import Mapping
@@ -19,8 +19,8 @@ def timestamp(milliseconds: str | float | None) -> datetime | None:
 def progress_of(counters: Mapping[str, str | int | float]) -> Progress:
     """Progress with rate and estimated finish, as of the last recorded point.
 
-    The rate counts the points evaluated in this attempt, since it started; points from the journal cost nothing and
-    would make it look faster than it is.
+    The rate counts only points evaluated since this attempt started; points from the journal cost nothing and would
+    make the search look faster than it is.
     """
     count = {name: int(float(counters.get(name, 0))) for name in ("done", "pruned", "total", "images", "backward")}
     progress = Progress.model_validate(count)
@@ -35,7 +35,7 @@ def progress_of(counters: Mapping[str, str | int | float]) -> Progress:
 
 
 def job_urls(job_id: str, settings: Settings) -> JobUrls:
-    """Where the parts of a job are; relative without ``settings.public_url``."""
+    """URLs of the parts of a job; relative without ``settings.public_url``."""
     base = f"{settings.public_url.rstrip('/')}/jobs/{job_id}"
     parts = {name: f"{base}/{name}" for name in ("events", "points", "model", "cancel", "view")}
     return JobUrls(self=base, **parts)

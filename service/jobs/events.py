@@ -15,16 +15,16 @@ from service.settings import Settings
 BATCH = 200
 BLOCK_MS = 10_000
 MAX_WATCHERS = 400
-"""Each takes two descriptors of its process, of which it may often open 1024: its caller's and that to Redis."""
+"""Each takes two file descriptors, to its caller and to Redis, and a process may often open only 1024."""
 
 _EVENT_ID = re.compile(r"\d{1,19}(-\d{1,19})?")
 
 
 class JobEvents:
-    """Events of jobs for ``MAX_WATCHERS`` in one event loop, which callers count; each has a connection of its own.
+    """Events of jobs for up to ``MAX_WATCHERS`` in one event loop; callers count them. Each has its own connection.
 
-    The scripts append events in the same step as the change they tell of, so that none is missed. About 20,000 of a
-    job are kept; a watcher that comes back later finds the points in ``JobStore.points``.
+    The scripts append each event in the same step as the change it reports, so none is missed. About 20,000 per job
+    are kept; a watcher that comes back later finds the points in ``JobStore.points``.
 
     ===========  =====================================================
     type         data
@@ -34,12 +34,12 @@ class JobEvents:
     ``point``    a Point document
     ``best``     a Best document
     ``warning``  a JobWarning document
-    ``end``      as ``status``; the last one
+    ``end``      like ``status``; the last one
     ===========  =====================================================
     """
 
     def __init__(self, settings: Settings) -> None:
-        # Twice as many: a connection is given back a little later than its watcher has gone.
+        # Twice as many, because a connection is returned a little after its watcher has gone.
         self._redis = connect_async(settings, 2 * MAX_WATCHERS)
         self._keys = Keys(settings.redis_prefix)
 
@@ -50,8 +50,8 @@ class JobEvents:
     async def follow(self, job_id: str, last_event_id: str | None = None) -> AsyncGenerator[Event, None]:
         """All events after ``last_event_id`` (from the first when None), then new ones until the job has ended.
 
-        Ends after ``end``, and when the job is deleted. Raises JobNotFound, Expired, and InvalidRequest for an id that
-        no event has.
+        Ends after ``end``, or if the job is deleted. Raises JobNotFound, Expired, and InvalidRequest if no event can
+        have this id.
         """
         last = last_event_id or "0"
         if _EVENT_ID.fullmatch(last) is None:

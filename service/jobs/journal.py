@@ -1,4 +1,4 @@
-"""Points of a job, and the journal of outcomes that jobs and attempts of the same scope share."""
+"""Points of a job, and the journal of outcomes, shared by jobs and attempts with the same scope."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -10,22 +10,22 @@ from service.schemas.result import MergedModel
 
 PAGE = 1000
 POINTS_AT_ONCE = 500
-"""Points that one script records, or outcomes that one command reads: other clients wait meanwhile."""
+"""Most points that one script records, or outcomes that one command reads; other clients wait meanwhile."""
 
 
 class JobJournal(Records):
-    """What a job's child process writes while it searches, and how its points are read.
+    """Writes by a job's child process while it searches, and reads of its points.
 
     The journal keeps outcomes, packed as text, and outlives jobs (``settings.journal_ttl``). Its scope is a digest over
-    all that can change an outcome besides the weights, so that the same soup is never evaluated twice. Outcomes that
-    are not whole are not in it.
+    everything besides the weights that can change an outcome, so that no soup is evaluated twice. It holds only
+    complete outcomes.
     """
 
     def start(self, job_id: str, attempt: int, total_points: int, scope: str) -> None:
-        """State the size of the search and the journal's scope before the first point. Raises FencedOut.
+        """Record the size of the search and the journal's scope before the first point. Raises FencedOut.
 
-        Points that an earlier attempt recorded in another scope (on other hardware, say) are dropped: a job ranks
-        soups that were evaluated alike.
+        Drops points that an earlier attempt recorded in another scope (say, on other hardware), because a job must
+        rank only soups that were evaluated in the same way.
         """
         self._write("start", job_id, attempt, total_points, scope)
 
@@ -40,10 +40,10 @@ class JobJournal(Records):
     ) -> int:
         """Add points to the job with counters, events and the best so far, and ``outcomes`` by index to the journal.
 
-        A point with an outcome was evaluated now, one without came from the journal: it counts as done, but in no
-        count of passes nor in the rate. Pruned ones count as done, as pruned and in the passes. At most
-        ``POINTS_AT_ONCE`` points are recorded in one step. Returns how many points the job did not have yet (0 when the
-        call was made again after a lost answer); a point recorded before, by any attempt, changes nothing.
+        A point with an outcome was just evaluated. A point without one came from the journal; it counts as done, but
+        not in the passes or the rate. Pruned points count as done, as pruned and in the passes. One step records at
+        most ``POINTS_AT_ONCE`` points. Returns the number of points that are new to the job (0 if the call is repeated
+        after a lost answer); a point recorded before, by any attempt, changes nothing.
         Raises FencedOut, and ValueError before ``start``.
         """
         document = "" if best is None else best.model_dump_json()
@@ -58,11 +58,11 @@ class JobJournal(Records):
         return recorded
 
     def warn(self, job_id: str, attempt: int, warning: JobWarning) -> None:
-        """Add a warning to the job; one that it has already is not added again. Raises FencedOut."""
+        """Add a warning to the job unless it already has it. Raises FencedOut."""
         self._write("warn", job_id, attempt, warning.model_dump_json())
 
     def journalled(self, scope: str, keys: Sequence[str]) -> list[str | None]:
-        """The packed outcome of each weights key in a scope; None where there is none."""
+        """The packed outcome of each weights key in a scope, or None if there is none."""
         journal = self.keys.journal(scope)
         chunks = (keys[first : first + POINTS_AT_ONCE] for first in range(0, len(keys), POINTS_AT_ONCE))
         texts = [text for chunk in chunks for text in self.redis.hmget(journal, list(chunk))]
@@ -98,16 +98,16 @@ class JobJournal(Records):
         return page.items[0]
 
     def merged_model(self, job_id: str, point: int) -> MergedModel | None:
-        """The model that was merged of a point on demand, if it was."""
+        """The model that was merged from a point on demand, if any."""
         document = self.redis.hget(self.keys.job_models(job_id), str(point))
         return None if document is None else MergedModel.model_validate_json(document)
 
     def count_kept_models(self, job_id: str) -> int:
-        """How many models the job has beside its result's."""
+        """Number of models that the job has besides its result's."""
         return int(self.redis.hlen(self.keys.job_models(job_id)))
 
     def keep_model(self, job_id: str, point: int, model: MergedModel) -> None:
-        """Name the model of a point, which is in the artifact store, in the job: it stays as long as the job.
+        """Add the model of a point, which is in the artifact store, to the job, so that it stays as long as the job.
 
         Raises JobNotFound, Expired.
         """

@@ -1,4 +1,4 @@
-"""The names of all keys in Redis, and of soup weights in them."""
+"""The names of all keys in Redis, and of soup weights inside them."""
 
 import hashlib
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ class Keys:
 
     @property
     def queue(self) -> str:
-        """Stream of waiting jobs, an entry each; claiming a job removes its entry."""
+        """Stream of waiting jobs, one entry each; claiming a job removes its entry."""
         return f"{self.prefix}:queue"
 
     @property
     def returned(self) -> str:
-        """List of jobs given back after an attempt; they go before those that never ran."""
+        """List of jobs returned after an attempt; they go before those that never ran."""
         return f"{self.prefix}:returned"
 
     @property
@@ -35,12 +35,12 @@ class Keys:
 
     @property
     def expiries(self) -> str:
-        """Sorted set of ended jobs by the end of their keeping, in ms since the epoch."""
+        """Sorted set of ended jobs by the time of their removal, in ms since the epoch."""
         return f"{self.prefix}:expiries"
 
     @property
     def deletions(self) -> str:
-        """Sorted set of deleted artifacts, ``kind:digest``, by the latest time at which they may have gone, in ms."""
+        """Sorted set of deleted artifacts, ``kind:digest``, by the latest time they may have been deleted, in ms."""
         return f"{self.prefix}:deletions"
 
     @property
@@ -87,7 +87,7 @@ class Keys:
         return f"{self.prefix}:job:{job_id}:events"
 
     def expired(self, job_id: str) -> str:
-        """Present while a removed job answers 410 rather than 404."""
+        """Exists while a removed job answers 410 rather than 404."""
         return f"{self.prefix}:expired:{job_id}"
 
     def idempotency(self, name: str) -> str:

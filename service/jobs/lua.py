@@ -35,16 +35,16 @@ def source(name: str) -> str:
 
 
 class Scripts:
-    """The scripts on one server, loaded again by themselves when it forgot them."""
+    """The scripts on one server; reloads them if the server has lost them."""
 
     def __init__(self, client: redis.Redis, keys: Keys) -> None:
         self._prefix = keys.prefix
         self._scripts = {name: client.register_script(source(name)) for name in NAMES}
 
     def run(self, name: str, *arguments: str | int | float) -> tuple[str, list[Any]]:
-        """Run a script; returns its outcome, such as ``ok`` or ``fenced``, and what it says besides.
+        """Run a script; returns its outcome, such as ``ok`` or ``fenced``, and its other values.
 
-        A call whose connection broke is made again: every script answers a repeated call as it did the first.
+        Repeats a call whose connection broke: every script answers a repeated call like the first.
         """
         outcome, *rest = self._scripts[name](keys=[self._prefix], args=arguments)
         return str(outcome), rest

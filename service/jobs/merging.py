@@ -1,4 +1,4 @@
-"""Soups of an ended job that a worker merges when someone asks for them: the service has no torch."""
+"""Soups of an ended job that a worker merges on request, since the service has no torch."""
 
 import logging
 from collections.abc import Callable
@@ -23,9 +23,9 @@ _GONE = ("pantry_not_found", "pantry_changed")
 def request_merge(
     redis: Redis, settings: Settings, job_id: str, point: int, is_stopping: Callable[[], bool] = lambda: False
 ) -> None:
-    """Have a worker merge the soup of a point; once this returns the job names its model.
+    """Let a worker merge the soup of a point; on return, the job names its model.
 
-    Raises Expired when the pantry is gone, NotFound and StorageFull as the worker does, or Unavailable:
+    Raises Expired if the pantry is gone, NotFound and StorageFull if the worker does, or Unavailable:
     ``merge_timeout`` after ``settings.verify_timeout`` seconds without an answer, ``stopping`` once ``is_stopping()``,
     ``merge_failed``.
     """
@@ -44,9 +44,9 @@ def request_merge(
 
 
 def answer_next(redis: Redis, settings: Settings, merge: Merge, timeout: float) -> bool:
-    """Take the oldest request within ``timeout`` seconds, have ``merge`` do it and answer; whether there was one.
+    """Take the oldest request within ``timeout`` seconds, ``merge`` it and answer. Returns whether there was one.
 
-    An error of ``merge`` that was not foreseen is logged and answered as ``merge_failed``.
+    An unforeseen error of ``merge`` is logged and answered as ``merge_failed``.
     """
     return _exchange(redis, settings).answer_next(lambda question: _answer(merge, question), timeout)
 
@@ -56,7 +56,7 @@ def _answer(merge: Merge, question: dict[str, Any]) -> dict[str, Any]:
         merge(question["job"], question["point"])
     except SoupsearchError as error:
         return document_of(error)
-    except Exception:  # noqa: BLE001 - whoever waits must hear of any failure
+    except Exception:  # noqa: BLE001 - the waiting caller must learn of any failure
         _log.exception("a soup could not be merged: %s", question)
         detail = "the worker could not merge the soup, and its log says why: ask again"
         return document_of(Unavailable(detail, code="merge_failed"))
@@ -64,12 +64,12 @@ def _answer(merge: Merge, question: dict[str, Any]) -> dict[str, Any]:
 
 
 def document_of(error: SoupsearchError) -> dict[str, Any]:
-    """What another process must know to raise ``error`` too."""
+    """What another process needs to raise ``error`` too."""
     return {"code": error.code, "detail": error.detail, "status": error.status}
 
 
 def error_of(document: dict[str, Any]) -> SoupsearchError:
-    """The error of ``document_of``; any kind that a download does not foresee is Unavailable."""
+    """The error of ``document_of``; kinds that a download does not expect become Unavailable."""
     kind = _KINDS.get(document["status"], Unavailable)
     return kind(document["detail"], code=document["code"])
 

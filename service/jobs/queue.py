@@ -1,4 +1,4 @@
-"""The queue as supervisors use it: claims, leases and attempts."""
+"""The queue for supervisors: claims, leases and attempts."""
 
 import secrets
 from dataclasses import dataclass
@@ -18,21 +18,21 @@ class FailedAttempt:
     """What a failed attempt means for its job."""
 
     retried: bool
-    """Whether the job is tried again; it has ended otherwise."""
+    """Whether the job is tried again; if not, it has ended."""
     count: int
-    """Failures in all, or losses in a row that added no point."""
+    """Total failures, or losses in a row without a new point."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One attempt at a job; the attempt number goes with every write and is refused once it is superseded."""
+    """One attempt at a job; every write carries the attempt number and is refused once it is superseded."""
 
     job_id: str
     attempt: int
 
 
 class JobQueue(Records):
-    """Claims with leases: each waiting job goes to one supervisor, and back to the queue when that falls silent.
+    """Claims with leases: each waiting job goes to one supervisor, and back to the queue if that one falls silent.
 
     A failed or released job is claimed before those that never ran. It ends as ``failed`` with ``attempts_exhausted``
     after ``settings.max_attempts`` attempts that failed by its own fault, and after ``settings.max_losses`` in a row
@@ -40,9 +40,9 @@ class JobQueue(Records):
     """
 
     def claim(self, supervisor_id: str, block_ms: int = 0) -> Claim | None:
-        """Take the next job for ``settings.lease`` seconds, or None when none came within ``block_ms``.
+        """Take the next job for ``settings.lease`` seconds, or None if none came within ``block_ms``.
 
-        Waits at most ten seconds. Jobs of silent supervisors are given back to the queue first.
+        Waits at most ten seconds. First returns the jobs of silent supervisors to the queue.
         """
         token = secrets.token_hex(8)
         claim, last_entry, wait = self._try_claim(supervisor_id, token)
@@ -64,7 +64,7 @@ class JobQueue(Records):
     def renew(self, job_id: str, attempt: int, lease_s: float | None = None) -> bool:
         """Hold the job for another ``lease_s`` (default ``settings.lease``) seconds.
 
-        False when the attempt is not the current one any more: stop its child.
+        False if the attempt is no longer the current one: stop its child.
         """
         lease_ms = round(1000 * (self.settings.lease if lease_s is None else lease_s))
         try:
@@ -74,7 +74,7 @@ class JobQueue(Records):
         return True
 
     def release(self, job_id: str, attempt: int) -> None:
-        """Give the job back, unharmed, for another supervisor: at a shutdown. Raises FencedOut, JobNotFound."""
+        """At shutdown, return the job unharmed for another supervisor. Raises FencedOut, JobNotFound."""
         self._write("release", job_id, attempt)
 
     def fail_attempt(self, job_id: str, attempt: int, reason: str, *, lost: bool = False) -> FailedAttempt:
@@ -91,7 +91,7 @@ class JobQueue(Records):
     ) -> None:
         """Move between running and finalizing; a job being cancelled stays ``cancelling``. Raises FencedOut.
 
-        ``total_points`` corrects the size of a search that ended by itself before its bound.
+        ``total_points`` corrects the size of a search that ended on its own before its bound.
         """
         self._write("phase", job_id, attempt, status, "" if total_points is None else total_points)
 
@@ -106,9 +106,9 @@ class JobQueue(Records):
         return bool(status == JobStatus.CANCELLING)
 
     def finish(self, job_id: str, attempt: int, status: JobStatus, outcome: Result | JobError | None = None) -> None:
-        """End the job, for good: succeeded with its result, failed with its error, cancelled with what there is.
+        """End the job for good: succeeded with its result, failed with its error, cancelled with any result so far.
 
-        The model of the result must be in the artifact store by then. Raises FencedOut, JobNotFound.
+        The model of the result must already be in the artifact store. Raises FencedOut, JobNotFound.
         """
         wanted = {JobStatus.SUCCEEDED: Result, JobStatus.FAILED: JobError}.get(status)
         if not status.is_terminal or (wanted is not None and not isinstance(outcome, wanted)):

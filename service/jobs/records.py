@@ -1,4 +1,4 @@
-"""What the parts of the job store share: the connection, the keys and the scripts."""
+"""The common base of the parts of the job store: the connection, the keys and the scripts."""
 
 from typing import Any, NoReturn
 
@@ -13,7 +13,7 @@ from service.settings import Settings
 class Records:
     """Jobs in Redis under ``settings.redis_prefix``.
 
-    ``client`` must decode responses (see service.connection.connect) and may be shared by threads.
+    ``client`` must decode responses (see service.connection.connect) and threads may share it.
     """
 
     def __init__(self, client: redis.Redis, settings: Settings) -> None:
@@ -27,7 +27,7 @@ class Records:
         return 1000 * self.settings.job_ttl
 
     def _write(self, script: str, job_id: str, attempt: int, *arguments: str | int | float) -> list[Any]:
-        """A write by one attempt. Raises FencedOut when it is not the job's current one, JobNotFound, Expired."""
+        """A write by one attempt. Raises FencedOut if it is not the job's current one, JobNotFound, Expired."""
         outcome, rest = self._scripts.run(script, job_id, attempt, *arguments)
         if outcome == "fenced":
             msg = f"attempt {attempt} of job {job_id} no longer holds it: it ended, or another attempt took its place"
@@ -40,7 +40,7 @@ class Records:
         return rest
 
     def _raise_missing(self, job_id: str) -> NoReturn:
-        """JobNotFound, or Expired while it is remembered that the job was there."""
+        """JobNotFound, or Expired while the store remembers that the job existed."""
         if self.redis.exists(self.keys.expired(job_id)):
             msg = f"job {job_id} ended more than {self.settings.job_ttl} s ago and was removed: submit it again"
             raise Expired(msg)

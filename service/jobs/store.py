@@ -1,4 +1,4 @@
-"""The job store: all states of all jobs, in Redis alone."""
+"""The job store: all states of all jobs, kept only in Redis."""
 
 import secrets
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ SWEEP_BATCH = 100
 
 
 def new_job_id() -> str:
-    """A random id: 80 bits, so that nobody finds another's job by guessing."""
+    """A random id: 80 bits, so that nobody can guess the id of another user's job."""
     return secrets.token_hex(10)
 
 
@@ -23,8 +23,8 @@ def new_job_id() -> str:
 class NewJob:
     """A checked request, about to become a job.
 
-    ``looked_up`` is the time of ``JobStore.now`` before the pantry and the sets were looked up: a job is refused when
-    one of them was deleted after it.
+    ``looked_up`` is the time of ``JobStore.now`` before the pantry and the sets were looked up; a job is refused if
+    one of them was deleted after that time.
     """
 
     request: RequestEcho
@@ -34,7 +34,7 @@ class NewJob:
 
 @dataclass(frozen=True)
 class Submission:
-    """The job that a request led to; ``created`` is False when an earlier request with its key had made it."""
+    """The job that a request led to; ``created`` is False if an earlier request with its key made it."""
 
     job_id: str
     created: bool
@@ -42,26 +42,26 @@ class Submission:
 
 @dataclass(frozen=True)
 class Accepted:
-    """What an idempotency key stands for: a job, and the digest of the body that it was made of."""
+    """The meaning of an idempotency key: a job, and the digest of the request body."""
 
     job_id: str
     body_digest: str
 
 
 class JobStore(JobQueue, JobJournal, JobCatalogue):
-    """Jobs from acceptance to expiry; what API processes, supervisors and children share.
+    """Jobs from acceptance to expiry, shared by API processes, supervisors and children.
 
-    Every change is one Lua script: it happens whole or not at all, and a call repeated after a lost connection does
-    no harm. What ``submit`` accepted is never lost while Redis keeps its append-only file. Methods with an
-    ``attempt`` are for workers, and refused (FencedOut) for any but the current attempt. All raise
-    redis.RedisError when Redis stays away.
+    Every change is one Lua script: it happens completely or not at all, and repeating a call after a lost connection
+    does no harm. Accepted jobs are never lost while Redis keeps its append-only file. Methods with an ``attempt`` are
+    for workers, and are refused (FencedOut) for any but the current attempt. All methods raise redis.RedisError if
+    Redis stays unreachable.
     """
 
     def submit(self, job: NewJob, *, idempotency_key: str | None, body_digest: str) -> Submission:
-        """Accept a job. The same key with the same digest of the body gives the job of the first call.
+        """Accept a job. The same key with the same body digest returns the job of the first call.
 
-        The job refers to its pantry and sets from then on until it is removed. Raises IdempotencyConflict for the same
-        key with another body, QuotaExceeded when too many jobs wait, DeletedMeanwhile.
+        The job then refers to its pantry and sets until it is removed. Raises IdempotencyConflict for the same key with
+        another body, QuotaExceeded if too many jobs wait, DeletedMeanwhile.
         """
         request = job.request
         outcome, rest = self._scripts.run(
@@ -88,13 +88,13 @@ class JobStore(JobQueue, JobJournal, JobCatalogue):
         return Submission(str(rest[0]), bool(rest[1]))
 
     def by_key(self, idempotency_key: str) -> Accepted | None:
-        """What an earlier ``submit`` with this key accepted, while the key is remembered."""
+        """The job that an earlier ``submit`` with this key accepted, while the key is remembered."""
         name = self.keys.idempotency(idempotency_name(idempotency_key))
         job_id, body_digest = self.redis.hmget(name, ["job", "digest"])
         return None if job_id is None else Accepted(str(job_id), str(body_digest))
 
     def get(self, job_id: str) -> Job:
-        """The job as it is now. Raises JobNotFound, or Expired when it was removed after its time."""
+        """The job as it is now. Raises JobNotFound, or Expired if it was removed after its time."""
         fields = self._fields([job_id])[0]
         if not fields:
             self._raise_missing(job_id)
@@ -111,7 +111,7 @@ class JobStore(JobQueue, JobJournal, JobCatalogue):
         return self.get(job_id)
 
     def delete(self, job_id: str) -> None:
-        """Remove an ended job, its points and events; its model goes at the artifact store's next sweep.
+        """Remove an ended job, its points and events; the artifact store's next sweep removes its model.
 
         Raises JobNotFound, Expired, JobNotFinished.
         """
@@ -124,7 +124,7 @@ class JobStore(JobQueue, JobJournal, JobCatalogue):
             raise JobNotFinished(msg)
 
     def sweep(self) -> tuple[str, ...]:
-        """Remove the jobs whose time is over and return their ids; for another ``job_ttl`` they answer Expired."""
+        """Remove jobs that are past their time and return their ids; for another ``job_ttl`` they answer Expired."""
         removed: tuple[str, ...] = ()
         while batch := self._scripts.run("sweep", self._job_ttl_ms, SWEEP_BATCH)[1]:
             removed += tuple(map(str, batch))
@@ -137,7 +137,7 @@ class JobStore(JobQueue, JobJournal, JobCatalogue):
     def list(self, limit: int = 50, after: str | None = None, status: JobStatus | None = None) -> JobPage:
         """At most ``limit`` jobs, newest first, older than the cursor ``after`` (a page's ``next``).
 
-        Raises InvalidRequest when ``after`` is no cursor.
+        Raises InvalidRequest if ``after`` is not a cursor.
         """
         found = self._older(limit + 1, after, status)
         ids = [job_id for _, job_id in found[:limit]]

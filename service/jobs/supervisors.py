@@ -9,14 +9,14 @@ SILENCE = 10.0
 
 
 class SupervisorRegistry:
-    """Supervisors that said within the last ``SILENCE`` seconds, by the clock of Redis, that they live."""
+    """Supervisors that gave a sign of life within the last ``SILENCE`` seconds, by the clock of Redis."""
 
     def __init__(self, client: redis.Redis, keys: Keys) -> None:
         self._redis = client
         self._keys = keys
 
     def beat(self, supervisor_id: str) -> None:
-        """Note that the supervisor lives, and forget those that fell silent."""
+        """Record that the supervisor is alive, and forget those that fell silent."""
         now = self._now()
         with self._redis.pipeline() as pipeline:
             pipeline.zadd(self._keys.supervisors, {supervisor_id: now})
@@ -24,15 +24,15 @@ class SupervisorRegistry:
             pipeline.execute()
 
     def leave(self, supervisor_id: str) -> None:
-        """Note that the supervisor ends."""
+        """Record that the supervisor ends."""
         self._redis.zrem(self._keys.supervisors, supervisor_id)
 
     def live(self) -> int:
-        """Number of supervisors that live."""
+        """Number of live supervisors."""
         return int(self._redis.zcount(self._keys.supervisors, self._now() - SILENCE, "+inf"))
 
     def lives_on(self, host: str) -> bool:
-        """Whether a supervisor whose id begins with the name of the machine ``host`` lives."""
+        """Whether a live supervisor's id begins with the name of the machine ``host``."""
         living = self._redis.zrangebyscore(self._keys.supervisors, self._now() - SILENCE, "+inf")
         return any(str(supervisor).rpartition("-")[0].rpartition("-")[0] == host for supervisor in living)
 

@@ -15,7 +15,7 @@ _MEMBERS = 1024
 
 
 def extract(staged: Path, settings: Settings, folder: Path) -> list[str]:
-    """Put the ingredients of the archive at ``staged`` into subfolders of ``folder``; returns their names, sorted.
+    """Extract the ingredients of the archive at ``staged`` to subfolders of ``folder``; returns their sorted names.
 
     Only the files that a pantry keeps are taken from each ingredient's folder. One more folder may surround all
     ingredients. Raises InvalidPantry or TooLarge with a stable code.

@@ -1,4 +1,4 @@
-"""safetensors files, read and checked without torch."""
+"""Reads and checks safetensors files without torch."""
 
 import json
 import struct
@@ -29,7 +29,7 @@ _BF16_EXPONENT = 0x7F80
 
 @dataclass(frozen=True)
 class TensorHeader:
-    """Where a tensor lies in its file: bytes ``begin`` to ``end``."""
+    """A tensor's place in its file: bytes ``begin`` to ``end``."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -38,7 +38,7 @@ class TensorHeader:
 
     @property
     def is_float(self) -> bool:
-        """Whether soups average it; integer buffers are not averaged."""
+        """Whether soups average this tensor; integer buffers are not averaged."""
         return self.dtype in FLOATS
 
 
@@ -70,8 +70,8 @@ def read_checkpoint(path: Path, name: str) -> Checkpoint:
     """The header of the safetensors file at ``path``.
 
     Raises InvalidPantry naming the ingredient ``name``: ``invalid_safetensors``, ``unsupported_dtype``,
-    ``mixed_dtypes``, ``no_parameters``. OSError and MemoryError are the machine's: safetensors raises neither for
-    what is in a file.
+    ``mixed_dtypes``, ``no_parameters``. OSError and MemoryError come from the machine: safetensors raises neither
+    for the contents of a file.
     """
     try:
         with safe_open(path, framework="np"):
@@ -124,7 +124,7 @@ def check_same_tensors(first: Checkpoint, other: Checkpoint) -> None:
     if only := sorted(first.tensors.keys() ^ other.tensors.keys()):
         owner = first.name if only[0] in first.tensors else other.name
         raise InvalidPantry(
-            f"{pair} differ in {len(only)} tensors; {only[0]!r} is in {owner!r} alone: "
+            f"{pair} differ in {len(only)} tensors; {only[0]!r} is only in {owner!r}: "
             "all ingredients must be of one architecture",
             code="different_tensors",
         )
@@ -144,7 +144,7 @@ def check_same_tensors(first: Checkpoint, other: Checkpoint) -> None:
 
 
 def check_finite(checkpoint: Checkpoint) -> None:
-    """Raise InvalidPantry (``not_finite``) when a tensor has a NaN or an infinity. Reads the file once, by blocks."""
+    """Raise InvalidPantry (``not_finite``) if a tensor has a NaN or an infinity. Reads the file once, in blocks."""
     data: NDArray[np.uint8] = np.memmap(checkpoint.path, dtype=np.uint8, mode="r")
     for name, tensor in checkpoint.tensors.items():
         if tensor.is_float and not all(_is_finite(block, tensor.dtype) for block in _blocks(data, tensor)):

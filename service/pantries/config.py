@@ -12,11 +12,11 @@ from service.errors import InvalidPantry
 
 CONFIG_BYTES = 16 * 2**20
 NORMALISATION_TOLERANCE = 1e-4
-"""How far means and deviations may lie apart, in units of the pixel range: as far as a fine-tune's from its base's."""
+"""Largest difference of means and deviations, in units of the pixel range, as between a fine-tune and its base."""
 MOST_CHANNELS = 1024
 MOST_CLASSES = 2**20
 MOST_PIXELS = 2**26
-"""In all channels of an image that is resized for a model, before it is cropped: 3 x 4096 x 4096 have fewer."""
+"""Over all channels of an image resized for a model, before cropping: 3 x 4096 x 4096 has fewer."""
 _LARGEST_ARGUMENT = 2**20
 _MOST_ARGUMENTS = 4096
 _CROPS = (0.1, 2.0)
@@ -51,10 +51,10 @@ class ModelConfig:
 
 
 def read_config(path: Path, name: str) -> ModelConfig:
-    """The configuration at ``path``, in timm's present or older layout.
+    """The configuration at ``path``, in timm's current or older layout.
 
     Raises InvalidPantry naming the ingredient ``name``: ``invalid_config``, also for sizes beyond the limits of this
-    module, or ``unsafe_config`` when it would make timm load weights from elsewhere.
+    module, or ``unsafe_config`` if it would make timm load weights from elsewhere.
     """
     document = read_object(path, name)
     try:
@@ -76,11 +76,11 @@ def read_object(path: Path, name: str) -> dict[str, Any]:
             raise ValueError(msg)
         document = json.loads(path.read_text("utf-8"))
         if not isinstance(document, dict):
-            msg = "it is no object"
+            msg = "it is not an object"
             raise TypeError(msg)
     except (ValueError, TypeError, RecursionError) as error:
         raise InvalidPantry(
-            f"{path.name} of ingredient {name!r} is no JSON object ({error}): write it again", code="invalid_config"
+            f"{path.name} of ingredient {name!r} is not a JSON object ({error}): write it again", code="invalid_config"
         ) from error
     return document
 
@@ -117,7 +117,7 @@ def _check_safe(architecture: str, model_args: dict[str, Any], pretrained: dict[
 
 
 def _check_arguments(model_args: dict[str, Any]) -> None:
-    """No model needs such numbers, and a machine could spend its memory or time on them."""
+    """Refuse arguments that no model needs and that could exhaust memory or time."""
     for number, argument in enumerate(_leaves(model_args)):
         if number == _MOST_ARGUMENTS:
             msg = f"model_args holds more than {_MOST_ARGUMENTS} values"
@@ -162,7 +162,7 @@ def _count(value: object, key: str, most: int) -> int:
 
 
 def _input_size(pretrained: dict[str, Any], model_args: dict[str, Any]) -> tuple[int, int, int]:
-    """As timm reads it: the model's own arguments come before the weights' origin."""
+    """The value as timm reads it: the model's own arguments take precedence over the weights' origin."""
     channels, height, width = pretrained.get("input_size") or (3, 224, 224)
     channels = model_args.get("in_chans") or channels
     size = model_args.get("img_size")
@@ -225,7 +225,7 @@ def check_same_config(first: ModelConfig, other: ModelConfig, names: tuple[str, 
 
 
 def _alike(first: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Equal but for mean and std that were rounded otherwise."""
+    """Whether two are equal, apart from differently rounded mean and std."""
     return first.keys() == other.keys() and all(
         _close(value, other[key]) if key in ("mean", "std") else value == other[key] for key, value in first.items()
     )

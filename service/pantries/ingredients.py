@@ -26,7 +26,7 @@ _NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 @dataclass(frozen=True)
 class CheckedIngredient:
-    """One ingredient that is sound in itself."""
+    """One ingredient that is valid on its own."""
 
     name: str
     config: ModelConfig
@@ -37,7 +37,7 @@ class CheckedIngredient:
 
 
 def check_name(name: str, what: str) -> None:
-    """Raise InvalidPantry (``invalid_name``) when ``name`` cannot be a folder of the store."""
+    """Raise InvalidPantry (``invalid_name``) if ``name`` cannot be a folder of the store."""
     try:
         _NAME.validate_python(name)
     except ValidationError as error:
@@ -63,9 +63,9 @@ def check_names(names: Sequence[str]) -> None:
 
 
 def check_ingredients(folder: Path, names: Sequence[str]) -> list[CheckedIngredient]:
-    """Check the ingredients in the subfolders ``names`` of ``folder`` whole, each and against the first.
+    """Fully check the ingredients in the subfolders ``names`` of ``folder``, each one and against the first.
 
-    Raises InvalidPantry with a stable code. What is cheap comes first; the weights' values are read last.
+    Raises InvalidPantry with a stable code. Cheap checks come first; the weights' values are read last.
     """
     checked = [_check_one(folder / name, name) for name in names]
     first = checked[0]
@@ -113,6 +113,6 @@ def _check_distinct(checked: Sequence[CheckedIngredient]) -> None:
 
 
 def file_sha256(path: Path) -> str:
-    """sha256 of a file, read by blocks."""
+    """sha256 of a file, read in blocks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""The ``recipe.yaml`` that may come with an ingredient: kept for its owner, never executed."""
+"""The optional ``recipe.yaml`` of an ingredient: kept for its owner, never executed."""
 
 from pathlib import Path
 
@@ -10,13 +10,13 @@ RECIPE_BYTES = 2**16
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml if PyYAML was built with it: at most 0.1 s for RECIPE_BYTES, a tenth of what Python's parser takes."""
 _DEPTH = 32
-"""No recipe is nested this deep, and the time to parse YAML grows with the square of the depth."""
+"""No recipe is nested this deeply, and the time to parse YAML grows with the square of the depth."""
 
 
 def check_recipe(path: Path, name: str) -> None:
-    """Check that the file at ``path`` is one mapping in YAML, of up to RECIPE_BYTES.
+    """Check that the file at ``path`` is one YAML mapping of up to RECIPE_BYTES.
 
-    Only its form is read. No values are made from it, so neither tags nor aliases have any effect.
+    Only its structure is read. No values are constructed, so neither tags nor aliases have any effect.
     Raises InvalidPantry (``invalid_config``) naming the ingredient ``name``.
     """
     try:

@@ -1,4 +1,4 @@
-"""The pantries that are stored."""
+"""The registry of stored pantries."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ from service.settings import Settings
 
 @dataclass(frozen=True)
 class StoredPantry:
-    """A pantry and its files, which are there as long as this object."""
+    """A pantry and its files, which exist as long as this object."""
 
     document: Pantry
     artifact: Artifact
@@ -47,7 +47,7 @@ class StoredPantry:
 class PantryRegistry:
     """Pantries by name. A pantry never changes: to change one, remove it, or add it under another name.
 
-    Names stand for contents: pantries of one digest are stored once, with the recipes of the first.
+    Names refer to contents: pantries with the same digest are stored once, with the recipes of the first.
     """
 
     def __init__(self, store: ArtifactStore, settings: Settings) -> None:
@@ -55,12 +55,12 @@ class PantryRegistry:
         self._settings = settings
 
     def add(self, name: str, ingredients: Mapping[str, Path], verify: Check, *, reference: str | None = None) -> Pantry:
-        """Copy ``ingredients``, names to timm folders in the order wanted, check them whole and store them.
+        """Copy ``ingredients``, names to timm folders in the desired order, check them fully and store them.
 
-        The one that ``reference`` names is kept as an independent model to compare with, and is no ingredient.
+        The one that ``reference`` names is not an ingredient, but an independent model to compare with.
 
-        Raises InvalidPantry with a stable code, PantryExists, DeletedMeanwhile, StorageFull and what ``verify``
-        raises; then nothing is kept.
+        Raises InvalidPantry with a stable code, PantryExists, DeletedMeanwhile, StorageFull and the errors of
+        ``verify``; then nothing is kept.
         """
         self._check_free(name)
         _check_present([reference] if reference else [], list(ingredients), "reference")
@@ -74,7 +74,7 @@ class PantryRegistry:
             return self._commit(name, names, folder, verify, reference)
 
     def add_archive(self, request: PantryRequest, staged: Path, verify: Check) -> Pantry:
-        """Like ``add``, from an uploaded archive with one folder an ingredient. The caller keeps ``staged``."""
+        """Like ``add``, from an uploaded archive with one folder per ingredient. The caller keeps ``staged``."""
         self._check_free(request.name)
         with self._store.staging() as staging:
             folder = staging / "pantry"
@@ -108,7 +108,7 @@ class PantryRegistry:
     def delete(self, name: str, deletion: Callable[[Kind, str], AbstractContextManager[None]]) -> None:
         """Remove the pantry of this name, within ``deletion("pantries", digest)``, which may raise InUse.
 
-        Its files stay when it has another name. Raises PantryNotFound.
+        Its files stay if it has another name. Raises PantryNotFound.
         """
         known = self._resolve(name)
         entry = self._store.find("pantries", known.digest)
@@ -200,7 +200,7 @@ def _size(ingredient: CheckedIngredient) -> int:
 
 
 def _digest(checked: Sequence[CheckedIngredient], references: Sequence[CheckedIngredient]) -> str:
-    """The configurations count as well: the preprocessing in them decides every score."""
+    """The digest includes the configurations, because their preprocessing affects every score."""
     contents = [[each.name, each.config_sha256, each.sha256] for each in checked]
     contents += [["reference", each.name, each.config_sha256, each.sha256] for each in references]
     return hashlib.sha256(json.dumps(contents, separators=(",", ":")).encode()).hexdigest()

@@ -1,7 +1,7 @@
-"""Checks of uploaded pantries by a worker: the service has neither torch nor timm.
+"""Checks of uploaded pantries by a worker, since the service has neither torch nor timm.
 
 The API pushes a request, with the configuration of an ingredient and the header of its weights, to the list of checks.
-A supervisor takes it and pushes its answer to a list of the request's own.
+A supervisor takes it and pushes its answer to a separate list for this request.
 """
 
 import base64
@@ -22,15 +22,15 @@ from service.settings import Settings
 _log = logging.getLogger(__name__)
 
 Check = Callable[[Path], None]
-"""Builds the model of the ingredient in a timm folder, by timm and without its weights, and compares names and shapes.
+"""Builds the model of the ingredient in a timm folder, with timm and without weights, and compares names and shapes.
 
 Raises InvalidPantry, or a ValueError that may have a ``code``, when that fails. One ingredient stands for all: that
-they are alike has been checked before.
+they match each other has already been checked.
 """
 
 
 def run_check(check: Check, folder: Path) -> None:
-    """Run ``check`` on the ingredient in ``folder``. Raises InvalidPantry when it refuses, and its other errors."""
+    """Run ``check`` on the ingredient in ``folder``. Raises InvalidPantry if it refuses, and its other errors."""
     try:
         check(folder)
     except ValueError as error:
@@ -41,10 +41,10 @@ def run_check(check: Check, folder: Path) -> None:
 def request_verification(
     redis: Redis, settings: Settings, folder: Path, is_stopping: Callable[[], bool] = lambda: False
 ) -> None:
-    """Have a worker check the ingredient in the timm folder ``folder``.
+    """Let a worker check the ingredient in the timm folder ``folder``.
 
-    Raises InvalidPantry as the worker does, or Unavailable: ``no_worker`` after ``settings.verify_timeout`` seconds
-    without an answer, ``stopping`` once ``is_stopping()``, ``check_failed`` when the worker could not check.
+    Raises InvalidPantry if the worker does, or Unavailable: ``no_worker`` after ``settings.verify_timeout`` seconds
+    without an answer, ``stopping`` once ``is_stopping()``, ``check_failed`` if the worker could not check.
     """
     weights = folder / WEIGHTS_FILE
     with weights.open("rb") as file:
@@ -74,8 +74,8 @@ def answer_next(redis: Redis, settings: Settings, check: Check, timeout: float) 
     """Take the oldest request within ``timeout`` seconds, run ``check`` on its ingredient and answer.
 
     ``check`` sees a folder whose weights have the ingredient's header and length, and are all zero. Returns whether
-    there was a request. An error of ``check`` that is no refusal is logged and answered as ``check_failed``; it does
-    not reach the caller.
+    there was a request. An error of ``check`` other than a refusal is logged and answered as ``check_failed``; it
+    does not reach the caller.
     """
     return _exchange(redis, settings).answer_next(lambda question: _answer(check, question), timeout)
 
@@ -97,7 +97,7 @@ def _answer(check: Check, question: dict[str, Any]) -> dict[str, Any]:
             run_check(check, folder)
     except SoupsearchError as error:
         return _refusal(error.code, error.detail, refused=isinstance(error, InvalidPantry), param=error.param)
-    except Exception:  # noqa: BLE001 -- whoever waits must hear of any failure
+    except Exception:  # noqa: BLE001 -- the waiting caller must learn of any failure
         _log.exception("the check of a pantry failed")
         return _refusal("check_failed", "the worker could not check the pantry, and its log says why: send it again")
     return {"code": None}

@@ -1,4 +1,4 @@
-"""What a soup is scored by: accuracy, accuracy under attack, constraints."""
+"""Measures that score a soup: accuracy, accuracy under attack, constraints."""
 
 from typing import Annotated, Literal, Self
 
@@ -8,7 +8,7 @@ from service.schemas.base import Document, Name, Sha256
 
 MAX_THREATS = 8
 FEWEST_CLASSES = {"ce": 2, "dlr": 3, "targeted-dlr": 4}
-"""Classes that each loss needs: the difference of logits ratio divides by a distance between the largest ones."""
+"""Classes that each loss needs; the difference of logits ratio divides by a distance between the largest logits."""
 
 MAX_TARGETS = 9
 _FEWEST_STEPS_LARGER = 5
@@ -52,7 +52,7 @@ class ThreatModel(Document):
 
 
 def _is_unset(value: object) -> bool:
-    """What is left out is written as it was before there was such a field: digests over it stay the same."""
+    """Used to omit newer fields that are unset, so that digests of older documents stay the same."""
     return value is None
 
 

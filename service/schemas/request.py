@@ -12,7 +12,7 @@ from service.schemas.objective import MAX_THREATS, Constraint, Measured, NamedOb
 
 
 def _with_strategy(value: object) -> object:
-    """Bounds alone are a grid's."""
+    """A search with only bounds is a grid."""
     return {"strategy": "grid", **value} if isinstance(value, dict) else value
 
 
@@ -54,7 +54,7 @@ class AdaptRequest(Document):
     search: Search = Field(default=Grid(), description="How soup weights are proposed.")
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32",
-        description="Arithmetic of the forward passes in the search; the merge is float32 always.",
+        description="Arithmetic of the forward passes in the search; the merge is always in float32.",
     )
     held_out_fraction: float = Field(
         default=0.0,
@@ -68,7 +68,7 @@ class AdaptRequest(Document):
     @model_validator(mode="before")
     @classmethod
     def _with_objective(cls, value: Any) -> Any:
-        """Accuracy unless there is another objective."""
+        """Use accuracy if the request gives no objective."""
         if isinstance(value, dict) and value.get("objective") is None and value.get("objectives") is None:
             return value | {"objective": {}}
         return value
@@ -80,7 +80,7 @@ class AdaptRequest(Document):
             msg = "give either objective or objectives, not both"
             raise ValueError(msg)
         if len({each.name for each in named}) < len(named):
-            msg = "two objectives have one name: give each its own"
+            msg = "two objectives have the same name: give each its own"
             raise ValueError(msg)
         if len(self.threat_models) > MAX_THREATS:
             msg = f"objectives and constraints name {len(self.threat_models)} threats: at most {MAX_THREATS} in all"
@@ -97,7 +97,7 @@ class AdaptRequest(Document):
 
     @property
     def measured(self) -> dict[str, Measured]:
-        """Everything that is measured of a soup, by the place in the request where it is asked for."""
+        """Everything that is measured for a soup, keyed by its place in the request."""
         alone = {} if self.objective is None else {"objective": self.objective}
         named = {f"objectives.{place}": each for place, each in enumerate(self.objectives or [])}
         return alone | named | {f"constraints.{place}": each for place, each in enumerate(self.constraints)}
@@ -110,7 +110,7 @@ class AdaptRequest(Document):
 
     @property
     def metric_names(self) -> list[str]:
-        """What is reported of every soup beside its score: with threats accuracy, each threat, and their union."""
+        """What is reported for every soup besides its score: with threats, accuracy, each threat, and their union."""
         labels = [threat.label for threat in self.threat_models]
         union = ["union"] if len(labels) > 1 else []
         return ["accuracy", *labels, *union] if labels else []

@@ -48,7 +48,7 @@ class ConstraintOutcome(Document):
 
 
 class Baselines(Document):
-    """What the soup is compared with, on the same images."""
+    """Baselines for the soup, on the same images."""
 
     ingredients: dict[Name, Score]
     uniform_soup: Score
@@ -60,7 +60,7 @@ class Baselines(Document):
 
 
 class PairedTest(Document):
-    """The soup against the best single ingredient on the same images: exact McNemar test."""
+    """The soup compared with the best single ingredient on the same images, by the exact McNemar test."""
 
     against: Name
     difference: float = Field(description="Soup's score minus the ingredient's.")
@@ -71,13 +71,13 @@ class PairedTest(Document):
 
 
 class HeldOut(Document):
-    """The winner, and what it is compared with, on images that took no part in the selection."""
+    """The winner, and what it is compared with, on images that were not used for selection."""
 
     images: int = Field(description="Images held out of the sets that the objective is measured on.")
     soup: Score
     ingredients: dict[Name, Score]
     uniform_soup: Score | None = Field(default=None, description="Null in results of earlier versions.")
-    logit_ensemble: Score | None = Field(default=None, description="Null also where memory did not suffice.")
+    logit_ensemble: Score | None = Field(default=None, description="Null also if it did not fit into memory.")
     softmax_ensemble: Score | None = None
     reference: Score | None = Field(
         default=None, description="The independent model that the pantry names, if it names one."
@@ -85,7 +85,7 @@ class HeldOut(Document):
 
 
 class Cost(Document):
-    """What the search spent, and what a plain grid would."""
+    """The cost of the search, and what a plain grid would have cost."""
 
     points: int
     pruned_points: int = 0
@@ -94,7 +94,7 @@ class Cost(Document):
     forward_passes: int = Field(description="Forward passes of one image by soups, in this search.")
     backward_passes: int = Field(default=0, description="Backward passes of one image: attacks need them.")
     grid_forward_passes: int = Field(
-        description="What scoring every soup of the lattice on every image spends; with attacks, at most."
+        description="Cost of scoring every soup of the lattice on every image; with attacks, an upper limit."
     )
     seconds: float
 
@@ -115,7 +115,7 @@ class Result(Document):
     score: float
     images: int | None = Field(
         default=None,
-        description="Selection images of the sets that the objective is measured on; null in results of before.",
+        description="Selection images of the sets that the objective is measured on; null in older results.",
     )
     nll: float | None = None
     interval: tuple[float, float] | None = None
@@ -125,7 +125,7 @@ class Result(Document):
     )
     constraints: list[ConstraintOutcome] = Field(default_factory=list)
     constraints_met: bool | None = Field(
-        default=None, description="False when no soup holds all constraints: this one violates them least."
+        default=None, description="False if no soup meets all constraints: this one violates them least."
     )
     front: list[FrontSoup] = Field(
         default_factory=list,
@@ -137,7 +137,7 @@ class Result(Document):
     )
     partial: bool = Field(
         default=False,
-        description="True when not every soup was tried, as the job was cancelled: the best of those tried.",
+        description="True if the job was cancelled before every soup was tried; this is the best of those tried.",
     )
     floored_channels: int = 0
     held_out: HeldOut | None = None

@@ -28,20 +28,20 @@ from workers.ray_runtime.tuning import TuneExecutor
 FINAL = ":final"
 CONSTRAINTS_NOT_MET = JobWarning(
     code="constraints_not_met",
-    message="no soup holds all constraints: the best is the one that violates them least, see result.constraints",
+    message="no soup meets all constraints: the best is the one that violates them least, see result.constraints",
 )
 HELD_OUT_WITHOUT_ENSEMBLES = JobWarning(
     code="held_out_without_ensembles",
-    message="memory did not suffice for the ensembles on the images held out: result.held_out is without them",
+    message="the ensembles did not fit into memory on the held-out images: result.held_out leaves them out",
 )
 
 
 class Attempt:
-    """Runs a claimed job to its end and writes every state of it; the supervisor holds the lease meanwhile.
+    """Runs a claimed job to its end and writes all of its states; meanwhile the supervisor holds the lease.
 
-    What the user can change ends the job as ``failed``; what another attempt may mend (Unavailable, lost
-    connections, anything unforeseen) is raised. ``folder`` is for temporary files. The process is connected to Ray
-    from then on, and Tune may still run: end it.
+    Errors that the user can fix end the job as ``failed``. Errors that another attempt may fix (Unavailable, lost
+    connections, anything unforeseen) are raised. ``folder`` is for temporary files. Afterwards the process is still
+    connected to Ray, and Tune may still run: end the process.
     """
 
     def __init__(self, claim: Claim, store: JobStore, settings: Settings, folder: Path) -> None:
@@ -58,7 +58,7 @@ class Attempt:
         self._proposed: int | None = None
 
     def run(self) -> None:
-        """Run the job. Raises FencedOut when it is not this attempt's any more."""
+        """Run the job. Raises FencedOut if the job no longer belongs to this attempt."""
         try:
             self._run()
         except Interrupted:
@@ -75,7 +75,7 @@ class Attempt:
         scoring = Scoring(material.request, material.echo.adaptation_sets)
         strategy, bound = self._plan(material, scoring)
         recorder = Recorder(self._store, self._claim, scoring, material.names)
-        # A job that was cancelled between two attempts goes on to the best soup of the earlier ones.
+        # A job cancelled between two attempts still keeps the best soup found so far.
         self._finalizing = job.status is JobStatus.CANCELLING
         self._watch.on_cancel(self._interrupt)
         connect(self._settings)
@@ -106,14 +106,14 @@ class Attempt:
             raise InvalidRequest(str(error), param="search", code=error.code) from error
 
     def _tokens(self, attempt: int) -> list[str]:
-        """Of what an attempt asks of evaluators, and need not end: its search, and the attacks on its winner."""
+        """Tokens of the work that may be cut short: the search, and the attacks on its winner."""
         token = f"{self._claim.job_id}:{attempt}"
         return [token, f"{token}{FINAL}{ATTACKS}"]
 
     def _search(
         self, material: Material, pool: EvaluatorPool, strategy: Strategy, bound: int, recorder: Recorder
     ) -> tuple[Preflight | None, bool]:
-        """Run the search; returns early when the user cancels, without the preflight if that was not done.
+        """Run the search; returns early if the user cancels, without a preflight if it was not finished.
 
         The second value says whether the search ended before its strategy did.
         """
@@ -168,7 +168,7 @@ class Attempt:
         self._store.finish(job_id, attempt, status, result)
 
     def _end_interrupted(self) -> None:
-        """End a cancelled job without a result; one whose earlier attempts found soups goes on to the best of them."""
+        """End a cancelled job without a result; if earlier attempts found soups, keep the best of them instead."""
         job_id, attempt = self._claim.job_id, self._claim.attempt
         if not self._finalizing and any(point.score is not None for point in self._store.iter_points(job_id)):
             raise Unavailable(f"attempt {attempt} at job {job_id} was cancelled as it began", code="interrupted")
@@ -188,7 +188,7 @@ class Attempt:
 
 
 def _baseline_soups(preflight: Preflight) -> dict[Weights, Outcome]:
-    """Ingredients and uniform soup, which were evaluated as the search would."""
+    """Ingredients and uniform soup, which were evaluated just as the search would evaluate them."""
     baselines = preflight.compared.baselines
     size = len(baselines.ingredients)
     one_hot = [tuple(float(place == index) for place in range(size)) for index in range(size)]

@@ -35,11 +35,11 @@ from workers.ray_runtime.evaluators import EvaluatorPool
 from workers.ray_runtime.task import Task
 
 ATTACKS = ":attacks"
-"""Ends the token of what a cancelled job can do without while it is finalized."""
+"""Stops work that a cancelled job can do without while it is finalized, by its token."""
 
 
 class NoFiniteSoup(SoupsearchError):
-    """Every soup gave logits that are not finite."""
+    """Every soup's logits were not finite."""
 
     code = "no_finite_soup"
 
@@ -66,7 +66,7 @@ class Finalizer:
         is_cancelled: Callable[[], bool],
         url: str,
     ) -> Result:
-        """Merge, write, score the written file and store it; the held-out scores are left out when cancelled meanwhile.
+        """Merge, write, score the written file and store it; without held-out scores if the job is cancelled meanwhile.
 
         Raises NoFiniteSoup when no point has a score, StorageFull.
         """
@@ -104,7 +104,7 @@ class Finalizer:
         )
 
     def _score_file(self, merged: MergedFile, is_cancelled: Callable[[], bool]) -> Outcome:
-        """The written file on the selection images; without attacks when cancelled before they are through."""
+        """Score the written file on the selection images; without attacks if cancelled before they finish."""
         if self.material.attacks and not is_cancelled():
             try:
                 return self._finite(merged, attacked=True)
@@ -130,7 +130,7 @@ class Finalizer:
 
     @property
     def _stoppable(self) -> str:
-        """Attacks and held-out scores are stopped when the job is cancelled; the written file's score is not."""
+        """Cancelling the job stops attacks and held-out scores, but not the scoring of the written file."""
         return f"{self.token}{ATTACKS}"
 
     def _held_out(self, merged: MergedFile, is_cancelled: Callable[[], bool]) -> HeldOut | None:

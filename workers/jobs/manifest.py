@@ -1,4 +1,4 @@
-"""What a merged model's file says about how it was made."""
+"""The manifest in a merged model's file, which says how the model was made."""
 
 import json
 import struct
@@ -29,8 +29,8 @@ class Manifest(BaseModel):
     """The recipe of a soup, in its safetensors metadata under ``soupsearch``, as JSON.
 
     ``weights`` are by ingredient, in the pantry's order; JSON's shortest decimals give back the same doubles. ``score``
-    and ``nll`` are the search's, on the selection images: the file's own scores can only be known once it is written,
-    and are in the job's result. Nothing in it differs between two runs of one request.
+    and ``nll`` are from the search, on the selection images; the file's own scores are known only once it is written,
+    and are in the job's result. Two runs of one request give the same manifest.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -66,7 +66,7 @@ def read_manifest(model: Path) -> Manifest:
 
 
 def read_metadata(model: Path) -> Mapping[str, str]:
-    """The metadata in a safetensors file's header. Raises InvalidRequest (``no_manifest``) when it is no such file."""
+    """The metadata in a safetensors file's header. Raises InvalidRequest (``no_manifest``) if it is not one."""
     try:
         with model.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))

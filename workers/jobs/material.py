@@ -1,4 +1,4 @@
-"""What a job works on: the pantry's ingredients, the sets' images, and how they are scored."""
+"""A job's inputs: the pantry's ingredients, the sets' images, and how soups are scored."""
 
 import hashlib
 import json
@@ -94,7 +94,7 @@ class Material(Ingredients):
 
     @property
     def passes_a_soup(self) -> int:
-        """Most forward passes of one image that a soup costs on the selection images."""
+        """The most single-image forward passes that one soup costs on the selection images."""
         return sum(
             len(each.split.selection)
             * (1 + sum(threat.passes(len(each.labels.columns)) for threat in self.request.threat_models))
@@ -115,7 +115,7 @@ class Material(Ingredients):
         return Task(stack or self._stack_key, parts, precision, self._settings.batch_size, attacks, seed)
 
     def selection(self, precision: Precision, stack: str | None = None, *, attacked: bool = True) -> Task:
-        """The selection images, with the request's attacks unless told otherwise."""
+        """The selection images, by default with the request's attacks."""
         return self.task(precision, lambda each: each.split.selection, stack, attacked=attacked)
 
     def held_out(self, stack: str | None = None) -> Task:
@@ -167,10 +167,10 @@ class Material(Ingredients):
 def scope_of(material: Material, hardware: Sequence[str], batch_size: int) -> str:
     """sha256 under which outcomes are journalled: jobs of one scope share every outcome.
 
-    It covers all that can change an outcome besides the weights: the pantry, the sets with their labels and selection
-    images, the attacks and their seed, precision and preprocessing, the code that evaluates, and the kind of device,
-    its threads and the batch size, on which the last bits depend. How outcomes are read, the objectives and
-    constraints, is not part of it.
+    It covers everything besides the weights that can change an outcome: the pantry, the sets with their labels and
+    selection images, the attacks and their seed, precision and preprocessing, the code that evaluates, and the kind
+    of device, its threads and the batch size, on which the last bits depend. Objectives and constraints only affect
+    how outcomes are read, so they are not part of it.
     """
     request = material.request
     document = {

@@ -1,4 +1,4 @@
-"""Ingredients and midpoints, evaluated before the search, and what they warn of."""
+"""Evaluation of ingredients and midpoints before the search, and the warnings it leads to."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ COLLAPSE = 0.5
 
 @dataclass(frozen=True)
 class Compared:
-    """What a soup is compared with on some images: the baselines, and the pantry's reference where it has one."""
+    """Models to compare a soup with on some images: the baselines, and the pantry's reference if it has one."""
 
     baselines: BaselineOutcomes
     reference: Outcome | None
@@ -35,7 +35,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class Preflight:
-    """What soups are compared with on the selection images, and warnings."""
+    """The models that soups are compared with on the selection images, and warnings."""
 
     compared: Compared
     warnings: list[JobWarning]
@@ -44,8 +44,8 @@ class Preflight:
 def run_preflight(material: Material, pool: EvaluatorPool, token: str) -> Preflight:
     """Evaluate every ingredient, the uniform soup, the ensembles, and all midpoints on at most 256 images of each set.
 
-    Warns of few images, ingredients at chance level, and midpoints that collapse: such ingredients share no start.
-    All is in float32, whatever the search's precision. Raises what the pool raises.
+    Warns of few images, ingredients at chance level, and midpoints that collapse, which means that the ingredients
+    share no starting point. Everything is in float32, whatever the search's precision. Raises the pool's errors.
     """
     compared = compare_with(material, pool, token, held_out=False)
     if compared.baselines.logit_ensemble is None:
@@ -87,7 +87,7 @@ def _midpoint(pair: tuple[int, int], size: int) -> list[float]:
 
 
 def warn_of_images(material: Material) -> list[JobWarning]:
-    """Too few images, for the classes or at all, in the sets that an objective or a constraint is measured on."""
+    """Warn of sets with too few images, for their classes or at all, that an objective or constraint is measured on."""
     warnings = []
     for each in material.sets:
         images, columns = len(each.split.selection), len(each.labels.columns)
@@ -110,7 +110,7 @@ def _is_measured(each: SetMaterial, measures: Sequence[Measured]) -> bool:
 
 
 def warn_of_chance(material: Material, ingredients: Sequence[Outcome]) -> list[JobWarning]:
-    """Ingredients not significantly better than always the same answer: perhaps their classes are in another order."""
+    """Warn of ingredients no better than a constant answer: perhaps their classes are in another order."""
     warnings = []
     for name, score in zip(material.names, ingredients, strict=True):
         for each, part in zip(material.sets, score.sets, strict=True):
@@ -136,7 +136,7 @@ def warn_of_collapse(
     ends: Sequence[Outcome],
     midpoints: Sequence[Outcome],
 ) -> list[JobWarning]:
-    """Midpoints much worse than both ends: ingredients that were not fine-tuned from a common start."""
+    """Warn of midpoints much worse than both ends: these ingredients were not fine-tuned from a common start."""
     warnings = []
     for (first, second), middle in zip(pairs, midpoints, strict=True):
         weaker = min(_right(ends[first].sets), _right(ends[second].sets))
@@ -150,7 +150,7 @@ def warn_of_collapse(
 
 
 def warn_of_time(material: Material, baselines: BaselineOutcomes, points: int, evaluators: int) -> list[JobWarning]:
-    """Attacks on ``points`` soups that will take longer than an hour, judged by what those on the ingredients took."""
+    """Warn if attacks on ``points`` soups will take over an hour, judging by the time those on the ingredients took."""
     pace = sum(score.seconds for score in baselines.ingredients) / len(baselines.ingredients)
     hours = pace * points / evaluators / 3600
     if not material.attacks or hours < LONG_HOURS:

@@ -1,8 +1,9 @@
 """``python -m workers.jobs.process``: the disposable process of one attempt at a job.
 
-Which attempt is given by ``--job`` and ``--attempt``, or else by a line on standard input once everything is imported:
-``{"job": ID, "attempt": N, "log": FILE}``. One process runs one ``ray.init`` and one ``Tuner.fit``. Exit code 0: the
-job has ended. Any other: it has not; the code is a ``workers.faults.Fault``, and the supervisor acts on it.
+``--job`` and ``--attempt`` name the attempt. Without them, the process imports everything and then reads the attempt
+from a line on standard input: ``{"job": ID, "attempt": N, "log": FILE}``. One process runs one ``ray.init`` and one
+``Tuner.fit``. Exit code 0 means that the job has ended. Any other code means that it has not; the code is a
+``workers.faults.Fault``, which the supervisor acts on.
 """
 
 import argparse
@@ -82,7 +83,7 @@ def run_attempt(job_id: str, attempt: int) -> int:
 
 
 def _attempt(claim: "Claim", store: "JobStore", settings: "Settings") -> int:
-    """Run the attempt; what the job then waits for becomes a warning of the job's."""
+    """Run the attempt; if the job must wait for something, add a warning that says so."""
     from service.errors import Unavailable
     from service.schemas.job import JobWarning
     from workers.faults import Fault, fault_of
@@ -101,7 +102,7 @@ def _attempt(claim: "Claim", store: "JobStore", settings: "Settings") -> int:
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A new folder, removed afterwards; those that killed processes of this user left are removed first."""
+    """A new folder, removed afterwards; first removes those left by killed processes of this user."""
     _sweep(Path(tempfile.gettempdir()))
     with tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)

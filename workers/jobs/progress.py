@@ -1,4 +1,4 @@
-"""What one attempt writes to the job store while it runs."""
+"""Writes of one attempt to the job store while it runs."""
 
 import logging
 import threading
@@ -39,7 +39,7 @@ class Recorder(Observer, Journal):
         self._best: Point | None = None
 
     def start(self, bound: int, scope: str) -> None:
-        """State the bound of the search and the scope of its outcomes."""
+        """Record the bound of the search and the scope of its outcomes."""
         self._scope = scope
         self._store.start(self._claim.job_id, self._claim.attempt, bound, scope)
         self.load()
@@ -50,11 +50,11 @@ class Recorder(Observer, Journal):
         self._best = next(iter(self.ranked()), None)
 
     def offer(self, baselines: Mapping[Weights, Outcome]) -> None:
-        """Let outcomes that this attempt found as the search would count as its own when it proposes these soups."""
+        """Count outcomes that this attempt already found as the search's own when it proposes these soups."""
         self._baselines |= {weights_key(weights): outcome for weights, outcome in baselines.items()}
 
     def find(self, requests: Sequence[EvaluationRequest]) -> list[Outcome | None]:
-        """See ``Journal``. An outcome that cannot be read, of another version say, is evaluated again."""
+        """See ``Journal``. An outcome that cannot be read, say from another version, is evaluated again."""
         keys = [_key(request) for request in requests]
         named = [key for key in keys if key is not None]
         found = dict(zip(named, self._store.journalled(self._scope, named), strict=True))
@@ -108,16 +108,18 @@ class Recorder(Observer, Journal):
 
 
 def _key(request: EvaluationRequest) -> str | None:
-    """Name of a request in the journal; None for what the journal does not keep."""
+    """Name of a request in the journal; None if the journal does not keep its outcome."""
     if isinstance(request.model, str) or request.keep_logits or request.blocks is not None or not request.attacked:
         return None
     return weights_key(request.model)
 
 
 class CancelWatch:
-    """A thread that sets ``cancelled`` when the user asks, or ``lost`` too when the job is not this attempt's any more.
+    """A thread that sets ``cancelled`` when the user cancels.
 
-    ``on_cancel`` is then called once, from the thread.
+    It also sets ``lost`` if the job no longer belongs to this attempt.
+
+    The thread then calls ``on_cancel`` once.
     """
 
     def __init__(self, claim: Claim, settings: Settings) -> None:
@@ -130,7 +132,7 @@ class CancelWatch:
         threading.Thread(target=self._watch, name="cancel-watch", daemon=True).start()
 
     def on_cancel(self, callback: Callable[[], None]) -> None:
-        """Have ``callback`` called at cancellation; at once when that was before."""
+        """Call ``callback`` on cancellation, or at once if the job is already cancelled."""
         with self._lock:
             if not self.cancelled.is_set():
                 self._callbacks.append(callback)
@@ -147,7 +149,7 @@ class CancelWatch:
         for callback in self._callbacks:
             try:
                 callback()
-            except Exception:  # noqa: BLE001 - the others are still to be told
+            except Exception:  # noqa: BLE001 - the other callbacks must still run
                 _log.exception("job %s could not be told that it is cancelled", self._claim.job_id)
 
     def _should_end(self, store: JobStore) -> bool:

@@ -1,4 +1,4 @@
-"""Making a soup again from the recipe in its file."""
+"""Rebuilds a soup from the recipe in its file."""
 
 import hashlib
 from collections.abc import Mapping

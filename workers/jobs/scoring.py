@@ -1,4 +1,4 @@
-"""From outcomes to what users see."""
+"""Turns outcomes into the documents that users see."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -17,7 +17,7 @@ T = TypeVar("T")
 class Scoring:
     """The objectives of a request over its sets, whose digests are given in order, and documents made with them.
 
-    With ``one_set`` they are measured on whatever set there is, whichever the request names for them.
+    With ``one_set`` they are measured on the only set, whichever sets the request names for them.
     """
 
     def __init__(self, request: AdaptRequest, sets: Sequence[str], *, one_set: bool = False) -> None:
@@ -34,15 +34,15 @@ class Scoring:
         )
 
     def of_sets(self, each: Sequence[T]) -> list[T]:
-        """Of something for each of the job's sets, that for the sets that the first objective counts."""
+        """Of ``each``, which has one item per set of the job, the items of the sets that the first objective counts."""
         return self.objectives.first.of_sets(each)
 
     def metrics(self, outcome: Outcome) -> dict[str, float]:
-        """With threats: accuracy, robust accuracy under each and under their union; empty without a score."""
+        """With threats: accuracy, and robust accuracy under each and under their union; empty without a score."""
         return dict(zip(self._request.metric_names, self.objectives.metrics(outcome), strict=False))
 
     def point(self, weights: Weights, outcome: Outcome, index: int) -> Point:
-        """What the job's list of points shows."""
+        """A soup as the job's list of points shows it."""
         evaluation = self.objectives.evaluation(weights, outcome)
         return Point(
             index=index,

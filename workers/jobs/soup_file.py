@@ -1,4 +1,4 @@
-"""A soup as a file: the winner, or another that someone asks for."""
+"""A soup as a file: the winner, or another soup on request."""
 
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -19,7 +19,7 @@ from workers.soups.stack import single_model
 
 @dataclass(frozen=True)
 class MergedFile:
-    """A merged model in a staging folder, not yet in its place."""
+    """A merged model in a staging folder, not yet stored."""
 
     weights: Path
     sha256: str
@@ -43,7 +43,7 @@ class MergedFile:
 def write_soup(material: Ingredients, point: Point, folder: Path) -> MergedFile:
     """Merge the soup of ``point`` in float32 and write it with its manifest as a timm folder inside ``folder``.
 
-    Equal requests on equal pantries and sets give equal bytes. Raises OSError as the disk does.
+    Equal requests on equal pantries and sets give equal bytes. Raises OSError if the disk fails.
     """
     manifest = manifest_of(material, point)
     config = soup_config(material.stack.config)
@@ -52,7 +52,7 @@ def write_soup(material: Ingredients, point: Point, folder: Path) -> MergedFile:
 
 
 def manifest_of(material: Ingredients, point: Point) -> Manifest:
-    """How the soup of ``point`` came about."""
+    """Describes how the soup of ``point`` was made."""
     ingredients = material.pantry.ingredients
     return Manifest(
         version=version("soupsearch"),

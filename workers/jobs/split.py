@@ -20,7 +20,7 @@ class Split:
 def split_images(accepted: Sequence[Sequence[int]], fraction: float, seed: int) -> Split:
     """Hold out ``fraction`` of the images, rounded, in proportion to the classes (by first accepted label).
 
-    Which images of a class is drawn with ``seed``. Every class keeps an image to select by.
+    ``seed`` draws the images within a class. Every class keeps at least one image for selection.
     """
     rng = np.random.default_rng(seed)
     labels = np.array([labels[0] for labels in accepted])

@@ -1,7 +1,7 @@
-"""The evaluator as Ray knows it, and how its batches are asked for.
+"""The evaluator as a Ray actor, and how to request its batches.
 
-Whoever holds a handle of an actor has imported its class, trials of a search too: PyTorch is imported only in the
-process where the actor lives.
+Every process with a handle of an actor imports its class, including the trials of a search. So PyTorch is imported
+only in the process where the actor lives.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ from workers.ray_runtime.task import EVALUATION_FAILED, Failure, HostInfo, Order
 
 
 class EvaluatorActor:
-    """The calls of an ``EvaluatorHost``, which says what they do."""
+    """The methods of an ``EvaluatorHost``; see there for what they do."""
 
     def __init__(self, device: str, threads: int, neighbours: int, cache_bytes: int) -> None:
         from workers.ray_runtime.host import EvaluatorHost
@@ -56,7 +56,7 @@ class EvaluatorActor:
 
 
 class Reports:
-    """The reports of one batch by the evaluator of this name; what goes wrong with it is the last report's failure."""
+    """The reports on one batch by the evaluator of this name; an error becomes the last report's failure."""
 
     def __init__(self, evaluator: str, order: Order) -> None:
         try:

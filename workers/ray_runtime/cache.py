@@ -6,9 +6,9 @@ from typing import Any
 
 
 class ByteCache:
-    """Values by key; ``trim`` puts out those used least recently until their bytes are within ``limit``.
+    """Values by key; ``trim`` evicts those used least recently until their bytes are within ``limit``.
 
-    A value may be put out while someone still uses it; its memory then comes free with its last reference.
+    A value may be evicted while it is still in use; its memory is then freed with its last reference.
     """
 
     def __init__(self, limit: int) -> None:
@@ -24,7 +24,7 @@ class ByteCache:
         return sum(size for _, size in self._entries.values())
 
     def get(self, key: str) -> Any:
-        """The value of ``key``, which is now the one used last. Raises KeyError."""
+        """The value of ``key``, which becomes the most recently used. Raises KeyError."""
         self._entries.move_to_end(key)
         return self._entries[key][0]
 
@@ -34,13 +34,13 @@ class ByteCache:
         self._entries.move_to_end(key)
 
     def get_or_make(self, key: str, make: Callable[[], tuple[Any, int]]) -> Any:
-        """The value of ``key``, made (with its bytes) when it is not here."""
+        """The value of ``key``; if it is missing, it is made, with its size in bytes."""
         if key not in self._entries:
             self.put(key, *make())
         return self.get(key)
 
     def trim(self, keep: Collection[str] = ()) -> None:
-        """Put out the values used least recently, but for those of ``keep``, until the limit holds."""
+        """Evict the values used least recently, except those in ``keep``, until the rest is within the limit."""
         for key in [key for key in self._entries if key not in keep]:
             if self.nbytes <= self._limit:
                 return

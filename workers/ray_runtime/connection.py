@@ -13,13 +13,13 @@ NAMESPACE = "soupsearch"
 CONNECT_TIMEOUT = 10.0
 LOOK_SECONDS = 5.0
 LOOKS = 3
-"""Looks in a row, so many seconds apart, in which a cluster that does not answer is given up."""
+"""Failed checks in a row, ``LOOK_SECONDS`` apart, after which a cluster counts as lost."""
 
 
 def connect(settings: Settings) -> None:
     """Connect this process to the cluster at ``settings.ray_address``, until it ends or calls ``ray.shutdown``.
 
-    The address is always given: a bare ``ray.init()`` may follow the stale address of a cluster that was killed.
+    Always pass the address: a bare ``ray.init()`` may use the stale address of a killed cluster.
     Raises Unavailable when no cluster answers.
     """
     _check_reachable(settings.ray_address)
@@ -37,9 +37,9 @@ def connect(settings: Settings) -> None:
 
 
 class ClusterWatch:
-    """Tells, for work that goes on where it was, when the cluster at ``address`` has ended under it.
+    """Detects that the cluster at ``address`` has ended, for work that can resume where it stopped.
 
-    Ray itself says so only after a minute, and ends the process then.
+    Ray itself notices only after a minute, and then ends the process.
     """
 
     def __init__(self, address: str) -> None:
@@ -47,7 +47,7 @@ class ClusterWatch:
         self._missed = 0
 
     def look(self) -> bool:
-        """Whether the cluster's head answers now. Raises Unavailable when it did not so often in a row."""
+        """Whether the cluster's head answers now. Raises Unavailable after too many failures in a row."""
         if self.answers():
             self._missed = 0
             return True
@@ -61,7 +61,7 @@ class ClusterWatch:
         return _refusal(self._address) is None
 
     def lost(self) -> Unavailable:
-        """What to raise for work whose cluster was lost."""
+        """The error for work whose cluster was lost."""
         msg = (
             f"the Ray cluster at {self._address} was lost: start one, then give the same command again; "
             "it goes on where it was"
@@ -69,7 +69,7 @@ class ClusterWatch:
         return Unavailable(msg, code="ray_unavailable")
 
     def ended(self) -> Unavailable:
-        """What to raise for work whose own process on the cluster has ended, which may be why."""
+        """The error for work whose own process on the cluster has ended; the cluster may be lost too."""
         if not self.answers():
             return self.lost()
         msg = (

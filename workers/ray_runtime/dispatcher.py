@@ -1,4 +1,4 @@
-"""Which evaluator answers which requests next."""
+"""Assigns requests to evaluators."""
 
 import threading
 from collections import Counter, deque
@@ -19,7 +19,7 @@ _POLL = 0.25
 
 @dataclass(frozen=True)
 class Part:
-    """A request, or some of its blocks: ``place`` is the request's in its sequence, ``piece`` that among its parts."""
+    """A request, or some of its blocks: ``place`` is the index of the request, ``piece`` that of the part within it."""
 
     place: int
     piece: int
@@ -28,7 +28,7 @@ class Part:
 
 @dataclass(frozen=True)
 class EvaluatorBatch:
-    """Parts for one evaluator; ``tries`` counts the earlier attempts at them."""
+    """Parts for one evaluator; ``tries`` counts earlier attempts at them."""
 
     evaluator: str
     parts: tuple[Part, ...]
@@ -44,7 +44,8 @@ class Dispatcher:
     """Cuts requests into batches, gives each to the evaluator with the least to do, and puts outcomes together.
 
     Where requests are few, their blocks of images are shared among the evaluators. Batches become smaller towards the
-    end, so that evaluators finish together. What a failed batch left is tried again, ``MAX_TRIES`` times in all.
+    end, so that evaluators finish together. The unfinished parts of a failed batch are retried, up to
+    ``MAX_TRIES`` times in all.
     Thread-safe: one thread calls ``run``, others take batches and report.
     """
 
@@ -64,10 +65,10 @@ class Dispatcher:
         self._telling = threading.Lock()
 
     def run(self, requests: Sequence[EvaluationRequest], on_found: OnFound, check: Callable[[], None]) -> None:
-        """Have all requests evaluated by whoever takes batches; returns when all outcomes are told.
+        """Evaluate all requests by the callers that take batches; returns once all outcomes are reported.
 
-        ``check`` is called while waiting and may raise. Raises Interrupted when the work was stopped, what ``on_found``
-        raised, Unavailable when evaluators were lost again and again, EvaluationMemoryError, ValueError.
+        ``check`` is called while waiting and may raise. Raises Interrupted if the work was stopped, any error of
+        ``on_found``, Unavailable if evaluators were lost repeatedly, EvaluationMemoryError, ValueError.
         """
         with self._changed:
             self._on_found = on_found
@@ -83,7 +84,7 @@ class Dispatcher:
                 raise self._error
 
     def close(self) -> None:
-        """Give no more batches and tell no more outcomes; waits for what is being told."""
+        """Hand out no more batches and report no more outcomes; waits for a report in progress."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -92,13 +93,13 @@ class Dispatcher:
 
     @property
     def is_closed(self) -> bool:
-        """Whether no batch will be given any more."""
+        """Whether no more batches will be handed out."""
         return self._closed or self._error is not None
 
     def next_batch(self, batch_id: str, *, wait: bool = False) -> EvaluatorBatch | None:
-        """The next batch, known as ``batch_id`` from now on; None when there is none now.
+        """The next batch, which becomes known as ``batch_id``; None if there is none now.
 
-        With ``wait``, and no batch under way, waits until there is one or the dispatcher is closed.
+        With ``wait`` and no batch in progress, waits until there is one or the dispatcher is closed.
         """
         with self._changed:
             while True:
@@ -111,7 +112,7 @@ class Dispatcher:
                 self._changed.wait(_POLL)
 
     def take(self, batch_id: str, report: Report) -> None:
-        """Note what a batch found; tells the outcomes of requests that are whole now."""
+        """Record the outcomes of a batch and report those of requests that are now complete."""
         with self._telling:
             found = []
             with self._changed:
@@ -130,7 +131,7 @@ class Dispatcher:
                 self._tell(found)
 
     def end(self, batch_id: str, failure: Failure | None = None) -> None:
-        """End a batch. Its unfinished parts, if any, are given again unless the failure is final."""
+        """End a batch. Its unfinished parts, if any, are handed out again unless the failure is final."""
         with self._changed:
             batch, left = self._batches.pop(batch_id, None), self._left.pop(batch_id, set())
             if batch is not None and left:
@@ -145,7 +146,7 @@ class Dispatcher:
             self._changed.notify_all()
 
     def fail(self, error: Exception) -> None:
-        """Have ``run`` raise ``error``."""
+        """Make ``run`` raise ``error``."""
         with self._changed:
             self._error = self._error or error
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""The evaluators of a cluster: found or started, supplied with data, given batches."""
+"""The evaluators of a cluster: finds or starts them, supplies them with data and gives them batches."""
 
 import hashlib
 import logging
@@ -26,7 +26,7 @@ from workers.ray_runtime.version import evaluator_version
 
 Arrays = Mapping[str, Any]
 Supplier = Callable[[str], Arrays]
-"""Gives the arrays of a key; called only when an evaluator lacks them."""
+"""Returns the arrays of a key; called only if an evaluator lacks them."""
 
 _log = logging.getLogger(__name__)
 START_TIMEOUT = 180.0
@@ -34,26 +34,26 @@ IDLE_BEFORE_RETIRED = 30.0
 HOLD_SECONDS = 60.0
 HOLD_INTERVAL = 15.0
 BATCHES_PER_EVALUATOR = 2
-"""One is worked on, one waits at hand."""
+"""One is in progress, one waits."""
 RETIRE_INTERVAL = 10.0
 MAX_TRIES = 3
 _PREFIX = "evaluator-"
 _CPUS = 0.01
-"""Next to nothing: evaluators that idle between jobs must not keep the next job's from starting."""
+"""Almost nothing: evaluators that idle between jobs must not keep the next job's from starting."""
 _POLL = 0.25
 _CONTROL = "control"
-"""Concurrency group of the calls that are answered during a batch."""
+"""Concurrency group of the calls that must be answered during a batch."""
 
 
 class EvaluatorPool:
-    """All evaluators that ``settings`` ask for, by name.
+    """The evaluators that ``settings`` ask for, by name.
 
     They are detached actors: they outlive the job that started them and stay warm for the next. Ray restarts one that
     dies, on another node if need be; it then lacks its data until ``supply``. While ``interrupted`` is set, calls that
     wait for an evaluator raise Interrupted. While this process lives, no other job retires these evaluators.
 
-    Raises Unavailable (``no_evaluators``) when the cluster has no room for them. All methods that reach evaluators
-    raise Unavailable (``evaluator_lost``) when one is lost again and again.
+    Raises Unavailable (``no_evaluators``) if the cluster has no room for them. All methods that call evaluators raise
+    Unavailable (``evaluator_lost``) if one is lost repeatedly.
     """
 
     def __init__(self, settings: Settings, interrupted: threading.Event) -> None:
@@ -72,7 +72,7 @@ class EvaluatorPool:
 
     @property
     def hardware(self) -> list[str]:
-        """The kinds of device that compute scores, sorted."""
+        """The kinds of device that the evaluators use, sorted."""
         return sorted({info.hardware for info in self.infos.values()})
 
     def supply(self, task: Task, arrays_of: Supplier, names: Sequence[str] | None = None) -> None:
@@ -94,17 +94,17 @@ class EvaluatorPool:
             list(threads.map(supply, chosen))
 
     def executor(self, task: Task, arrays_of: Supplier, token: str) -> "PoolExecutor":
-        """What evaluates requests on ``task`` on behalf of ``token``."""
+        """An executor that evaluates requests on ``task`` on behalf of ``token``."""
         return PoolExecutor(self, task, arrays_of, token)
 
     def revive(self, name: str, failure: Failure, task: Task, arrays_of: Supplier) -> None:
-        """Make an evaluator ready again after a failure: one that failed oddly is first replaced by a new process."""
+        """Make an evaluator ready again after a failure; after an unforeseen one, replace its process first."""
         if failure.code == EVALUATION_FAILED:
             self._restart(name)
         self.supply(task, arrays_of, [name])
 
     def stop(self, tokens: Sequence[str]) -> None:
-        """Have all evaluators end their batches of these tokens; does not wait. From any thread."""
+        """Make all evaluators end their batches of these tokens, without waiting. Call from any thread."""
         self._stopped += tokens
         for actor in self._actors.values():
             _control(actor.stop).remote(tokens)
@@ -137,9 +137,9 @@ class EvaluatorPool:
         return ray.get(reference)
 
     def _persist(self, name: str, call: Callable[[ActorHandle], Any]) -> Any:
-        """Call again after the evaluator was lost, or failed oddly and was replaced: Ray restarts it meanwhile.
+        """Call again if the evaluator was lost, or was replaced after an unforeseen failure; Ray restarts it meanwhile.
 
-        An evaluator that put out the task's data, for another job's, is sound: the call supplies it again.
+        An evaluator that evicted the task's data to make room for another job is sound: the call supplies them again.
         """
         failure: Exception = Interrupted()
         for _ in range(MAX_TRIES):
@@ -186,7 +186,7 @@ class EvaluatorPool:
             math.ceil(count / max(nodes, 1)),
             self._settings.evaluator_cache_bytes,
         )
-        # Neither the number of evaluators nor that of nodes: a node that joins adds evaluators and replaces none.
+        # Excludes the numbers of evaluators and nodes: a node that joins adds evaluators and replaces none.
         settings = (self._settings.evaluator_device, self._settings.evaluator_threads, bool(gpus))
         kind = hashlib.sha256(f"{evaluator_version()} {settings}".encode()).hexdigest()[:12]
         actor_class = ray.remote(concurrency_groups={_CONTROL: 4})(EvaluatorActor)
@@ -257,7 +257,7 @@ class PoolExecutor(Executor):
                 if failure is not None and failure.retryable and not dispatcher.is_closed:
                     self._pool.revive(batch.evaluator, failure, self._task, self._arrays_of)
                 dispatcher.end(batch_id, failure)
-        except Exception as error:  # noqa: BLE001 - raised again by whoever asked
+        except Exception as error:  # noqa: BLE001 - raised again by the caller
             dispatcher.fail(error)
 
 

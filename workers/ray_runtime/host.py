@@ -1,4 +1,4 @@
-"""What lives in an evaluator's process."""
+"""The state and methods of an evaluator's process."""
 
 import os
 import platform
@@ -34,19 +34,20 @@ from workers.soups.resident import ResidentSoup
 from workers.soups.stack import IngredientStack
 
 REPORT_INTERVAL = 0.2
-"""Seconds between reports when points finish faster than that."""
+"""Least number of seconds between reports."""
 _STOPS_KEPT = 1000
 
 
 class EvaluatorHost:
-    """Keeps ingredients and images in memory and evaluates soups, one batch after the other.
+    """Keeps ingredients and images in memory and evaluates soups, one batch after another.
 
-    ``info``, ``stop``, ``hold`` and ``idle_seconds`` may be called during a batch, from other threads. A batch belongs
-    to a ``token``, that of one attempt at a job; ``stop`` ends its batches, the present one at the next forward pass.
+    ``info``, ``stop``, ``hold`` and ``idle_seconds`` may be called during a batch, from other threads. Each batch
+    belongs to the ``token`` of one attempt at a job. ``stop`` ends its batches, the current one at the next forward
+    pass.
     """
 
     def __init__(self, device: str, threads: int, neighbours: int, cache_bytes: int) -> None:
-        """``threads`` 0 shares this machine's cores among ``neighbours`` evaluators."""
+        """With ``threads`` 0, ``neighbours`` evaluators share this machine's cores."""
         self._device = "cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu"
         self._threads = threads or max(1, _cores() // neighbours)
         self._cache = ByteCache(cache_bytes)
@@ -56,19 +57,19 @@ class EvaluatorHost:
         torch.set_num_threads(self._threads)
 
     def info(self) -> HostInfo:
-        """Where this evaluator computes."""
+        """The device that this evaluator computes on."""
         name = torch.cuda.get_device_name() if self._device == "cuda" else platform.machine()
         return HostInfo(os.getpid(), self._device, f"{self._device} {name} {self._threads}", self._threads)
 
     def stop(self, tokens: Sequence[str]) -> None:
-        """End all batches of these tokens, present and future."""
+        """End all current and future batches of these tokens."""
         for token in tokens:
             self._stopped[token] = None
         while len(self._stopped) > _STOPS_KEPT:
             self._stopped.popitem(last=False)
 
     def hold(self, seconds: float) -> None:
-        """Count as used for so many seconds, whatever else happens: a job needs this evaluator."""
+        """Count as in use for this many seconds, whatever else happens, because a job needs this evaluator."""
         self._held_until = time.monotonic() + seconds
 
     def idle_seconds(self) -> float:
@@ -76,12 +77,12 @@ class EvaluatorHost:
         return max(0.0, time.monotonic() - max(self._last_use, self._held_until))
 
     def missing(self, digest: str, keys: Sequence[str]) -> tuple[str, ...] | None:
-        """Keys of the arrays that ``load`` must give before ``prepare``; None when the task is prepared already."""
+        """Keys of the arrays that must be loaded before ``prepare``; None if the task is already prepared."""
         self._last_use = time.monotonic()
         return None if digest in self._cache else tuple(key for key in keys if key not in self._cache)
 
     def load(self, key: str, arrays: Mapping[str, Any]) -> None:
-        """Take over arrays from the object store; they are shared, not copied, with all processes of this node."""
+        """Take arrays from the object store; all processes of this node share them without copying."""
         self._last_use = time.monotonic()
         if "weights" in arrays:
             stack = IngredientStack.from_arrays(arrays)
@@ -98,7 +99,7 @@ class EvaluatorHost:
         self._cache.trim(keep={task.digest, _soup_key(task), *task.keys})
 
     def evaluate(self, order: Order) -> Iterator[Report]:
-        """Answer the requests for a prepared task one after the other, reporting outcomes as they are found."""
+        """Answer the requests for a prepared task one after another and report outcomes as they are found."""
         try:
             yield from self._reports(self._evaluator(order.digest), order)
         except Unprepared as error:

@@ -1,7 +1,7 @@
-"""``python -m workers.ray_runtime.join --address HEAD:PORT COMMAND...``: a command beside a Ray node of its own.
+"""``python -m workers.ray_runtime.join --address HEAD:PORT COMMAND...``: runs a command beside its own Ray node.
 
-A Ray driver needs a node on its machine; this one offers no resources. The two end together, so that a container whose
-node is lost (the head was restarted, say) starts again and joins anew.
+A Ray driver needs a node on its machine; this one offers no resources. The two end together, so that a container that
+loses its node (say, because the head was restarted) restarts and joins again.
 """
 
 import argparse
@@ -16,7 +16,7 @@ _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command until it or the node ends, or until SIGTERM or SIGINT; returns the command's exit code.
 
-    It is 1 when the node ended first.
+    The code is 1 if the node ended first.
     """
     parser = argparse.ArgumentParser(description="Run a command beside a Ray node that offers no resources.")
     parser.add_argument("--address", required=True, help="the Ray head's host:port")

@@ -1,4 +1,4 @@
-"""The dispatcher as a searcher of Tune."""
+"""The dispatcher as a Tune searcher."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,10 +13,10 @@ _FINISHED: str = Searcher.FINISHED
 
 
 class BatchSearcher(Searcher):  # type: ignore[misc]
-    """Suggests the batches of a Dispatcher as trials, and gives it what they report.
+    """Suggests the batches of a Dispatcher as trials and passes their reports back to it.
 
-    ``revive`` is called with the name of an evaluator that lost its data or its life, and why. Between generations
-    ``suggest`` waits for the next: Tune itself would ask again only after a second.
+    ``revive`` is called with the name of an evaluator that lost its data or died, and the reason. Between generations
+    ``suggest`` waits for the next one, because Tune itself would ask again only after a second.
     """
 
     def __init__(self, dispatcher: Dispatcher, token: str, digest: str, revive: Callable[[str, Failure], None]) -> None:
@@ -28,7 +28,7 @@ class BatchSearcher(Searcher):  # type: ignore[misc]
         self._evaluators: dict[str, str] = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "BatchSearcher":
-        """Tune copies its configuration; there is one search, and it stays in this process."""
+        """Tune copies its configuration, but there is one search, which stays in this process."""
         return self
 
     def __reduce__(self) -> tuple[type[object], tuple[()]]:
@@ -47,7 +47,7 @@ class BatchSearcher(Searcher):  # type: ignore[misc]
         self._dispatcher.take(trial_id, result[REPORT])
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Take the last outcomes; what is missing goes to another batch."""
+        """Take the last outcomes; unfinished parts go to another batch."""
         del error
         report: Report | None = (result or {}).get(REPORT)
         failure = None
@@ -63,7 +63,7 @@ class BatchSearcher(Searcher):  # type: ignore[misc]
         self._dispatcher.end(trial_id, failure)
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the journal of outcomes is what a search resumes from."""
+        """Do nothing: a search resumes from the journal of outcomes."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing, see ``save``."""

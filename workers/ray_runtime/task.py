@@ -1,4 +1,4 @@
-"""What evaluators are asked to do, and what they answer. Without torch: trials import it too, and start sooner."""
+"""Requests to evaluators and their answers. Does not import torch, so that trials, which import it, start sooner."""
 
 import hashlib
 import json
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SetPart:
-    """Some images of an adaptation set and how predictions are read.
+    """Some images of an adaptation set and how to read predictions.
 
-    ``images`` is the key of the encoded images, ``rows`` which of them in which order, ``accepted`` the columns that
-    are right for each of these (None without labels), ``columns`` the model's classes of each column.
+    ``images`` is the key of the encoded images, ``rows`` selects and orders them, ``accepted`` holds the right columns
+    of each selected image (None without labels), ``columns`` the model's classes of each column.
     """
 
     images: str
@@ -39,10 +39,9 @@ class SetPart:
 
 @dataclass(frozen=True)
 class Task:
-    """What evaluators hold ready for requests: the ingredients whose key is ``stack``, and the images of ``sets``.
+    """The data that evaluators keep for requests: the ingredients with the key ``stack`` and the images of ``sets``.
 
-    ``attacks`` are those that a request may ask for, from random starts that ``seed`` gives. ``digest`` identifies all
-    of it.
+    A request may ask for any of ``attacks``; ``seed`` sets their random starts. ``digest`` identifies all of it.
     """
 
     stack: str
@@ -70,7 +69,7 @@ class Task:
 
 @dataclass(frozen=True)
 class HostInfo:
-    """Where an evaluator computes; ``hardware`` is what rounding may depend on."""
+    """The device that an evaluator computes on; ``hardware`` describes what rounding may depend on."""
 
     pid: int
     device: str
@@ -79,7 +78,7 @@ class HostInfo:
 
 
 class Unprepared(Exception):
-    """An evaluator lacks arrays of a task, or the task: it was restarted, or they had to make room for others."""
+    """An evaluator lacks a task or its arrays: it was restarted, or evicted them to make room for others."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +91,10 @@ class Failure:
 
 
 EVALUATION_FAILED = "evaluation_failed"
-"""Code of a Failure that nobody foresaw: the evaluator's process may be of no further use."""
+"""Code of an unforeseen Failure: the evaluator's process may be unusable."""
 OUT_OF_MEMORY = "evaluation_out_of_memory"
 REFUSED = "evaluation_refused"
-"""The request does not fit the task: a bug of ours."""
+"""The request does not fit the task, which is a bug."""
 STOPPED = "stopped"
 UNPREPARED = "unprepared"
 """The evaluator made room for another job, or was restarted."""
@@ -103,7 +102,7 @@ UNPREPARED = "unprepared"
 
 @dataclass(frozen=True)
 class Report:
-    """Outcomes of a batch's requests from its request ``first`` on; ``last`` of the batch, with the failure if any."""
+    """Outcomes of a batch's requests from index ``first`` on; ``last`` marks the last report, with any failure."""
 
     first: int
     outcomes: Sequence[Outcome]
@@ -118,7 +117,7 @@ def failed(failure: Failure) -> Report:
 
 @dataclass(frozen=True)
 class Order:
-    """What an evaluator is asked: ``requests`` for the prepared task of ``digest``, on behalf of ``token``."""
+    """``requests`` to an evaluator for the prepared task of ``digest``, on behalf of ``token``."""
 
     token: str
     digest: str

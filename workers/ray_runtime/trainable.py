@@ -11,10 +11,10 @@ _CPUS = 0.001
 
 
 class BatchTrainable(tune.Trainable):  # type: ignore[misc]
-    """Has an evaluator answer a batch, and reports to Tune each time the evaluator does.
+    """Sends a batch to an evaluator, and reports to Tune whenever the evaluator reports.
 
-    The work is the evaluator's; a trial only waits, so that two of them for each evaluator keep it busy. What goes
-    wrong with an evaluator is reported as a Failure, not raised: the trial's process is kept for the next batch.
+    The evaluator does the work and a trial only waits, so two trials per evaluator keep it busy. An evaluator's errors
+    are reported as a Failure, not raised, so that the trial's process is kept for the next batch.
     """
 
     @classmethod

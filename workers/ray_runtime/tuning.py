@@ -21,25 +21,25 @@ TRIALS_PER_EVALUATOR = 2
 _ENVIRONMENT = {
     # Tune's tables and progress go to a terminal that nobody reads, and cost time at every result.
     "RAY_AIR_NEW_OUTPUT": "0",
-    # A trial would change into a folder of its own and write there.
+    # Otherwise each trial would change into its own folder and write there.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    # JSON, CSV and TensorBoard loggers write five files a trial; the journal is the record.
+    # The JSON, CSV and TensorBoard loggers write five files per trial; the journal is the record.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    # Signals are the process's own: Tune's handler would swallow them (and may only be set in the main thread).
+    # The process handles signals itself: Tune's handler would swallow them (and may only be set in the main thread).
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     # An evaluator that hangs must not hold up the end of the experiment.
     "TUNE_FORCE_TRIAL_CLEANUP_S": "10",
-    # The experiment is never restored: its state need not be written.
+    # The experiment is never restored, so its state need not be written.
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
-    # Nor is it an error that writing it, at the very end, takes long.
+    # Do not warn if writing it at the very end takes long.
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 
 
 def import_tune() -> None:
-    """Import Ray Tune, which takes seconds, with all of its own records off: the journal is the record.
+    """Import Ray Tune, which takes seconds, with all of its own records turned off: the journal is the record.
 
-    Each variable of the environment that Tune reads is explained where it stands.
+    A comment explains each environment variable that is set for Tune.
     """
     os.environ.update(_ENVIRONMENT)
     import_module("workers.ray_runtime.trainable")
@@ -50,9 +50,9 @@ class TuneExecutor(Executor):
     """Evaluates the requests of a search on ``task`` as trials of one Tune experiment, by the evaluators of ``pool``.
 
     ``token`` names the attempt, for stopping; a trial carries at most ``batch_size`` requests. Tune keeps its files in
-    ``folder``. One a process: two Tuners in one process disturb each other. Tune runs in a thread, which calls
-    ``on_found``, and is left to end its trials by itself, which takes it seconds: whoever needs the process no longer
-    ends it without waiting. Call ``close`` at the end.
+    ``folder``. Use one per process: two Tuners in one process disturb each other. Tune runs in a thread, which calls
+    ``on_found``. It takes seconds to end its trials; if you no longer need the process, end it without waiting for
+    that. Call ``close`` at the end.
     """
 
     def __init__(
@@ -70,14 +70,14 @@ class TuneExecutor(Executor):
         self._fit = _Fit(searcher, TRIALS_PER_EVALUATOR * len(pool.names), self._dispatcher, folder)
 
     def evaluate(self, requests: Sequence[EvaluationRequest], on_found: OnFound) -> None:
-        """See ``Executor``. Raises as ``Dispatcher.run`` does; Unavailable when Tune itself ended."""
+        """See ``Executor``. Raises as ``Dispatcher.run`` does; Unavailable if Tune itself ended."""
         if not self._fit.has_begun:
             self._supply()
             self._fit.start()
         self._dispatcher.run(requests, on_found, self._check)
 
     def close(self) -> None:
-        """Tell no more outcomes, and let Tune end."""
+        """Report no more outcomes, and let Tune end."""
         self._dispatcher.close()
 
     def _check(self) -> None:
@@ -88,7 +88,7 @@ class TuneExecutor(Executor):
 
 
 class _Fit(threading.Thread):
-    """Tuner.fit, in a thread of its own."""
+    """Runs Tuner.fit in a thread."""
 
     def __init__(self, searcher: BatchSearcher, concurrent: int, dispatcher: Dispatcher, folder: Path) -> None:
         super().__init__(name="tune", daemon=True)
@@ -105,12 +105,12 @@ class _Fit(threading.Thread):
 
     def run(self) -> None:
         """Fit."""
-        # By default Tune opens a placement group for each trial that waits.
+        # By default Tune opens a placement group for each waiting trial.
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(self._concurrent)
         try:
             import_tune()
             self._tuner().fit()
-        except Exception as error:  # noqa: BLE001 - raised again by whoever runs the search
+        except Exception as error:  # noqa: BLE001 - raised again in the thread that runs the search
             self.error = error
 
     def _tuner(self) -> Any:

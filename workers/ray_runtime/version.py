@@ -1,4 +1,4 @@
-"""Which code computes scores."""
+"""Identifies the code that computes scores."""
 
 import hashlib
 from functools import lru_cache
@@ -17,13 +17,13 @@ _SERVING = ("ray_runtime",)
 
 @lru_cache
 def scoring_version() -> str:
-    """Digest (hexadecimal, 16 characters) of all that a score depends on: merging, evaluation and their libraries."""
+    """Digest (hexadecimal, 16 characters) of all that scores depend on: merging, evaluation and their libraries."""
     return _digest(_SCORING)
 
 
 @lru_cache
 def evaluator_version() -> str:
-    """Digest of the code that an evaluator runs: evaluators of other versions are not used."""
+    """Digest of the code that an evaluator runs; evaluators of other versions are not used."""
     return _digest(_SCORING + _SERVING)
 
 

@@ -38,7 +38,7 @@ UPLOAD_PROBLEMS = (
     TooLarge("Part 'adaptation_set' is longer than 536870912 bytes. Send less.", param=PART),
     UnsupportedMediaType("The body is of text/plain. Send it as multipart/form-data.", param="Content-Type"),
     InvalidSet(
-        "the file 'bag/7.png' is no image: leave it out, or save it as PNG or JPEG", param=PART, code="not_an_image"
+        "the file 'bag/7.png' is not an image: leave it out, or save it as PNG or JPEG", param=PART, code="not_an_image"
     ),
     StorageFull("The disk of the artifact store is full. Free space or delete sets and jobs, then try again."),
 )
@@ -51,8 +51,8 @@ REQUEST_PROBLEMS = (
         code="too_many_points",
     ),
     InvalidRequest(
-        "robust accuracy needs one right class an image, and this set has images with several: take accuracy, or a set "
-        "with one label an image",
+        "robust accuracy needs one right class per image, and this set has images with several: take accuracy, or "
+        "a set with one label per image",
         param="objective",
         code="several_labels",
     ),
@@ -68,7 +68,7 @@ Key = Annotated[
     Header(
         min_length=1,
         max_length=255,
-        description="Any text of the caller's. The same key and request give the same job, however often sent.",
+        description="Any text. The same key and request give the same job, however often they are sent.",
     ),
 ]
 
@@ -82,7 +82,11 @@ Key = Annotated[
         form=form_body(AdaptRequest, REQUEST, PART, required=True), json=json_body(AdaptRequest, STORED_SETS_REQUEST)
     ),
     responses=answer(
-        202, "The job, which waits.", QUEUED_JOB, Location="Where the job is.", Retry_After="Seconds until a look pays."
+        202,
+        "The job, which is queued.",
+        QUEUED_JOB,
+        Location="Where the job is.",
+        Retry_After="Seconds to wait before the next poll.",
     )
     | problems(*REQUEST_PROBLEMS, *UPLOAD_PROBLEMS),
 )

@@ -52,7 +52,7 @@ def list_sets(
     limit: Annotated[int, Query(ge=1, le=200, description="Sets in a page.")] = 50,
     after: Annotated[str | None, Query(max_length=64, description="`next` of the page before.")] = None,
 ) -> AdaptationSetPage:
-    """Sets that were stored by themselves, and those that came with a job that is kept."""
+    """Sets that were stored directly, and those uploaded with a job that is kept."""
     sets = list(use.sets.list())
     begin = 0
     if after is not None:
@@ -85,5 +85,5 @@ def get_set(set_id: str, use: Use) -> AdaptationSet:
     ),
 )
 def delete_set(set_id: str, use: Use) -> None:
-    """Remove a set that no unfinished job needs; jobs that have ended keep their results."""
+    """Remove a set that no unfinished job needs; ended jobs keep their results."""
     use.sets.delete(set_id, use.jobs.deletion)

@@ -34,7 +34,7 @@ async def get_events(
 ) -> Response:
     """Server-sent events `status`, `progress`, `point`, `best`, `warning`, and `end`, after which the stream ends.
 
-    Begins with the first event that is kept, or after `Last-Event-ID`. A comment every 15 seconds keeps quiet
+    Starts with the first event that is kept, or after `Last-Event-ID`. A comment every 15 seconds keeps idle
     connections open.
     """
     await run_in_threadpool(use.jobs.get, job_id)

@@ -1,4 +1,4 @@
-"""Health, readiness and measurements, for machines."""
+"""Health, readiness and metrics, for machines."""
 
 import logging
 from collections.abc import Callable
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 @router.get("/healthz", response_model=Health, summary="Is the process alive?", responses=answer(200, "It is.", HEALTH))
 async def healthz() -> Health:
-    """Answers as long as the process does; says nothing of Redis or the disk."""
+    """Answers as long as the process runs; says nothing about Redis or the disk."""
     return Health()
 
 

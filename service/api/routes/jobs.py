@@ -1,4 +1,4 @@
-"""Jobs: list, look, cancel, delete."""
+"""Jobs: list, show, cancel, delete."""
 
 from typing import Annotated
 
@@ -19,7 +19,7 @@ GONE_JOB = (Expired, "Job '01k9zq3v7m4t' ended more than 604800 s ago and was re
 
 
 def retry_after(job: Job) -> dict[str, str]:
-    """The header that says when to look at ``job`` again, while it has not ended."""
+    """The header that says when to poll ``job`` again, until it has ended."""
     return {} if job.is_terminal else {"Retry-After": str(POLL_SECONDS.get(job.status, 1))}
 
 
@@ -38,7 +38,7 @@ def list_jobs(
     after: Annotated[str | None, Query(max_length=64, description="`next` of the page before.")] = None,
     status: Annotated[JobStatus | None, Query(description="Only jobs of this status.")] = None,
 ) -> Response:
-    """Jobs that the store keeps, also those that have ended, until they expire."""
+    """All jobs, including those that have ended, until they expire."""
     page = use.jobs.list(limit=limit, after=after, status=status)
     return json_response(request, page.model_dump_json())
 
@@ -48,7 +48,11 @@ def list_jobs(
     response_model=Job,
     summary="Look at a job",
     responses=answer(
-        200, "The job.", SUCCEEDED_JOB, ETag="Changes with the job.", Retry_After="Seconds, until the job has ended."
+        200,
+        "The job.",
+        SUCCEEDED_JOB,
+        ETag="Changes with the job.",
+        Retry_After="Seconds to wait before the next poll; absent once the job has ended.",
     )
     | bare(304, "The job is as If-None-Match says.")
     | problems(NO_JOB, GONE_JOB),
@@ -69,7 +73,7 @@ def get_job(job_id: str, request: Request, use: Use) -> Response:
 def cancel_job(job_id: str, use: Use) -> Job:
     """A waiting job is cancelled at once; a running one stops within seconds and keeps its best soup so far.
 
-    Cancelling what is cancelled or has ended changes nothing.
+    Cancelling a job that is cancelled or has ended changes nothing.
     """
     return use.jobs.cancel(job_id)
 
@@ -82,5 +86,5 @@ def cancel_job(job_id: str, use: Use) -> Job:
     | problems(NO_JOB, GONE_JOB, (JobNotFinished, "Job '01k9zq3v7m4t' is running. Cancel it, then delete it.")),
 )
 def delete_job(job_id: str, use: Use) -> None:
-    """Remove the job, its points and events; its model goes when no other job has made the same one."""
+    """Remove the job, its points and events; its model goes too, unless another job has made the same one."""
     use.jobs.delete(job_id)

@@ -36,7 +36,12 @@ Format = Annotated[
 
 PointIndex = Annotated[
     int | None,
-    Query(alias="point", ge=0, le=2**53, description="Index of any point of the job, in place of the result's soup."),
+    Query(
+        alias="point",
+        ge=0,
+        le=2**53,
+        description="Index of any point of the job, to download instead of the result's soup.",
+    ),
 ]
 
 FILES: Responses = {
@@ -85,7 +90,7 @@ def find_model(use: Services, job: Job) -> tuple[MergedModel, Artifact]:
 
 
 def find_soup(use: Services, job: Job, index: int) -> tuple[MergedModel, Artifact] | None:
-    """The model of one of the soups that an ended ``job`` has tried, None while it is not merged.
+    """The model of one of the soups that an ended ``job`` has tried; None until it is merged.
 
     Raises:
         ModelNotReady, Expired: as ``find_model``.
@@ -102,10 +107,10 @@ def find_soup(use: Services, job: Job, index: int) -> tuple[MergedModel, Artifac
 
 
 def merge_soup(use: Services, job: Job, index: int) -> tuple[MergedModel, Artifact]:
-    """Have a worker merge a soup that ``job`` has tried, and wait for it.
+    """Let a worker merge a soup that ``job`` has tried, and wait for it.
 
     Raises:
-        QuotaExceeded: the job keeps as many merged soups as it may.
+        QuotaExceeded: the job already keeps the maximum number of merged soups.
         Expired: the pantry is gone.
         Unavailable: no worker merges it now (``no_worker``, ``merge_timeout``, ``merge_failed``).
     """
@@ -172,10 +177,10 @@ def _send_archive(request: Request, model: MergedModel, artifact: Artifact, stem
 async def send_model(
     job_id: str, request: Request, use: Use, form: Format = "safetensors", point: PointIndex = None
 ) -> Response:
-    """The merged checkpoint. Its ETag is its sha256; ranges resume a download that broke off.
+    """The merged checkpoint. Its ETag is its sha256; use ranges to resume an interrupted download.
 
-    With `point`, any other soup that the job has tried, such as one of the front: merged when first asked for, which
-    takes a worker some seconds, and kept as long as the job.
+    With `point`, any other soup that the job has tried, such as one of the front. A worker merges it on the first
+    request, which takes some seconds, and it is kept as long as the job.
     """
     job = await run_in_threadpool(use.jobs.get, job_id)
     if point is None:

@@ -1,4 +1,4 @@
-"""Pantries: look at them; operators add and remove them."""
+"""Pantries: users list and show them, operators add and remove them."""
 
 from fastapi import APIRouter, Request, Response
 
@@ -87,5 +87,5 @@ async def add_pantry(request: Request, response: Response, use: Use) -> Pantry:
     | problems(NO_PANTRY, (InUse, "a job that has not ended needs this pantry: cancel the job or wait for its end")),
 )
 def delete_pantry(name: str, use: Use) -> None:
-    """Remove a pantry that no unfinished job needs; models made of it stay."""
+    """Remove a pantry that no unfinished job needs; models made from it stay."""
     use.pantries.delete(name, use.jobs.deletion)

@@ -35,7 +35,7 @@ PAGES: Responses = {
 
 @dataclass(frozen=True)
 class Page:
-    """Which points, and in what form."""
+    """Which points to return, and in which format."""
 
     limit: Annotated[int, Query(ge=1, le=10_000, description="Points in a JSON page.")] = 1000
     after: Annotated[int | None, Query(ge=0, le=2**53, description="`next` of the page before.")] = None
@@ -44,7 +44,7 @@ class Page:
 
     @property
     def is_csv(self) -> bool:
-        """Whether CSV is asked for."""
+        """Whether the request asks for CSV."""
         return self.form == "csv" or (self.form is None and self.accept.startswith("text/csv"))
 
 
@@ -53,7 +53,7 @@ def _cell(value: object) -> object:
 
 
 def csv_lines(points: Iterable[Point], ingredients: Sequence[str], request: AdaptRequest) -> Iterator[str]:
-    """The points as lines of CSV, the weights one column an ingredient; what ``request`` adds has columns before."""
+    """The points as lines of CSV, with one weight column per ingredient after the columns that ``request`` adds."""
     metrics, objectives = request.metric_names, [each.name for each in request.objectives or []]
     columns = [*COLUMNS, *(UNDER_ATTACK if metrics else ()), *(CONSTRAINED if request.constraints else ())]
     named = [*metrics, *(f"objective_{name}" for name in objectives), *(f"weight_{name}" for name in ingredients)]
@@ -77,7 +77,7 @@ def csv_lines(points: Iterable[Point], ingredients: Sequence[str], request: Adap
     | problems(NO_JOB, GONE_JOB, InvalidRequest("limit: Input should be less than or equal to 10000.", param="limit")),
 )
 def get_points(job_id: str, use: Use, page: Annotated[Page, Depends()]) -> Response:
-    """Points in the search's own order, as they are so far; with `Accept: text/csv` or `format=csv` all in one."""
+    """All points so far, in the order of the search; with `Accept: text/csv` or `format=csv`, all at once."""
     job = use.jobs.get(job_id)
     if page.is_csv:
         lines = csv_lines(use.jobs.iter_points(job_id), job.request.ingredients, job.request.request)

@@ -7,7 +7,7 @@ end
 if status == "queued" and redis.call("EXISTS", key("job", id, "points")) == 0 then
   leave_queue(id)
   end_job(id, "cancelled", tonumber(ttl))
--- A job with points goes on to its best soup so far, also one that waits for another attempt.
+-- A job with points still gets its best soup so far, even if it waits for another attempt.
 elseif not ENDED[status] and status ~= "cancelling" then
   set_status(id, "cancelling")
 end

@@ -17,13 +17,13 @@ local function take(id)
   return { "ok", id, attempt }
 end
 
--- A call whose answer was lost is made again with its token.
+-- A call whose answer was lost is repeated with the same token.
 local earlier = redis.call("HMGET", answered, "token", "job", "attempt")
 if earlier[1] == token then
   return { "ok", earlier[2], tonumber(earlier[3]) }
 end
 
--- A supervisor that could not renew while the server was away has a whole lease from its start to do so.
+-- After a restart of the server, supervisors that could not renew meanwhile have a whole lease to do so.
 local function started()
   local seconds = string.match(redis.call("INFO", "server"), "uptime_in_seconds:(%d+)")
   return now - 1000 * tonumber(seconds)

@@ -27,7 +27,7 @@ local function append_event(id, kind, data)
   redis.call("XADD", key("job", id, "events"), "MAXLEN", "~", EVENTS_KEPT, "*", "type", kind, "data", data)
 end
 
--- Documents in one field, a line each; a document that is there already is not added again.
+-- Documents in one field, one per line; an existing document is not added again.
 local function append_line(id, field, line)
   local lines = get(id, field) or ""
   if string.find("\n" .. lines .. "\n", "\n" .. line .. "\n", 1, true) then
@@ -65,7 +65,7 @@ local function progress_event(id)
   append_event(id, "progress", cjson.encode(data))
 end
 
--- nil when `attempt` may write to the job, else why it may not.
+-- nil if `attempt` may write to the job, otherwise the reason why not.
 local function refusal(id, attempt)
   local holder = get(id, "holder")
   if not holder then
@@ -104,7 +104,7 @@ local function end_job(id, status, ttl)
   status_event(id, "end")
 end
 
--- Note that an attempt failed: by the job's own fault, or when it was `lost`, the infrastructure's. Failures are counted
+-- Record a failed attempt: by the job's own fault or, if `lost`, by the infrastructure's. Failures are counted
 -- in all; losses in a row, and only those of attempts that evaluated nothing. At the limit the job ends.
 -- Returns 1 when it is tried again, 0 when it has ended, and the count.
 local function fail_attempt(id, reason, lost, limit, ttl)

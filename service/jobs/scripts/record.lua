@@ -24,7 +24,7 @@ local function record(weights, index, images, gradients, pruned, document, outco
   end
   redis.call("ZADD", key("job", id, "order"), index, weights)
   recorded = recorded + 1
-  -- A pruned point is unfinished: whether it may be dropped depends on the others of this search.
+  -- A pruned point is unfinished: whether it may be dropped depends on the other points of this search.
   if pruned == "1" then
     pruned_points = pruned_points + 1
   end
