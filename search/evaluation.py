@@ -128,7 +128,8 @@ _RANK: dict[Status, int] = {"complete": 0, "not_finite": 1, "pruned": 2, "stoppe
 def joined(parts: Sequence[Outcome]) -> Outcome:
     """One model's outcome from those on consecutive blocks of images. Raises ValueError without parts.
 
-    No attack counts where a logit was not finite; ``passes`` include those of the parts that were attacked even so.
+    A model with a logit that is not finite is not attacked: neither attacks nor their passes count, so that the outcome
+    does not depend on how the blocks were cut.
     """
     if not parts:
         raise ValueError("an outcome needs at least one part")
@@ -136,10 +137,14 @@ def joined(parts: Sequence[Outcome]) -> Outcome:
         return parts[0]
     status = max((part.status for part in parts), key=_RANK.__getitem__)
     sets = tuple(_joined_sets(sets) for sets in zip(*(part.sets for part in parts), strict=True))
+    passes = sum((part.passes for part in parts), Passes())
+    if status == "not_finite":
+        sets = tuple(replace(each, robust=None) for each in sets)
+        passes = Passes(sum(each.seen for each in sets))
     return Outcome(
         status=status,
-        sets=tuple(replace(each, robust=None) for each in sets) if status == "not_finite" else sets,
-        passes=sum((part.passes for part in parts), Passes()),
+        sets=sets,
+        passes=passes,
         floored_channels=parts[0].floored_channels,
         seconds=sum(part.seconds for part in parts),
     )

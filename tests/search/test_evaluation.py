@@ -68,7 +68,7 @@ def test_logits_are_not_packed() -> None:
 
 @given(st.text())
 def test_any_text_that_is_no_packed_outcome_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="no packed outcome"):
+    with pytest.raises(ValueError, match="not a packed outcome"):
         unpacked(text)
 
 
@@ -76,7 +76,7 @@ def test_any_text_that_is_no_packed_outcome_is_refused(text: str) -> None:
 def test_a_packed_outcome_cut_short_is_refused(outcome: Outcome, data: st.DataObject) -> None:
     text = packed(outcome)
     place = data.draw(st.integers(0, len(text) - 1))
-    with pytest.raises(ValueError, match="no packed outcome"):
+    with pytest.raises(ValueError, match="not a packed outcome"):
         unpacked(text[:place])
 
 
@@ -107,13 +107,13 @@ def test_a_header_that_no_outcome_has_is_refused(changes: dict[str, object]) -> 
 
     assert unpacked(text(HEADER)).sets[0].prediction.tolist() == [0]
     for wrong in (HEADER | changes, {name: value for name, value in HEADER.items() if name not in changes}):
-        with pytest.raises(ValueError, match="no packed outcome"):
+        with pytest.raises(ValueError, match="not a packed outcome"):
             unpacked(text(wrong))
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"[]\n", b"7\n", b"null", b"\xff\n", b"[" * 100_000])
 def test_content_that_is_no_header_is_refused(content: bytes) -> None:
-    with pytest.raises(ValueError, match="no packed outcome"):
+    with pytest.raises(ValueError, match="not a packed outcome"):
         unpacked(b64encode(zlib.compress(content)).decode())
 
 

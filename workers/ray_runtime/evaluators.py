@@ -18,6 +18,7 @@ from search.evaluation import EvaluationRequest
 from search.loop import Executor, Interrupted, OnFound
 from service.errors import Unavailable
 from service.settings import Settings
+from workers.evaluation.errors import EvaluationMemoryError
 from workers.ray_runtime.actor import EvaluatorActor, Reports
 from workers.ray_runtime.connection import NAMESPACE
 from workers.ray_runtime.dispatcher import Dispatcher
@@ -147,7 +148,7 @@ class EvaluatorPool:
                 return call(self._actors[name])
             except RayTaskError as error:
                 self.check_interrupted()
-                if isinstance(error.cause, ValueError):
+                if isinstance(error.cause, ValueError | EvaluationMemoryError):
                     raise error.cause from error
                 failure = error
                 if not isinstance(error.cause, Unprepared):
@@ -168,12 +169,16 @@ class EvaluatorPool:
         while time.monotonic() < deadline:
             self.check_interrupted()
             try:
-                self.infos[name] = ray.get(_control(self._actors[name].info).remote(), timeout=5)
+                info: HostInfo = ray.get(_control(self._actors[name].info).remote(), timeout=5)
                 _control(self._actors[name].stop).remote(self._stopped)  # a new process has not heard of them
             except (GetTimeoutError, RayActorError):
                 time.sleep(0.2)
-            else:
-                return
+                continue
+            if info.hardware not in self.hardware:
+                msg = f"{name} was restarted on other hardware ({info.hardware}): its outcomes may differ"
+                raise Unavailable(msg, code="hardware_changed")
+            self.infos[name] = info
+            return
 
     def _start(self) -> dict[str, ActorHandle]:
         resources = ray.cluster_resources()
@@ -187,7 +192,8 @@ class EvaluatorPool:
             self._settings.evaluator_cache_bytes,
         )
         # Excludes the numbers of evaluators and nodes: a node that joins adds evaluators and replaces none.
-        settings = (self._settings.evaluator_device, self._settings.evaluator_threads, bool(gpus))
+        wanted = self._settings
+        settings = (wanted.evaluators, wanted.evaluator_device, wanted.evaluator_threads, bool(gpus))
         kind = hashlib.sha256(f"{evaluator_version()} {settings}".encode()).hexdigest()[:12]
         actor_class = ray.remote(concurrency_groups={_CONTROL: 4})(EvaluatorActor)
         options: dict[str, Any] = {

@@ -13,6 +13,7 @@ import torch
 from search.evaluation import Outcome
 from workers.evaluation.errors import EvaluationMemoryError
 from workers.evaluation.evaluator import Evaluator
+from workers.evaluation.forward import is_out_of_memory
 from workers.evaluation.labels import LabelSpace
 from workers.evaluation.sets import EncodedSet
 from workers.ray_runtime.cache import ByteCache
@@ -91,11 +92,16 @@ class EvaluatorHost:
             self._cache.put(key, arrays["images"], arrays["images"].nbytes)
 
     def prepare(self, task: Task) -> None:
-        """Make a model and the task's images ready. Raises Unprepared when arrays are missing."""
+        """Make a model and the task's images ready. Raises EvaluationMemoryError, and Unprepared without the arrays."""
         try:
             self._cache.get_or_make(task.digest, lambda: self._make_evaluator(task))
         except KeyError as error:
             raise Unprepared(f"arrays {error} are missing: load them first") from error
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            message = "the ingredients do not fit into an evaluator's memory: use fewer, or a device with more memory"
+            raise EvaluationMemoryError(message) from error
         self._cache.trim(keep={task.digest, _soup_key(task), *task.keys})
 
     def evaluate(self, order: Order) -> Iterator[Report]:

@@ -7,6 +7,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from service.errors import NotFound
+from service.pantries.registry import PantryRegistry
 from service.schemas.job import Job, JobStatus
 from service.schemas.result import Result
 from tests.workers.jobs.conftest import INGREDIENTS, Bench
@@ -138,7 +139,9 @@ def test_when_no_soup_holds_the_constraints_the_least_violating_wins_with_a_warn
     assert result.baselines is not None
     assert result.baselines.reference is not None
     evaluator = evaluator_of(ready, 24)
-    folder = ready.settings.data_dir / "pantries" / "compared" / "standard"
+    stored = PantryRegistry(ready.artifacts, ready.settings).open("compared")
+    folder = stored.reference_folder
+    assert folder is not None
     stack = IngredientStack.from_folders([folder, folder], ["standard", "same"])
     alone = Evaluator(stack, evaluator.sets, batch_size=64, threads=1).evaluate([1.0, 0.0])
     assert result.baselines.reference.metrics["accuracy"] == alone.sets[0].accuracy
