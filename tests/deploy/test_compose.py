@@ -41,6 +41,11 @@ def test_every_long_running_service_has_a_health_check_and_comes_back() -> None:
         assert service["restart"] == "unless-stopped", name
 
 
+def test_no_log_grows_without_bound() -> None:
+    for name, service in services().items():
+        assert service["logging"]["options"].keys() == {"max-size", "max-file"}, name
+
+
 def test_services_wait_for_what_they_need() -> None:
     needs = {
         name: {other: condition["condition"] for other, condition in service.get("depends_on", {}).items()}
