@@ -18,11 +18,10 @@ ADAPTATION_SET = ROOT / "examples/sets/fashion-rotation/adaptation.zip"
 
 
 def listening_addresses(service: LiveService) -> set[str]:
-    connections = [
-        connection
-        for process in [psutil.Process(service.process.pid), *service.descendants()]
-        for connection in process.net_connections("inet")
-    ]
+    connections = []
+    for process in [psutil.Process(service.process.pid), *service.descendants()]:
+        with suppress(psutil.NoSuchProcess):  # one of Ray's that has ended meanwhile
+            connections += process.net_connections("inet")
     return {connection.laddr.ip for connection in connections if connection.status == psutil.CONN_LISTEN}
 
 
