@@ -14,10 +14,12 @@ from typing import Self
 import psutil
 
 from service.errors import Unavailable
+from soupsearch.embedded.launch import LAUNCH
 
 OBJECT_STORE_BYTES = 1024 * 2**20
 MAX_LOG_BYTES = 16 * 2**20
 _PREFIX = "soupsearch-ray-"
+_RAY = [sys.executable, "-P", "-m", "ray.scripts.scripts"]
 
 
 class LocalCluster:
@@ -60,7 +62,7 @@ class LocalCluster:
         with log.open("ab") as output:
             earlier = output.tell()
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "soupsearch.embedded.head", str(os.getpid()), *self._arguments()],
+                [*LAUNCH, str(os.getpid()), *_RAY, "start", *self._arguments()],
                 env={**os.environ, **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from urllib.parse import quote
 import redis
 
 from service.errors import Unavailable
+from soupsearch.embedded.launch import LAUNCH
 
 SOCKET_PATH_LIMIT = 100
 """Bytes; the kernel takes 107, and macOS 103."""
@@ -185,7 +185,7 @@ class EmbeddedRedis:
         }
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "soupsearch.embedded.launch", str(os.getpid()), program, *arguments],
+            [*LAUNCH, str(os.getpid()), program, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

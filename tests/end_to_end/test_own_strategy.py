@@ -10,6 +10,7 @@ import pytest
 import redis
 
 from tests.live import ROOT, LiveService, live_service
+from tests.processes import running
 from tests.waiting import wait_until
 from workers.evaluation.folder import load_folder
 
@@ -104,7 +105,7 @@ def points(service: LiveService, job_id: str) -> list[list[object]]:
 
 def forget_outcomes(service: LiveService) -> None:
     """Empty the journal, so that the next job evaluates every soup itself."""
-    worker = next(each for each in service.descendants() if "worker" in each.cmdline())
+    (worker,) = running((each.pid for each in service.descendants()), "soupsearch worker")
     client = redis.Redis.from_url(worker.environ()["SOUPSEARCH_REDIS_URL"])
     keys = list(client.scan_iter("*:journal:*"))
     assert keys
@@ -119,7 +120,7 @@ def finished(service: LiveService, job_id: str) -> dict[str, Any]:
 
 
 def kill_children(service: LiveService) -> None:
-    children = [each for each in service.descendants() if "workers.jobs.process" in each.cmdline()]
+    children = running((each.pid for each in service.descendants()), "workers.jobs.process")
     assert children
     for child in children:
         child.kill()

@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import httpx2
@@ -13,17 +12,14 @@ import psutil
 import pytest
 
 from tests.live import ROOT, LiveService, live_service
+from tests.processes import listening
 from tests.waiting import wait_until
 
 ADAPTATION_SET = ROOT / "examples/sets/fashion-rotation/adaptation.zip"
 
 
 def listening_addresses(service: LiveService) -> set[str]:
-    connections = []
-    for process in [psutil.Process(service.process.pid), *service.descendants()]:
-        with suppress(psutil.NoSuchProcess):  # one of Ray's that has ended meanwhile
-            connections += process.net_connections("inet")
-    return {connection.laddr.ip for connection in connections if connection.status == psutil.CONN_LISTEN}
+    return listening([service.process.pid, *(each.pid for each in service.descendants())])
 
 
 def test_nothing_listens_beyond_localhost(service: LiveService) -> None:

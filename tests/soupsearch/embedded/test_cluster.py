@@ -6,10 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
 
 from soupsearch.embedded import cluster
+from tests.processes import is_alive, listening
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -55,12 +55,7 @@ def started(owner: subprocess.Popen[str]) -> tuple[str, Path, list[int]]:
 
 
 def alive(pids: list[int]) -> list[int]:
-    return [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
-
-
-def listening(pids: list[int]) -> set[str]:
-    sockets = (each for pid in pids for each in psutil.Process(pid).net_connections("inet"))
-    return {each.laddr.ip for each in sockets if each.status == psutil.CONN_LISTEN}
+    return [pid for pid in pids if is_alive(pid)]
 
 
 def driver(address: str, environment: dict[str, str], script: str = DRIVER) -> subprocess.CompletedProcess[str]:

@@ -12,6 +12,7 @@ import redis
 from service.errors import Unavailable
 from soupsearch.embedded import redis as embedded
 from soupsearch.embedded.redis import EmbeddedRedis
+from tests.processes import is_alive
 from tests.waiting import wait_until
 
 SERVE = """
@@ -95,7 +96,7 @@ def test_the_server_ends_when_its_owner_is_killed_and_the_next_finds_the_data(tm
         assert owner.stdout is not None
         pid = int(owner.stdout.readline())
         os.kill(owner.pid, signal.SIGKILL)
-    wait_until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    wait_until(lambda: not is_alive(pid))
 
     with EmbeddedRedis(tmp_path) as server, redis.Redis.from_url(server.url) as client:
         assert client.ping()

@@ -8,6 +8,7 @@ import pytest
 from search.evaluation import weights_key
 from service.schemas.job import JobStatus
 from soupsearch.embedded.cluster import LocalCluster
+from tests.processes import running
 from tests.waiting import wait_until
 from tests.workers.jobs.conftest import PATIENCE, Bench, Reference
 from tests.workers.jobs.test_grid_job import comparable, result_of
@@ -139,10 +140,10 @@ def test_a_killed_evaluator_is_replaced(reference: Reference, bench: Bench, clus
 
 def kill_evaluators(cluster: LocalCluster) -> list[int]:
     """Kill the evaluators of this cluster; their process titles name the actor."""
-    pids = [pid for pid in cluster.pids if "EvaluatorActor" in " ".join(psutil.Process(pid).cmdline())]
-    for pid in pids:
-        psutil.Process(pid).kill()
-    return pids
+    evaluators = running(cluster.pids, "EvaluatorActor")
+    for process in evaluators:
+        process.kill()
+    return [process.pid for process in evaluators]
 
 
 def slowness() -> float:
