@@ -70,6 +70,11 @@ class Settings(BaseSettings):
         default=7 * 86400, ge=1, description="Seconds that a job and its model are kept after the job has ended."
     )
     journal_ttl: int = Field(default=7 * 86400, ge=1, description="Seconds that scores are kept for reuse.")
+    journal_bytes: int = Field(
+        default=1024 * MEBIBYTE,
+        ge=0,
+        description="Outcomes that one search keeps for reuse, in bytes of Redis's memory.",
+    )
     idempotency_ttl: int = Field(default=86400, ge=1, description="Seconds that an Idempotency-Key is remembered.")
     staging_ttl: int = Field(
         default=3600,

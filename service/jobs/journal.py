@@ -36,23 +36,26 @@ class JobJournal(Records):
         points: Sequence[Point],
         best: Best | None = None,
         *,
-        outcomes: Mapping[int, str] | None = None,
+        outcomes: Mapping[int, str | None] | None = None,
     ) -> int:
         """Add points to the job with counters, events and the best so far, and ``outcomes`` by index to the journal.
 
-        A point with an outcome was just evaluated. A point without one came from the journal; it counts as done, but
-        not in the passes or the rate. Pruned points count as done, as pruned and in the passes. One step records at
-        most ``POINTS_AT_ONCE`` points. Returns the number of points that are new to the job (0 if the call is repeated
-        after a lost answer); a point recorded before, by any attempt, changes nothing.
+        A point in ``outcomes`` was just evaluated, even if its outcome is None and not kept. A point that is not there
+        came from the journal; it counts as done, but not in the passes or the rate. Pruned points count as done, as
+        pruned and in the passes. One step records at most ``POINTS_AT_ONCE`` points. Returns the number of points that
+        are new to the job (0 if the call is repeated after a lost answer); a point recorded before, by any attempt,
+        changes nothing.
         Raises FencedOut, and ValueError before ``start``.
         """
         document = "" if best is None else best.model_dump_json()
+        outcomes = outcomes or {}
         recorded = 0
         for first in range(0, len(points), POINTS_AT_ONCE):
             arguments: list[str | int] = []
             for point in points[first : first + POINTS_AT_ONCE]:
-                arguments += [weights_key(point.weights), point.index, point.images, point.backward, int(point.pruned)]
-                arguments += [point.model_dump_json(), (outcomes or {}).get(point.index, "")]
+                kind = "pruned" if point.pruned else "evaluated" if point.index in outcomes else "known"
+                arguments += [weights_key(point.weights), point.index, point.images, point.backward, kind]
+                arguments += [point.model_dump_json(), outcomes.get(point.index) or ""]
             ttl = self.settings.journal_ttl
             recorded += int(self._write("record", job_id, attempt, ttl, document, *arguments)[0])
         return recorded

@@ -36,6 +36,7 @@ class Recorder(Observer, Journal):
         self._baselines: dict[str, Outcome] = {}
         self.points: dict[int, Point] = {}
         self.reused = 0
+        self._journal_bytes = 0
         self._best: Point | None = None
 
     def start(self, bound: int, scope: str) -> None:
@@ -66,14 +67,14 @@ class Recorder(Observer, Journal):
 
     def found(self, found: Found, *, known: bool) -> None:
         """See ``Observer``."""
-        outcomes: dict[int, str] = {}
+        outcomes: dict[int, str | None] = {}
         points = []
         for place, outcome in found:
             weights = self._soups[place]
             points.append(self._scoring.point(weights, outcome, place))
             is_new = not known or self._baselines.get(weights_key(weights)) is outcome
             if is_new and outcome.is_whole:
-                outcomes[place] = packed(outcome)
+                outcomes[place] = self._kept(packed(outcome))
             self.reused += not is_new
         self._record(points, outcomes)
 
@@ -86,15 +87,24 @@ class Recorder(Observer, Journal):
         """All points with a score, best first."""
         return rank(self.points.values())
 
+    def _kept(self, text: str) -> str | None:
+        """``text`` while the search's outcomes fit into the journal; what does not is evaluated again when needed."""
+        if self._journal_bytes + len(text) > self._store.settings.journal_bytes:
+            return None
+        self._journal_bytes += len(text)
+        return text
+
     def _known(self, key: str, text: str | None) -> Outcome | None:
         if text is not None:
             try:
-                return unpacked(text)
+                outcome = unpacked(text)
+                self._journal_bytes += len(text)
+                return outcome
             except ValueError as error:
                 _log.warning("the journal holds an outcome that cannot be read: %s", error)
         return self._baselines.get(key)
 
-    def _record(self, points: list[Point], outcomes: Mapping[int, str]) -> None:
+    def _record(self, points: list[Point], outcomes: Mapping[int, str | None]) -> None:
         self.points |= {point.index: point for point in points}
         for point in rank(points)[:1]:
             if self._best is None or sort_key(point) < sort_key(self._best):

@@ -73,7 +73,7 @@ class Reports:
         except (RayActorError, GetTimeoutError, StopIteration) as error:
             return _lost(error)
         except RayError as error:
-            return failed(Failure(EVALUATION_FAILED, str(error), retryable=True))
+            return failed(Failure(EVALUATION_FAILED, str(error), retryable=True, pid=getattr(error, "pid", None)))
         return report
 
 

@@ -63,6 +63,7 @@ class EvaluatorPool:
         self._actors = self._start()
         retire_idle(keep=self._actors)
         self._stopped: list[str] = []
+        self._restarting = {name: threading.Lock() for name in self._actors}
         threading.Thread(target=self._hold, name="hold-evaluators", daemon=True).start()
         self.infos = self._await_started()
 
@@ -101,7 +102,7 @@ class EvaluatorPool:
     def revive(self, name: str, failure: Failure, task: Task, arrays_of: Supplier) -> None:
         """Make an evaluator ready again after a failure; after an unforeseen one, replace its process first."""
         if failure.code == EVALUATION_FAILED:
-            self._restart(name)
+            self._restart(name, failure.pid)
         self.supply(task, arrays_of, [name])
 
     def stop(self, tokens: Sequence[str]) -> None:
@@ -152,19 +153,25 @@ class EvaluatorPool:
                     raise error.cause from error
                 failure = error
                 if not isinstance(error.cause, Unprepared):
-                    self._restart(name)
+                    self._restart(name, getattr(error, "pid", None))
             except RayActorError as error:
                 failure = error
                 self._await_alive(name)
         msg = f"{name} was lost {MAX_TRIES} times ({failure}): see the Ray logs, perhaps memory ran out"
         raise Unavailable(msg, code="evaluator_lost") from failure
 
-    def _restart(self, name: str) -> None:
-        """A new process: after an error on a GPU all further calls of the old one fail."""
-        ray.kill(self._actors[name], no_restart=False)
-        self._await_alive(name)
+    def _restart(self, name: str, failed: int | None) -> None:
+        """A new process: after an error on a GPU all further calls of the old one fail.
 
-    def _await_alive(self, name: str) -> None:
+        Several batches may report the same error. Only the first of them ends the process ``failed``.
+        """
+        with self._restarting[name]:
+            if failed is None or failed == self.infos[name].pid:
+                ray.kill(self._actors[name], no_restart=False)
+                self._await_alive(name, failed)
+
+    def _await_alive(self, name: str, ended: int | None = None) -> None:
+        """Wait until the evaluator answers again, not from the process ``ended``."""
         deadline = time.monotonic() + START_TIMEOUT
         while time.monotonic() < deadline:
             self.check_interrupted()
@@ -172,6 +179,9 @@ class EvaluatorPool:
                 info: HostInfo = ray.get(_control(self._actors[name].info).remote(), timeout=5)
                 _control(self._actors[name].stop).remote(self._stopped)  # a new process has not heard of them
             except (GetTimeoutError, RayActorError):
+                time.sleep(0.2)
+                continue
+            if info.pid == ended:
                 time.sleep(0.2)
                 continue
             if info.hardware not in self.hardware:
@@ -259,10 +269,9 @@ class PoolExecutor(Executor):
                     dispatcher.take(batch_id, report)
                     report = reports.next()
                 dispatcher.take(batch_id, report)
-                failure = report.failure
-                if failure is not None and failure.retryable and not dispatcher.is_closed:
-                    self._pool.revive(batch.evaluator, failure, self._task, self._arrays_of)
-                dispatcher.end(batch_id, failure)
+                if report.failure is not None and report.failure.retryable and not dispatcher.is_closed:
+                    self._pool.revive(batch.evaluator, report.failure, self._task, self._arrays_of)
+                dispatcher.end(batch_id, report.failure)
         except Exception as error:  # noqa: BLE001 - raised again by the caller
             dispatcher.fail(error)
 

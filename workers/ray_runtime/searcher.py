@@ -1,5 +1,6 @@
 """The dispatcher as a Tune searcher."""
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -55,11 +56,17 @@ class BatchSearcher(Searcher):  # type: ignore[misc]
             self._dispatcher.take(trial_id, report)
             failure = report.failure
         evaluator = self._evaluators.pop(trial_id, "")
+        if failure is None or not failure.retryable or self._dispatcher.is_closed:
+            self._dispatcher.end(trial_id, failure)
+            return
+        # A new evaluator takes its time, and Tune has one thread for all of them.
+        threading.Thread(target=self._revived, args=(trial_id, evaluator, failure), daemon=True).start()
+
+    def _revived(self, trial_id: str, evaluator: str, failure: Failure) -> None:
         try:
-            if failure is not None and failure.retryable and not self._dispatcher.is_closed:
-                self._revive(evaluator, failure)
-        except Exception as unforeseen:  # noqa: BLE001 - raised again by whoever asked
-            self._dispatcher.fail(unforeseen)
+            self._revive(evaluator, failure)
+        except Exception as error:  # noqa: BLE001 - raised again by the caller of the dispatcher
+            self._dispatcher.fail(error)
         self._dispatcher.end(trial_id, failure)
 
     def save(self, checkpoint_path: str) -> None:

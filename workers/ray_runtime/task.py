@@ -88,6 +88,8 @@ class Failure:
     code: str
     message: str
     retryable: bool
+    pid: int | None = None
+    """The process that failed, if it is known."""
 
 
 EVALUATION_FAILED = "evaluation_failed"

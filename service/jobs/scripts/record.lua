@@ -1,5 +1,5 @@
 -- id, attempt, seconds to keep the journal, best or "", then for each point: weights key, index, forward passes,
--- backward passes, pruned, document, packed outcome or "" when the journal has it
+-- backward passes, known | evaluated | pruned, document, packed outcome or "" to leave the journal as it is
 -- -> ok, newly recorded | missing | fenced | not_started
 local id, attempt, keep, best = unpack(ARGV, 1, 4)
 local refused = refusal(id, attempt)
@@ -14,7 +14,7 @@ end
 local journal = key("journal", scope)
 local recorded, evaluated, pruned_points, forward, backward = 0, 0, 0, 0, 0
 
-local function record(weights, index, images, gradients, pruned, document, outcome)
+local function record(weights, index, images, gradients, kind, document, outcome)
   if outcome ~= "" then
     redis.call("HSET", journal, weights, outcome)
     redis.call("EXPIRE", journal, keep)
@@ -25,10 +25,10 @@ local function record(weights, index, images, gradients, pruned, document, outco
   redis.call("ZADD", key("job", id, "order"), index, weights)
   recorded = recorded + 1
   -- A pruned point is unfinished: whether it may be dropped depends on the other points of this search.
-  if pruned == "1" then
+  if kind == "pruned" then
     pruned_points = pruned_points + 1
   end
-  if pruned == "1" or outcome ~= "" then
+  if kind ~= "known" then
     evaluated = evaluated + 1
     forward = forward + tonumber(images)
     backward = backward + tonumber(gradients)

@@ -85,6 +85,15 @@ def test_an_outcome_that_cannot_be_read_is_evaluated_again(job_store: JobStore, 
     assert recorder(job_store, claim).find(generation(SOUPS)) == [None, None, None]
 
 
+def test_a_search_keeps_no_more_outcomes_than_the_journal_may_hold(job_store: JobStore, claim: Claim) -> None:
+    job_store.settings.journal_bytes = 2 * len(packed(outcome(5)))
+    writer = recorder(job_store, claim)
+    writer.found([(place, outcome(5)) for place in range(3)], known=False)
+    assert [text is None for text in job_store.journalled(SCOPE, keys(SOUPS))] == [False, False, True]
+    progress = job_store.get(claim.job_id).progress
+    assert (progress.done, progress.images) == (3, 30)
+
+
 def test_pruned_points_are_told_and_not_kept_for_others(job_store: JobStore, claim: Claim) -> None:
     writer = recorder(job_store, claim)
     pruned = replace(outcome(8), status="pruned")
