@@ -73,7 +73,7 @@ class Settings(BaseSettings):
     journal_bytes: int = Field(
         default=1024 * MEBIBYTE,
         ge=0,
-        description="Outcomes that one search keeps for reuse, in bytes of Redis's memory.",
+        description="Bytes of Redis's memory that the outcomes of one search may take.",
     )
     idempotency_ttl: int = Field(default=86400, ge=1, description="Seconds that an Idempotency-Key is remembered.")
     staging_ttl: int = Field(
