@@ -90,12 +90,6 @@ class SetOutcome:
             raise ValueError("a set without labels has no likelihood: choose an objective that needs no labels")
         return (0.0 - math.fsum(self.log_probability)) / self.seen if self.seen else math.inf
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the arrays."""
-        arrays = (self.prediction, self.correct, self.log_probability, self.robust, self.logits)
-        return sum(array.nbytes for array in arrays if array is not None)
-
 
 @dataclass(frozen=True)
 class Outcome:

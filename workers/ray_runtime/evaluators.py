@@ -201,7 +201,7 @@ class EvaluatorPool:
             math.ceil(count / max(nodes, 1)),
             self._settings.evaluator_cache_bytes,
         )
-        # Excludes the numbers of evaluators and nodes: a node that joins adds evaluators and replaces none.
+        # Excludes the numbers of GPUs and nodes: a node that joins adds evaluators and replaces none.
         wanted = self._settings
         settings = (wanted.evaluators, wanted.evaluator_device, wanted.evaluator_threads, bool(gpus))
         kind = hashlib.sha256(f"{evaluator_version()} {settings}".encode()).hexdigest()[:12]
