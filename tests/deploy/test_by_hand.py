@@ -81,7 +81,8 @@ class Deployment:
 
     def environment(self, name: str) -> dict[str, str]:
         given = services()[name].get("environment", {})
-        return os.environ | {key: self._here(str(value)) for key, value in given.items()} | self._changed
+        own = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}  # of another test's Ray
+        return own | {key: self._here(str(value)) for key, value in given.items()} | self._changed
 
     def start(self, name: str, *more: str) -> None:
         with (self.folder / f"{name}.log").open("wb") as log:
