@@ -166,8 +166,3 @@ def test_a_set_is_summed_up_by_its_labelled_images() -> None:
     for read in (lambda: bare.right, lambda: bare.accuracy, lambda: bare.nll):
         with pytest.raises(ValueError, match="without labels"):
             read()
-
-
-def test_bytes_are_those_of_the_arrays() -> None:
-    found = replace(labelled(-0.5, -2.0), robust=np.zeros((3, 2), bool), logits=np.zeros((2, 5), np.float32))
-    assert found.nbytes == 2 * (4 + 4 + 1 + 3 + 20)
