@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from search.evaluation import Flags, Outcome, SetOutcome, Weights
 from search.ranking import Evaluation
@@ -15,7 +16,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Measure:
-    """Accuracy or, with ``threats`` (indices of threat models), accuracy under attack.
+    """A number for a soup, of which more is better.
+
+    It is accuracy or, with ``threats`` (indices of threat models), accuracy under attack. ``nll`` is the negative
+    log-likelihood with its sign reversed: the mean log-probability of the accepted labels, in nats; it has no threats.
 
     ``union`` counts an image if it stays right under every threat. This is decided per image, so it is at most the
     least of their accuracies. ``mean`` and ``worst`` combine the accuracies under the threats. Finally, ``over_sets``
@@ -26,22 +30,29 @@ class Measure:
     over_threats: OverThreats = "union"
     over_sets: OverSets = "mean"
     sets: tuple[int, ...] | None = None
+    metric: Literal["accuracy", "nll"] = "accuracy"
 
     def of_sets(self, each: Sequence[T]) -> list[T]:
         """Of ``each``, which has one item per set, the items of the sets that count."""
         return list(each) if self.sets is None else [each[index] for index in self.sets]
 
-    def outcomes(self, correct: Flags, robust: Flags | None) -> Flags:
-        """What counts on one set, bool of shape (rows, images): one row, or one per threat for ``mean`` and ``worst``.
+    def outcomes(self, each: SetOutcome) -> NDArray[Any]:
+        """What counts on one set, of shape (rows, images): one row, or one per threat for ``mean`` and ``worst``.
 
-        ``correct`` (images,) says which are right before any attack, ``robust`` (all threats, images) after each.
-        Raises ValueError if there are threats but no ``robust``.
+        It is bool, whether the image is right, or for ``nll`` float64, its log-probability. Raises ValueError if there
+        are threats but no outcome of attacks.
         """
-        return self._rows(robust) if self.threats else correct[None]
+        if self.metric == "nll":
+            if each.log_probability is None:
+                raise ValueError("a set without labels has no likelihood: choose an objective that needs no labels")
+            return each.log_probability.astype(np.float64)[None]
+        return self._rows(each.robust) if self.threats else each.right[None]
 
     def value(self, sets: Sequence[SetOutcome]) -> float:
         """The measure of a model from its outcomes on all sets. Equal counts give equal values, bit for bit."""
-        rows = [self.outcomes(each.right, each.robust) for each in self.of_sets(sets)]
+        if self.metric == "nll":
+            return combine([0.0 - each.nll for each in self.of_sets(sets)], self.over_sets)
+        rows = [self.outcomes(each) for each in self.of_sets(sets)]
         return combine([self._on_set(each.sum(axis=1).tolist(), each.shape[1]) for each in rows], self.over_sets)
 
     def _rows(self, robust: Flags | None) -> Flags:
@@ -119,13 +130,14 @@ class Objectives:
     def metrics(self, outcome: Outcome) -> list[float]:
         """Accuracy, and robust accuracy under each threat and under their union, on the first objective's sets.
 
-        Empty without threats and where ``value`` is None.
+        Empty where ``value`` is None, and where accuracy without threats is all that is measured.
         """
-        if not (self.threats and self.is_valid(outcome)):
+        if not self.is_valid(outcome) or not (self.threats or any(each.metric != "accuracy" for each in self.measures)):
             return []
         every = tuple(range(self.threats))
-        chosen = [(), *((index,) for index in every), every]
-        return [replace(self.first, threats=each, over_threats="union").value(outcome.sets) for each in chosen]
+        chosen = [(), *((index,) for index in every), every] if self.threats else [()]
+        accuracy = replace(self.first, metric="accuracy", over_threats="union")
+        return [replace(accuracy, threats=each).value(outcome.sets) for each in chosen]
 
     def constraint_values(self, outcome: Outcome) -> list[float]:
         """The value of each constraint's measure; empty where ``value`` is None."""
@@ -133,27 +145,28 @@ class Objectives:
 
     def interval(self, outcome: Outcome) -> tuple[float, float] | None:
         """95 % bootstrap interval of the first objective; None where images or attacks are missing."""
-        flags = self.flags(outcome)
-        if not flags:
+        each = self.image_values(outcome)
+        if not each:
             return None
-        return bootstrap_interval(flags, self.first.over_sets, self.seed, over_threats=self.first.over_threats)
+        return bootstrap_interval(each, self.first.over_sets, self.seed, over_threats=self.first.over_threats)
 
     def compare(self, ours: Outcome, theirs: Outcome) -> PairedComparison | None:
         """Two models image by image in the first objective; None where images or attacks are missing."""
-        mine, yours = self.flags(ours), self.flags(theirs)
+        mine, yours = self.image_values(ours), self.image_values(theirs)
         if not (mine and yours):
             return None
         return compare(mine, yours, self.first.over_sets, self.seed, over_threats=self.first.over_threats)
 
-    def flags(self, outcome: Outcome) -> list[Flags]:
+    def image_values(self, outcome: Outcome) -> list[NDArray[Any]]:
         """For each of its sets, what the first objective counts for each image (``Measure.outcomes``).
 
-        A model whose logits are not finite has nothing right. Empty where images or attacks are missing.
+        A model whose logits are not finite has nothing right, and no likelihood. Empty where images or attacks are
+        missing.
         """
         sets = self.first.of_sets(outcome.sets)
-        if outcome.status == "not_finite":
+        if outcome.status == "not_finite" and self.first.metric == "accuracy":
             return [each.right[None] & False for each in sets]
-        return [self.first.outcomes(each.right, each.robust) for each in sets] if self.is_valid(outcome) else []
+        return [self.first.outcomes(each) for each in sets] if self.is_valid(outcome) else []
 
     def is_valid(self, outcome: Outcome) -> bool:
         """Whether the outcome has everything that the objectives read."""

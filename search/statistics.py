@@ -12,14 +12,14 @@ OverThreats = Literal["union", "mean", "worst"]
 RESAMPLES = 2000
 DRAWS_AT_ONCE = 1_000_000
 Outcomes = Sequence[NDArray[Any]]
-"""For each set, which images are right (1 or True): shape (images,), or (threats, images); see ``Measure.outcomes``."""
+"""For each set a value of each image, bool where it is right or wrong: (images,) or (threats, images)."""
 
 
 @dataclass(frozen=True)
 class PairedComparison:
     """Two models on the same images: difference of their scores, its 95 % interval, exact McNemar p-value.
 
-    ``p_value`` is None where an image has several outcomes, one per threat.
+    ``p_value`` is None where an image is not just right or wrong: a likelihood, or several outcomes, one per threat.
     """
 
     difference: float
@@ -61,7 +61,7 @@ def compare(
 def _mcnemar(ours: Outcomes, theirs: Outcomes) -> float | None:
     from scipy.stats import binomtest
 
-    if any(len(rows) > 1 for rows in (*ours, *theirs)):
+    if any(len(rows) > 1 or not np.isin(rows, (0, 1)).all() for rows in (*ours, *theirs)):
         return None
     mine, yours = (np.concatenate([rows[0] for rows in each]) > 0.5 for each in (ours, theirs))
     wins, losses = int((mine & ~yours).sum()), int((yours & ~mine).sum())

@@ -59,9 +59,10 @@ def _is_unset(value: object) -> bool:
 class Measured(Document):
     """One number for a soup."""
 
-    metric: Literal["accuracy", "robust_accuracy"] = Field(
+    metric: Literal["accuracy", "robust_accuracy", "nll"] = Field(
         default="accuracy",
-        description="Accuracy on the images as they are, or the share that stays right under attack.",
+        description="Accuracy on the images as they are; the share that stays right under attack; or the negative "
+        "log-likelihood, whose score has the sign reversed: the mean log-probability of the right label, in nats.",
     )
     threats: list[ThreatModel] | None = Field(
         default=None, min_length=1, max_length=MAX_THREATS, description="For robust_accuracy: the threat models."
@@ -87,8 +88,8 @@ class Measured(Document):
         if self.metric == "robust_accuracy" and not self.threats:
             msg = 'robust_accuracy needs threats, for instance [{"norm": "Linf", "eps": 0.1}]'
             raise ValueError(msg)
-        if self.metric == "accuracy" and self.threats:
-            msg = "accuracy has no threats: leave them out, or set metric to robust_accuracy"
+        if self.metric != "robust_accuracy" and self.threats:
+            msg = f"{self.metric} has no threats: leave them out, or set metric to robust_accuracy"
             raise ValueError(msg)
         return self
 
@@ -106,4 +107,5 @@ class NamedObjective(Measured):
 class Constraint(Measured):
     """What a soup must reach to rank before all soups that do not."""
 
+    metric: Literal["accuracy", "robust_accuracy"] = Field(default="accuracy", description="What is bounded.")
     at_least: Annotated[float, Field(ge=0, le=1, description="Least value on the selection images.")]

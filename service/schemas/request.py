@@ -110,7 +110,11 @@ class AdaptRequest(Document):
 
     @property
     def metric_names(self) -> list[str]:
-        """What is reported for every soup besides its score: with threats, accuracy, each threat, and their union."""
+        """What is reported for every soup besides its score: accuracy, each threat, and their union.
+
+        Empty when accuracy without threats is all that is measured.
+        """
         labels = [threat.label for threat in self.threat_models]
         union = ["union"] if len(labels) > 1 else []
-        return ["accuracy", *labels, *union] if labels else []
+        is_plain = not labels and all(each.metric == "accuracy" for each in self.ranked_by)
+        return [] if is_plain else ["accuracy", *labels, *union]

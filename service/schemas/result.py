@@ -6,14 +6,18 @@ from service.schemas.base import Document, Name, Sha256
 from service.schemas.objective import Constraint
 
 METRICS = (
-    "With threats: accuracy, robust accuracy under each, and under their union, on the sets of the first objective."
+    "On the sets of the first objective: accuracy, robust accuracy under each threat, and under their union; empty "
+    "when accuracy is all that is measured."
 )
 
 
 class Score(Document):
     """One model on the selection images."""
 
-    score: float = Field(description="The objective; with one set and accuracy, the fraction right.")
+    score: float = Field(
+        description="The objective, of which more is better: with one set and accuracy the fraction right, for nll the "
+        "mean log-probability of the right label in nats, which is negative."
+    )
     nll: float | None = None
     interval: tuple[float, float] | None = Field(default=None, description="95 % bootstrap interval over images.")
     metrics: dict[str, float] = Field(default_factory=dict, description=METRICS)
@@ -66,7 +70,7 @@ class PairedTest(Document):
     difference: float = Field(description="Soup's score minus the ingredient's.")
     interval: tuple[float, float] = Field(description="95 % paired bootstrap interval of the difference.")
     p_value: float | None = Field(
-        description="Null for the mean or worst over threats: an image is then not just right or wrong."
+        description="Null for nll and for the mean or worst over threats: an image is then not just right or wrong."
     )
 
 

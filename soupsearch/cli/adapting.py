@@ -48,6 +48,9 @@ def adapt(
     upper: Annotated[float, typer.Option(help="Greatest weight of an ingredient (grid).")] = 1.4,
     step: Annotated[float, typer.Option(help="Distance between neighbouring weights (grid).")] = 0.2,
     convex: Annotated[bool, typer.Option("--convex", help="Only weights in [0, 1].")] = False,
+    metric: Annotated[
+        str, typer.Option(help="What soups are scored by without --threat: accuracy, or nll, better with few labels.")
+    ] = "accuracy",
     over_sets: Annotated[str, typer.Option(help="How several sets count: mean or worst.")] = "mean",
     threat: Threats = None,
     over_threats: OverThreats = "union",
@@ -79,6 +82,7 @@ def adapt(
     from soupsearch.client import Client
 
     wanted = Wanted(
+        metric=metric,
         over_sets=over_sets,
         over_threats=over_threats,
         steps=attack_steps,

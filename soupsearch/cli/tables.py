@@ -1,14 +1,12 @@
 """What commands print: tables and progress bars."""
 
-from collections.abc import Sequence
-
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from service.schemas.job import Job
 from service.schemas.pantry import Pantry
-from service.schemas.result import Baselines, HeldOut, Result, Score, ScoredSoup
+from service.schemas.result import Baselines, HeldOut, Result, Score
 from soupsearch.cli.bars import Bars
 from soupsearch.client import Client
 
@@ -41,7 +39,7 @@ def follow(client: Client, job_id: str, *, quiet: bool = False) -> Job:
                 if warning.message not in warned:
                     warned.add(warning.message)
                     progress.console.print(f"warning: {warning.message}", style="yellow")
-            best = f"best {job.best.score:.1%}" if job.best else ""
+            best = f"best {_score(job.best.score, _metric(job))}" if job.best else ""
             total = job.progress.total or None
             progress.update(bar, description=str(job.status), completed=job.progress.done, total=total, best=best)
     return job
@@ -57,7 +55,7 @@ def result_tables(job: Job) -> list[Table]:
     result = job.result
     if result is None:
         return []
-    tables = [_comparison(job, result), _soups("top soups", result.top, list(result.weights))]
+    tables = [_comparison(job, result), _soups(result)]
     if len(result.per_set) > 1:
         tables.append(_each_set(result))
     if result.constraints:
@@ -79,10 +77,11 @@ def _comparison(job: Job, result: Result) -> Table:
     )
     for name, score in rows.items():
         other = held_out.get(name)
-        again = ["", ""] if other is None else [_share(other.score), _interval(other)]
+        again = ["", ""] if other is None else [_score(other.score, result.metric), _interval(other, result.metric)]
         values = [*again[: len(apart)], *(_share(score.metrics.get(metric)) for metric in metrics)]
         style = "bold" if score is result else None
-        table.add_row(name, _share(score.score), _interval(score), _decimal(score.nll), *values, style=style)
+        shown = [_score(score.score, result.metric), _interval(score, result.metric)]
+        table.add_row(name, *shown, _decimal(score.nll), *values, style=style)
     return table
 
 
@@ -99,7 +98,7 @@ def _baselines(scores: Baselines | HeldOut) -> dict[str, Score]:
 def _each_set(result: Result) -> Table:
     table = _table("best soup on each set", "set", "score", "95 %")
     for digest, score in result.per_set.items():
-        table.add_row(digest[:SHORT], _share(score.score), _interval(score))
+        table.add_row(digest[:SHORT], _score(score.score, result.metric), _interval(score, result.metric))
     return table
 
 
@@ -115,22 +114,22 @@ def _constraints(result: Result) -> Table:
     return table
 
 
-def _soups(title: str, soups: Sequence[ScoredSoup], names: list[str]) -> Table:
-    metrics = list(soups[0].metrics) if soups else []
-    table = _table(title, *names, "score", "nll", *metrics)
-    for soup in soups:
+def _soups(result: Result) -> Table:
+    metrics = list(result.metrics)
+    table = _table("top soups", *result.weights, "score", "nll", *metrics)
+    for soup in result.top:
         weights = [f"{weight:+.2f}" for weight in soup.weights.values()]
         values = [_share(soup.metrics.get(metric)) for metric in metrics]
-        table.add_row(*weights, _share(soup.score), _decimal(soup.nll), *values)
+        table.add_row(*weights, _score(soup.score, result.metric), _decimal(soup.nll), *values)
     return table
 
 
 def _front(job: Job, result: Result) -> Table:
-    objectives = list(result.front[0].objectives)
+    metrics = {each.name: each.metric for each in job.request.request.objectives or []}
     title = f"front: soupsearch download {job.id} --point POINT --out DIR"
-    table = _table(title, "point", *objectives, *result.weights)
+    table = _table(title, "point", *metrics, *result.weights)
     for soup in result.front:
-        values = [_share(soup.objectives[name]) for name in objectives]
+        values = [_score(soup.objectives[name], metric) for name, metric in metrics.items()]
         table.add_row(str(soup.point), *values, *(f"{weight:+.2f}" for weight in soup.weights.values()))
     return table
 
@@ -142,7 +141,7 @@ def job_table(jobs: list[Job]) -> Table:
     table.columns[0].min_width = max((len(job.id) for job in jobs), default=0)
     for job in jobs:
         done = f"{job.progress.done}/{job.progress.total}"
-        best = f"{job.best.score:.1%}" if job.best else ""
+        best = _score(job.best.score, _metric(job)) if job.best else ""
         table.add_row(job.id, job.status, job.request.request.pantry, done, best, f"{job.created_at:%Y-%m-%d %H:%M}")
     return table
 
@@ -168,8 +167,16 @@ def _share(value: float | None) -> str:
     return "" if value is None else f"{value:.1%}"
 
 
-def _interval(score: Score | Result) -> str:
-    return f"{score.interval[0]:.1%} to {score.interval[1]:.1%}" if score.interval else ""
+def _metric(job: Job) -> str:
+    return job.request.request.ranked_by[0].metric
+
+
+def _score(value: float, metric: str) -> str:
+    return f"{value:.3f}" if metric == "nll" else f"{value:.1%}"
+
+
+def _interval(score: Score | Result, metric: str) -> str:
+    return f"{_score(score.interval[0], metric)} to {_score(score.interval[1], metric)}" if score.interval else ""
 
 
 def _decimal(value: float | None) -> str:

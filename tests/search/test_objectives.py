@@ -83,6 +83,38 @@ def test_the_union_is_at_most_the_worst_and_that_at_most_the_mean(robust: Flags)
     assert mean <= value(Measure(), correct, robust) + 1e-12
 
 
+likelihoods = st.lists(st.floats(-20, 0, width=32), min_size=1, max_size=20)
+
+
+def likely(values: list[float]) -> SetOutcome:
+    each = np.array(values, dtype=np.float32)
+    return SetOutcome(len(each), np.zeros(len(each), dtype=np.int32), each > -0.5, each)
+
+
+@given(likelihoods, likelihoods)
+def test_nll_with_its_sign_reversed_is_combined_over_sets(first: list[float], second: list[float]) -> None:
+    sets = [likely(first), likely(second)]
+    means = [np.mean(each, dtype=np.float64) for each in (first, second)]
+    assert Measure(metric="nll").value(sets) == pytest.approx(np.mean(means), abs=1e-6)
+    assert Measure(metric="nll", over_sets="worst").value(sets) == pytest.approx(min(means), abs=1e-6)
+    assert Measure(metric="nll", sets=(1,)).value(sets) == pytest.approx(means[1], abs=1e-6)
+
+
+def test_nll_has_an_interval_and_a_paired_difference_but_no_p_value() -> None:
+    objectives = Objectives((Measure(metric="nll"),))
+    ours, theirs = (Outcome("complete", (likely(values),)) for values in ([-0.1, -0.4, -3.0], [-0.2, -0.6, -3.5]))
+    assert objectives.value(ours) == pytest.approx(-3.5 / 3)
+    low, high = objectives.interval(ours) or (0.0, 0.0)
+    assert -3.0 <= low < -3.5 / 3 < high <= -0.1
+    test = objectives.compare(ours, theirs)
+    assert test is not None
+    assert test.difference == pytest.approx(0.8 / 3)
+    assert test.p_value is None
+    assert test.interval[0] > 0
+    assert objectives.metrics(ours) == [pytest.approx(2 / 3)]
+    assert objectives.interval(Outcome("not_finite", ours.sets)) is None
+
+
 def test_violations_add_up() -> None:
     assert violation([0.9, 0.5], [0.85, 0.5]) == 0
     assert violation([0.8, 0.3], [0.85, 0.5]) == pytest.approx(0.25)

@@ -166,7 +166,7 @@ class Finalizer:
 
     def _paired_test(self, score: Outcome, preflight: Preflight) -> PairedTest | None:
         objectives, ingredients = self.scoring.objectives, preflight.compared.baselines.ingredients
-        rival = int(np.argmax([objectives.value(each) or 0.0 for each in ingredients]))
+        rival = int(np.argmax([self.scoring.score(each) for each in ingredients]))
         test = objectives.compare(score, ingredients[rival])
         if test is None:
             return None

@@ -1,7 +1,9 @@
 """Turns outcomes into the documents that users see."""
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Literal, TypeVar
+
+import numpy as np
 
 from search.evaluation import Outcome, SetOutcome, Weights
 from search.objectives import Measure, Objectives
@@ -11,6 +13,7 @@ from service.schemas.request import AdaptRequest
 from service.schemas.result import Score
 
 UNION = "union"
+_LEAST_LIKELIHOOD = float(np.log(np.finfo(np.float32).tiny))
 T = TypeVar("T")
 
 
@@ -33,12 +36,19 @@ class Scoring:
             seed=request.seed,
         )
 
+    def score(self, outcome: Outcome) -> float:
+        """The first objective; nothing right, or a float32's least likelihood, where logits were not finite."""
+        value = self.objectives.value(outcome)
+        if value is None:
+            return _LEAST_LIKELIHOOD if self.objectives.first.metric == "nll" else 0.0
+        return value
+
     def of_sets(self, each: Sequence[T]) -> list[T]:
         """Of ``each``, which has one item per set of the job, the items of the sets that the first objective counts."""
         return self.objectives.first.of_sets(each)
 
     def metrics(self, outcome: Outcome) -> dict[str, float]:
-        """With threats: accuracy, and robust accuracy under each and under their union; empty without a score."""
+        """Accuracy, and robust accuracy under each threat and under their union, as the request names them."""
         return dict(zip(self._request.metric_names, self.objectives.metrics(outcome), strict=False))
 
     def point(self, weights: Weights, outcome: Outcome, index: int) -> Point:
@@ -63,9 +73,9 @@ class Scoring:
         )
 
     def document(self, outcome: Outcome) -> Score:
-        """One model's score in a result, with its interval: 0 without likelihood when its logits were not finite."""
+        """One model's score in a result, with its interval."""
         return Score(
-            score=self.objectives.value(outcome) or 0.0,
+            score=self.score(outcome),
             nll=self.objectives.nll(outcome),
             interval=self.objectives.interval(outcome),
             metrics=self.metrics(outcome),
@@ -93,7 +103,8 @@ class Scoring:
 
     def _measure(self, measured: Measured) -> Measure:
         indices = tuple(self._labels.index(threat.label) for threat in measured.threats or [])
-        return Measure(indices, measured.over_threats, measured.over_sets, self._places(measured))
+        metric: Literal["accuracy", "nll"] = "nll" if measured.metric == "nll" else "accuracy"
+        return Measure(indices, measured.over_threats, measured.over_sets, self._places(measured), metric)
 
     def _places(self, measured: Measured) -> tuple[int, ...] | None:
         named = measured.adaptation_sets

@@ -25,6 +25,13 @@ def test_without_threats_soups_are_scored_by_accuracy() -> None:
     assert request_of(min_accuracy=["0.85"]).constraints[0].at_least == 0.85
 
 
+def test_soups_can_be_scored_by_likelihood_but_not_under_attack() -> None:
+    request = request_of(metric="nll")
+    assert (request.ranked_by[0].metric, request.metric_names) == ("nll", ["accuracy"])
+    with pytest.raises(CommandError, match="without attacks"):
+        request_of("Linf:0.1", metric="nll")
+
+
 def test_threats_make_it_robust_accuracy() -> None:
     request = request_of("Linf:8/255", "l2:1.5", over_threats="worst", steps=10)
     assert request.metric_names == ["accuracy", "Linf:0.0313725490196 steps=10", "L2:1.5 steps=10", "union"]

@@ -122,7 +122,7 @@ def test_under_attack_metrics_and_interval_are_of_the_objectives_sets() -> None:
     document = scoring.document(attacked())
     assert document.score == document.metrics["union"] == 0.5
     assert document.metrics == {"accuracy": 1.0, "Linf:0.1": 0.75, "L1:12 larger_radii=True": 0.5, "union": 0.5}
-    assert [rows.shape for rows in scoring.objectives.flags(attacked())] == [(1, 4)]
+    assert [rows.shape for rows in scoring.objectives.image_values(attacked())] == [(1, 4)]
     assert document.interval == scoring.per_set(attacked())[SETS[0]].interval
     assert scoring.per_set(attacked())[SETS[1]].score == 0.0
 

@@ -4,8 +4,25 @@ export function percent(value, digits = 1) {
   return value == null ? "–" : `${(100 * value).toFixed(digits)} %`;
 }
 
-export function interval(range) {
-  return range ? `${(100 * range[0]).toFixed(1)} to ${percent(range[1])}` : "–";
+const SHARE = { unit: "%", factor: 100, digits: 1 };
+const LIKELIHOOD = { unit: "nats", factor: 1, digits: 3 };
+
+/** How scores of a metric are shown; for nll they are negative, and more is better all the same. */
+export function scale(metric) {
+  return metric === "nll" ? LIKELIHOOD : SHARE;
+}
+
+export function score(value, { unit, factor, digits }) {
+  return value == null ? "–" : `${(factor * value).toFixed(digits).replace("-", "−")} ${unit}`;
+}
+
+export function scoreInterval(range, shown) {
+  return range ? `${score(range[0], { ...shown, unit: "" }).trim()} to ${score(range[1], shown)}` : "–";
+}
+
+/** What a request ranks soups by. */
+export function metricOf(request) {
+  return (request.objective ?? request.objectives[0]).metric;
 }
 
 export function weight(value) {

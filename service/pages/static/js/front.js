@@ -1,30 +1,31 @@
 /** The Pareto front of a job: soups to choose from, each to download. */
 
 import { byId, element, fillTable } from "./dom.js";
-import { percent, soup, weight } from "./format.js";
+import { percent, scale, score, soup, weight } from "./format.js";
 import { plotFront } from "./plots.js";
 
-/** Show the front of `result`, when it has one, and what is known of the soup chosen; models are at `url`. */
-export function showFront(result, url) {
+/** Show the front of `result`, when its `request` has one, and what is known of the soup chosen; models are at `url`. */
+export function showFront(result, request, url) {
   const { front } = result;
   byId("front").hidden = !front.length;
   if (!front.length) return;
   const objectives = Object.keys(front[0].objectives);
+  const scales = Object.fromEntries(request.objectives.map((each) => [each.name, scale(each.metric)]));
   const radios = front.map((each, place) => radio(each, place));
   fillTable(
     byId("front-table"),
     ["Soup", ...objectives, "NLL", ...Object.keys(result.weights)],
     front.map((each, place) => [
       element("label", {}, radios[place], ` #${place + 1}`),
-      ...objectives.map((name) => percent(each.objectives[name])),
+      ...objectives.map((name) => score(each.objectives[name], scales[name])),
       each.nll?.toFixed(3) ?? "–",
       ...Object.values(each.weights).map(weight),
     ]),
   );
   const choose = (place) => {
     radios[place].checked = true;
-    tellChosen(front[place], place, url);
-    plotFront(byId("front-plot"), front, objectives, place, choose);
+    tellChosen(front[place], place, scales, url);
+    plotFront(byId("front-plot"), front, scales, place, choose);
   };
   radios.forEach((each, place) => each.addEventListener("change", () => choose(place)));
   choose(Math.max(0, chosen(front)));
@@ -40,9 +41,9 @@ function chosen(front) {
   return front.findIndex((each) => String(each.point) === point);
 }
 
-function tellChosen(each, place, url) {
-  const known = Object.keys(each.metrics).length ? each.metrics : each.objectives;
-  const scores = Object.entries(known).map(([name, value]) => `${name} ${percent(value)}`).join(" · ");
+function tellChosen(each, place, scales, url) {
+  const known = { ...each.objectives, ...each.metrics };
+  const scores = Object.entries(known).map(([name, value]) => `${name} ${name in scales ? score(value, scales[name]) : percent(value)}`).join(" · ");
   byId("front-chosen").textContent = `Soup #${place + 1}: ${soup(each.weights)}. ${scores}.`;
   byId("front-download").dataset.point = String(each.point);
   byId("front-download").href = `${url}?point=${each.point}`;

@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { byId, element, tell } from "./dom.js";
-import { count, percent, time } from "./format.js";
+import { count, metricOf, scale, score, time } from "./format.js";
 import { followForm } from "./upload.js";
 
 const REFRESH = 2000;
@@ -21,7 +21,7 @@ function progressCell(job) {
 function row(job) {
   const link = element("a", { href: `/jobs/${job.id}/view` }, job.id.slice(0, 8));
   const badge = element("span", { className: `badge ${job.status}` }, job.status);
-  const score = job.result?.score ?? job.best?.score;
+  const best = job.result?.score ?? job.best?.score;
   return element(
     "tr",
     {},
@@ -29,7 +29,7 @@ function row(job) {
     element("td", {}, job.request.request.pantry),
     element("td", {}, badge),
     element("td", {}, progressCell(job)),
-    element("td", { className: "number" }, percent(score)),
+    element("td", { className: "number" }, score(best, scale(metricOf(job.request.request)))),
     element("td", {}, element("time", { dateTime: job.created_at }, time(job.created_at))),
   );
 }

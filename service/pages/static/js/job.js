@@ -2,7 +2,7 @@
 
 import { get, post } from "./api.js";
 import { byId, element, tell } from "./dom.js";
-import { count, percent, seconds, soup, time } from "./format.js";
+import { count, metricOf, scale, score, seconds, soup, time } from "./format.js";
 import { showFront } from "./front.js";
 import { Live, follow } from "./live.js";
 import { plotSearch, plotTop } from "./plots.js";
@@ -52,8 +52,9 @@ function showTop(soups, isFinal) {
   if (!soups.length) return;
   byId("top-count").textContent = soups.length === 5 ? "five" : String(soups.length);
   byId("so-far").hidden = isFinal;
-  plotTop(byId("top-plot"), soups, job.request.ingredients);
-  tabulateTop(soups, job.request.ingredients);
+  const metric = metricOf(job.request.request);
+  plotTop(byId("top-plot"), soups, job.request.ingredients, scale(metric));
+  tabulateTop(soups, job.request.ingredients, metric);
 }
 
 function draw() {
@@ -62,7 +63,7 @@ function draw() {
   showStatus(status);
   showProgress(live.progress, status);
   showWarnings([...live.warnings.values()]);
-  if (live.best) byId("best").textContent = `Best so far ${percent(live.best.score)}: ${soup(live.best.weights)}`;
+  if (live.best) byId("best").textContent = `Best so far ${score(live.best.score, scale(metricOf(job.request.request)))}: ${soup(live.best.weights)}`;
   if (job.result) return;
   showTop(live.topSoups(), false);
   showSearch();
@@ -70,7 +71,7 @@ function draw() {
 
 function showSearch() {
   byId("search").hidden = !live.points.size;
-  if (live.points.size) plotSearch(byId("search-plot"), live.points);
+  if (live.points.size) plotSearch(byId("search-plot"), live.points, scale(metricOf(job.request.request)));
 }
 
 function drawSoon() {
@@ -102,7 +103,7 @@ async function finish() {
   showEnd();
   if (job.result) {
     showResult(job.result, job.request.request);
-    showFront(job.result, job.urls.model);
+    showFront(job.result, job.request.request, job.urls.model);
     showTop(job.result.top.slice(0, 5), true);
   }
   await takeAllPoints();

@@ -1,7 +1,7 @@
 /** Says what a job found. */
 
 import { byId, element, fillTable } from "./dom.js";
-import { bytes, count, interval, percent, seconds, soup, weight } from "./format.js";
+import { bytes, count, percent, scale, score, scoreInterval, seconds, soup, weight } from "./format.js";
 import { plotAgainst } from "./plots.js";
 
 const SHORT = 12;
@@ -15,8 +15,8 @@ function rowsOf(found, { ingredients, uniform_soup, logit_ensemble, softmax_ense
 }
 
 function comparison(result) {
-  const { score, nll, interval: range, metrics } = result;
-  return rowsOf({ score, nll, interval: range, metrics }, result.baselines);
+  const { nll, interval, metrics } = result;
+  return rowsOf({ score: result.score, nll, interval, metrics }, result.baselines);
 }
 
 function heldOutRows(result) {
@@ -28,23 +28,26 @@ function pValue(test) {
 }
 
 function verdict(result) {
-  const score = `The soup scores ${percent(result.score)} (95 % interval ${interval(result.interval)})`;
+  const shown = scale(result.metric);
+  const found = `The soup scores ${score(result.score, shown)} (95 % interval ${scoreInterval(result.interval, shown)})`;
   const partial = result.partial ? " It is the best soup tried before the job was cancelled." : "";
   const test = result.paired_test;
-  if (!test) return `${score}.${partial}`;
-  const difference = `${(100 * test.difference).toFixed(1)} points ${test.difference < 0 ? "from" : "more than"} ${test.against}, the best ingredient`;
-  return `${score}: ${difference} (${interval(test.interval).replace(" %", "")}; ${pValue(test)}).${partial}`;
+  if (!test) return `${found}.${partial}`;
+  const points = { ...shown, unit: shown.unit === "%" ? "points" : shown.unit };
+  const difference = `${score(test.difference, points)} ${test.difference < 0 ? "from" : "more than"} ${test.against}, the best ingredient`;
+  const range = scoreInterval(test.interval, { ...shown, unit: "" }).trim();
+  return `${found}: ${difference} (${range}; ${pValue(test)}).${partial}`;
 }
 
 /** What the score is. */
 export function measure(result) {
-  return result.metric.replace("_", " ");
+  return result.metric === "nll" ? "log-likelihood" : result.metric.replace("_", " ");
 }
 
 /** What an objective or a constraint measures, and on which sets when not on all. */
-function measuredText({ threats, over_threats, adaptation_sets }) {
+function measuredText({ metric, threats, over_threats, adaptation_sets }) {
   const names = (threats ?? []).map((threat) => `${threat.norm}:${threat.eps}`);
-  const name = names.length ? `robust accuracy (${[...names, names.length > 1 ? over_threats : ""].join(" ").trim()})` : "accuracy";
+  const name = names.length ? `robust accuracy (${[...names, names.length > 1 ? over_threats : ""].join(" ").trim()})` : metric;
   return adaptation_sets ? `${name} on set ${adaptation_sets.map(short).join(", ")}` : name;
 }
 
@@ -54,6 +57,10 @@ function short(id) {
 
 function constraintText({ constraint, value, holds }) {
   return `${measuredText(constraint)} ${percent(value)}, ${holds ? "at least" : "less than"} ${percent(constraint.at_least)}`;
+}
+
+function scored(each, metric) {
+  return `${score(each.score, scale(metric))} (${scoreInterval(each.interval, scale(metric))})`;
 }
 
 function objectiveFacts({ objective, objectives }) {
@@ -73,16 +80,16 @@ function facts(result, request) {
   if (cost.backward_passes) known["Backward passes"] = count(cost.backward_passes);
   for (const [name, value] of Object.entries(result.metrics)) known[name] = percent(value);
   const sets = Object.entries(result.per_set);
-  if (sets.length > 1) for (const [id, each] of sets) known[`On set ${short(id)}`] = `${percent(each.score)} (${interval(each.interval)})`;
+  if (sets.length > 1) for (const [id, each] of sets) known[`On set ${short(id)}`] = scored(each, result.metric);
   constraints.forEach((each, place) => (known[`Constraint ${place + 1}`] = constraintText(each)));
-  if (result.held_out) known["On held-out images"] = `${percent(result.held_out.soup.score)} (${interval(result.held_out.soup.interval)})`;
+  if (result.held_out) known["On held-out images"] = scored(result.held_out.soup, result.metric);
   if (result.floored_channels) known["BatchNorm channels floored"] = count(result.floored_channels);
   return Object.entries(known).map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value)));
 }
 
 /** Fill the table of the best soups. */
-export function tabulateTop(soups, ingredients) {
-  const rows = soups.map((each, index) => [`#${index + 1}`, percent(each.score), each.nll?.toFixed(3) ?? "–", ...ingredients.map((name) => weight(each.weights[name]))]);
+export function tabulateTop(soups, ingredients, metric) {
+  const rows = soups.map((each, index) => [`#${index + 1}`, score(each.score, scale(metric)), each.nll?.toFixed(3) ?? "–", ...ingredients.map((name) => weight(each.weights[name]))]);
   fillTable(byId("top-table"), ["Rank", "Score", "NLL", ...ingredients], rows);
 }
 
@@ -95,18 +102,19 @@ function showAgainst(result) {
   const what = measure(result);
   byId("against-what").textContent = what[0].toUpperCase() + what.slice(1);
   const metrics = Object.keys(result.metrics);
-  plotAgainst(byId("against-plot"), rows, heldOut, what);
+  const shown = scale(result.metric);
+  plotAgainst(byId("against-plot"), rows, heldOut, what, shown);
   const apart = (name) => {
     const found = heldOut.find((row) => row.name === name);
-    return heldOut.length ? [percent(found?.score), interval(found?.interval)] : [];
+    return heldOut.length ? [score(found?.score, shown), scoreInterval(found?.interval, shown)] : [];
   };
   fillTable(
     byId("against-table"),
     ["Model", "Score", "95 % interval", "NLL", ...metrics, ...(heldOut.length ? ["Held out", "95 % interval"] : [])],
     rows.map((row) => [
       row.name,
-      percent(row.score),
-      interval(row.interval),
+      score(row.score, shown),
+      scoreInterval(row.interval, shown),
       row.nll?.toFixed(3) ?? "–",
       ...metrics.map((name) => percent(row.metrics[name])),
       ...apart(row.name),
