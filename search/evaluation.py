@@ -24,18 +24,43 @@ def weights_key(weights: Sequence[float]) -> str:
 
 
 @dataclass(frozen=True)
+class Refinement:
+    """A change to a soup beyond its weights, learnt from the images of a task.
+
+    ``statistics``: the soup's own BatchNorm means and variances, or those ``adapted`` to the images. ``head``: the
+    soup's own last layer, or one ``refit`` to the labels. ``temperature``: logits are divided by one fitted number.
+    """
+
+    statistics: Literal["source", "adapted"] = "source"
+    head: Literal["keep", "refit"] = "keep"
+    temperature: bool = False
+
+    @property
+    def changes_anything(self) -> bool:
+        """Whether a soup so refined is another model."""
+        return self.statistics == "adapted" or self.needs_labels
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether it is learnt from labels, and changes the last layer alone."""
+        return self.head == "refit" or self.temperature
+
+
+@dataclass(frozen=True)
 class EvaluationRequest:
     """One model on some images of a task.
 
     ``model`` holds soup weights in the pantry's order (their sum is 1), or names the ensemble that averages all
     ingredients' logits or softmax. ``blocks`` is a half-open range of the task's blocks of images, None all of them.
-    Without ``attacked`` the task's attacks are left out. ``keep_logits`` keeps each image's logits.
+    Without ``attacked`` the task's attacks are left out. ``keep_logits`` keeps each image's logits. With a
+    ``refinement``, each image is read by a soup refined without its label.
     """
 
     model: Weights | Average
     blocks: tuple[int, int] | None = None
     attacked: bool = True
     keep_logits: bool = False
+    refinement: Refinement = Refinement()
 
 
 @dataclass(frozen=True)

