@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from itertools import takewhile
+from itertools import chain, takewhile
 from typing import Any
 
 import numpy as np
@@ -27,9 +27,11 @@ from workers.evaluation.errors import EvaluationStopped
 from workers.evaluation.forward import ForwardPass
 from workers.evaluation.labels import ImageOutcomes
 from workers.evaluation.preprocess import DataConfig
+from workers.evaluation.refined import RefinedSoups
 from workers.evaluation.sets import EncodedSet
 from workers.evaluation.streams import Streams
 from workers.evaluation.tally import Tally
+from workers.refinement.reading import SoupReader
 from workers.soups.model import count_classes
 from workers.soups.resident import Precision, ResidentSoup
 from workers.soups.stack import IngredientStack
@@ -95,6 +97,8 @@ class Evaluator:
             raise ValueError("attacks need gradients in float32: leave precision out")
         self.attacks, self.seed = tuple(attacks), seed
         self._adversary = self._adversary_of(model)
+        reader = SoupReader(self.forward, self.images, list(chain.from_iterable(self._blocks)), self.streams)
+        self._refined = RefinedSoups(self.soup, self.sets, reader)
         self.nbytes = self.soup.stack.nbytes + sum(source.nbytes for source in self.sets)
 
     @property
@@ -118,11 +122,15 @@ class Evaluator:
         """Evaluate the model of ``request`` on its blocks.
 
         ``stop`` is asked before each batch and before each pass of an attack; when it ends the evaluation, the outcome
-        is ``stopped``. A model whose logits are not finite is not attacked.
+        is ``stopped``. A model whose logits are not finite is not attacked. With a refinement, the outcome is that of
+        the refined soup, cross-validated: see ``RefinedSoups``.
 
-        Raises ValueError for wrong weights, EvaluationMemoryError when not even one image fits into memory.
+        Raises ValueError for wrong weights, and for a refinement of an ensemble, under attack, on a part of the images,
+        or that the model or the labels do not allow; EvaluationMemoryError when not even one image fits into memory.
         """
         start = time.perf_counter()
+        if request.refinement.changes_anything:
+            return replace(self._answer_refined(request, stop), seconds=time.perf_counter() - start)
         floored = 0
         if isinstance(request.model, str):
             model: nn.Module = EnsembleModel(self.soup.ingredients(), request.model)
@@ -144,6 +152,15 @@ class Evaluator:
             if outcome.status == "stopped":
                 return
             yield outcome
+
+    def _answer_refined(self, request: EvaluationRequest, stop: Stop | None) -> Outcome:
+        if isinstance(request.model, str):
+            raise ValueError("an ensemble is not refined: ask for a soup")
+        if request.attacked and self.attacks:
+            raise ValueError("with threats nothing is refined: leave out the refinement, or the attacks")
+        if request.blocks not in {None, (0, self.blocks)}:
+            raise ValueError("a refinement is learnt from all images: leave blocks out")
+        return self._refined.outcome(request.model, request.refinement, stop, keep_logits=request.keep_logits)
 
     def _clean(self, forward: ForwardPass, blocks: slice, stop: Stop | None, *, keep_logits: bool) -> Outcome:
         tallies = [

@@ -119,7 +119,7 @@ class Recorder(Observer, Journal):
 
 def _key(request: EvaluationRequest) -> str | None:
     """Name of a request in the journal; None if the journal does not keep its outcome."""
-    if isinstance(request.model, str) or request.keep_logits or request.blocks is not None or not request.attacked:
+    if isinstance(request.model, str) or request != EvaluationRequest(request.model):
         return None
     return weights_key(request.model)
 

@@ -179,7 +179,7 @@ class Dispatcher:
         first, last = request.blocks or (0, self._blocks)
         wanted = 2 * len(self._load)
         pieces = min(last - first, -(-wanted // requests)) if len(self._load) > 1 and requests < wanted else 1
-        if pieces <= 1:
+        if pieces <= 1 or request.refinement.changes_anything:
             return [request]
         bounds = [first + (last - first) * piece // pieces for piece in range(pieces + 1)]
         return [replace(request, blocks=each) for each in pairwise(bounds)]
