@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from search.evaluation import Outcome, Passes, SetOutcome, Status, joined, packed, unpacked
+from search.evaluation import Outcome, Passes, Refinement, SetOutcome, Status, joined, packed, unpacked
 from tests.search.outcomes import assert_same
 
 FLAGS = st.booleans()
@@ -166,3 +166,12 @@ def test_a_set_is_summed_up_by_its_labelled_images() -> None:
     for read in (lambda: bare.right, lambda: bare.accuracy, lambda: bare.nll):
         with pytest.raises(ValueError, match="without labels"):
             read()
+
+
+def test_a_refinement_says_what_it_changes_and_needs() -> None:
+    assert not Refinement().changes_anything
+    assert Refinement(statistics="adapted").changes_anything
+    assert not Refinement(statistics="adapted").needs_labels
+    for refinement in (Refinement(head="refit"), Refinement(temperature=True)):
+        assert refinement.changes_anything
+        assert refinement.needs_labels

@@ -1,17 +1,14 @@
 """The shipped pantries on the shipped sets: real checkpoints and real images."""
 
-import io
 import json
-import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
 import timm
 import timm.data
 import torch
-from PIL import Image
 
+from tests.workers.evaluation.shipped import EXAMPLES, NAMES, labelled_images, shipped_stack
 from workers.evaluation.evaluator import Evaluator
 from workers.evaluation.preprocess import DataConfig, encode_images
 from workers.evaluation.sets import EncodedSet
@@ -19,18 +16,7 @@ from workers.soups.merge import FLOOR_FACTOR
 from workers.soups.stack import IngredientStack
 from workers.soups.verify import verify_folder
 
-EXAMPLES = Path(__file__).parents[3] / "examples"
-NAMES = ("linf", "l2", "l1", "nominal")
 WEIGHTS = [0.6, 0.4, 0.2, -0.2]
-
-
-def labelled_images(archive: Path, label_names: list[str]) -> list[tuple[Image.Image, int]]:
-    """The images of a zip of class folders."""
-    with zipfile.ZipFile(archive) as members:
-        names = sorted(name for name in members.namelist() if name.endswith(".png"))
-        return [
-            (Image.open(io.BytesIO(members.read(name))), label_names.index(Path(name).parent.name)) for name in names
-        ]
 
 
 @pytest.mark.parametrize("pantry", ["fashion-resnet", "fashion-vit"])
@@ -70,7 +56,7 @@ def test_a_soup_scores_as_timm_and_plain_torch_score_it(pantry: str) -> None:
 
 
 def test_extrapolated_resnets_are_floored_and_stay_finite() -> None:
-    stack = IngredientStack.from_folders([EXAMPLES / "pantries" / "fashion-resnet" / name for name in NAMES])
+    stack = shipped_stack("fashion-resnet")
     images = np.random.default_rng(0).integers(0, 256, (8, 1, 28, 28), dtype=np.uint8)
     evaluator = Evaluator(stack, [EncodedSet.of_classes(images, [0] * 8, 10)])
     corners = [np.roll([1.4, 0.4, -0.4, -0.4], shift) for shift in range(4)]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from redis.typing import EncodableT, FieldT
 
-from search.evaluation import Outcome, Passes, SetOutcome, Weights, packed, weights_key
+from search.evaluation import EvaluationRequest, Outcome, Passes, Refinement, SetOutcome, Weights, packed, weights_key
 from search.strategy import generation
 from service.errors import FencedOut
 from service.jobs.queue import Claim
@@ -78,6 +78,13 @@ def test_a_finer_search_takes_over_what_is_known(job_store: JobStore, claim: Cla
     assert writer.reused == 2
     assert writer.points[2].weights == [0.5, 0.5]
     assert job_store.get(claim.job_id).progress.images == 20
+
+
+def test_refined_soups_are_not_taken_for_soups(job_store: JobStore, claim: Claim) -> None:
+    writer = recorder(job_store, claim)
+    writer.found([(0, outcome(3))], known=False)
+    request = EvaluationRequest(SOUPS[0], refinement=Refinement(temperature=True))
+    assert [each is not None for each in writer.find([EvaluationRequest(SOUPS[0]), request])] == [True, False]
 
 
 def test_an_outcome_that_cannot_be_read_is_evaluated_again(job_store: JobStore, claim: Claim) -> None:

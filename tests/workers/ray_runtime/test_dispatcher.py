@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.evaluation import EvaluationRequest, Outcome, Passes, SetOutcome
+from search.evaluation import EvaluationRequest, Outcome, Passes, Refinement, SetOutcome
 from search.loop import Found, Interrupted, OnFound
 from service.errors import Unavailable
 from workers.evaluation.errors import EvaluationMemoryError
@@ -108,6 +108,17 @@ def test_few_requests_are_shared_block_by_block() -> None:
     with running(dispatcher, requests(1), Told()):
         batches = [dispatcher.next_batch(str(number)) for number in range(4)]
         assert [batch is not None and batch.evaluator for batch in batches] == ["e0", "e1", "e2", "e3"]
+        dispatcher.fail(ValueError("enough"))
+
+
+def test_a_refined_soup_is_not_shared() -> None:
+    dispatcher = Dispatcher(["a", "b"], 16, 16)
+    request = EvaluationRequest((0.5, 0.5), refinement=Refinement(statistics="adapted"))
+    with running(dispatcher, [request], Told()):
+        batch = dispatcher.next_batch("0")
+        assert batch is not None
+        assert batch.requests == (request,)
+        assert dispatcher.next_batch("1") is None
         dispatcher.fail(ValueError("enough"))
 
 
