@@ -64,7 +64,8 @@ class SoupReader:
     def _adapt(self, stop: Stop | None) -> None:
         try:
             with forward_context(self.forward.device, self.forward.precision):
-                adapt_statistics(self.forward.model, _until(stop, self.images.mixed(BATCH_SIZE)))
+                batches = _until(stop, self.images.mixed(BATCH_SIZE))
+                adapt_statistics(self.forward.model, batches, sum(self.images.sizes))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
