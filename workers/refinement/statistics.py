@@ -16,7 +16,7 @@ BATCH_SIZE = 256
 def adapt_statistics(model: nn.Module, batches: Iterable[Tensor], images: int, *, prior: int = PRIOR) -> None:
     """Replace the running statistics of each BatchNorm in place by those of the n ``images`` in ``batches``.
 
-    ``batches`` are inputs of the model, (some, C, H, W), which is in evaluation mode. Means and unbiased variances are
+    ``model`` is in evaluation mode; ``batches`` are its inputs, (images, C, H, W). Means and unbiased variances are
     averaged over batches, weighted by images, and mixed with the soup's own: (prior * own + n * new) / (prior + n).
     That is Schneider et al. 2020, "Improving robustness against common corruptions by covariate shift adaptation".
 
@@ -25,7 +25,7 @@ def adapt_statistics(model: nn.Module, batches: Iterable[Tensor], images: int, *
     batches of equal size. Mixing the results of ``update_bn`` instead was far worse: NLL of the uniform soup of the
     shipped ResNets on 600 images of low contrast 0.57 instead of 0.46 with 100 images, 2.20 instead of 0.58 with 10.
 
-    Raises ValueError if there is no BatchNorm, or one value in a channel.
+    Raises ValueError if there is no BatchNorm, or a batch has one value in a channel.
     """
     share = images / (prior + images)
     estimates = [_Estimate(layer, share) for layer in _batch_norms(model)]
