@@ -62,6 +62,27 @@ class EvaluationRequest:
     keep_logits: bool = False
     refinement: Refinement = Refinement()
 
+    @property
+    def weights(self) -> Weights:
+        """The weights of a soup. Raises TypeError for an ensemble."""
+        if isinstance(self.model, str):
+            raise TypeError(f"the ensemble of {self.model} has no soup weights")
+        return self.model
+
+
+def journal_key(request: EvaluationRequest) -> str | None:
+    """The name under which a journal keeps the outcome of ``request``; None where it does not."""
+    if isinstance(request.model, str) or request.blocks is not None or not request.attacked:
+        return None
+    refined = request.refinement
+    marks = {
+        "adapted": refined.statistics == "adapted",
+        "refit": refined.head == "refit",
+        "temperature": refined.temperature,
+        "logits": request.keep_logits,
+    }
+    return " ".join([weights_key(request.model), *(mark for mark, applies in marks.items() if applies)])
+
 
 @dataclass(frozen=True)
 class Passes:
@@ -188,14 +209,20 @@ def _joined(parts: Sequence[NDArray[Any] | None], axis: int = 0) -> Any:
 
 
 def packed(outcome: Outcome) -> str:
-    """A whole outcome without its logits as ASCII text, about 6 bytes per image, less after compression."""
+    """A whole outcome as ASCII text: about 6 bytes per image, less after compression, and 5 for each logit it keeps."""
     header = {
         "status": outcome.status,
         "passes": [outcome.passes.forward, outcome.passes.backward],
         "floored_channels": outcome.floored_channels,
         "seconds": outcome.seconds,
         "sets": [
-            [each.total, each.seen, each.correct is not None, None if each.robust is None else len(each.robust)]
+            [
+                each.total,
+                each.seen,
+                each.correct is not None,
+                None if each.robust is None else len(each.robust),
+                None if each.logits is None else each.logits.shape[1],
+            ]
             for each in outcome.sets
         ],
     }
@@ -206,7 +233,8 @@ def packed(outcome: Outcome) -> str:
 def _bytes(each: SetOutcome) -> list[bytes]:
     likelihoods = [] if each.log_probability is None else [each.log_probability.astype("<f4")]
     flags = [np.packbits(flag) for flag in (each.correct, each.robust) if flag is not None]
-    return [array.tobytes() for array in (each.prediction.astype("<i4"), *likelihoods, *flags)]
+    logits = [] if each.logits is None else [each.logits.astype("<f4")]
+    return [array.tobytes() for array in (each.prediction.astype("<i4"), *likelihoods, *flags, *logits)]
 
 
 def unpacked(text: str) -> Outcome:
@@ -219,7 +247,7 @@ def unpacked(text: str) -> Outcome:
         place = _Reader(body)
         outcome = Outcome(
             status=header["status"],
-            sets=tuple(_set(place, *shape) for shape in header["sets"]),
+            sets=tuple(_set(place, shape) for shape in header["sets"]),
             passes=Passes(*header["passes"]),
             floored_channels=header["floored_channels"],
             seconds=header["seconds"],
@@ -254,9 +282,11 @@ class _Reader:
             raise ValueError(f"{len(self._body) - self._place} bytes are left over")
 
 
-def _set(place: _Reader, total: int, seen: int, is_labelled: bool, threats: int | None) -> SetOutcome:
+def _set(place: _Reader, shape: Sequence[Any]) -> SetOutcome:
+    total, seen, is_labelled, threats, classes = shape
     prediction = place.array("<i4", seen)
     log_probability = place.array("<f4", seen) if is_labelled else None
     correct = place.flags(seen) if is_labelled else None
     robust = None if threats is None else place.flags(threats, seen)
-    return SetOutcome(total, prediction, correct, log_probability, robust)
+    logits = None if classes is None else place.array("<f4", seen * classes).reshape(seen, classes)
+    return SetOutcome(total, prediction, correct, log_probability, robust, logits)

@@ -93,18 +93,43 @@ class Lattice:
         return _bounded_compositions(tops, self._total)
 
     def weights(self) -> NDArray[np.float64]:
-        """All points as an array of shape (count, size), dtype float64, in lexicographic order.
+        """All points as an array of shape (count, size), dtype float64, in lexicographic order."""
+        tops = [top for _, top in self._axes]
+        return self.at(np.array(list(_points(tops, self._total or 0)), dtype=np.intp))
+
+    def at(self, steps: NDArray[np.intp]) -> NDArray[np.float64]:
+        """The weights of points given in steps from each ingredient's least weight, both of shape (points, size).
 
         Each weight is the double nearest to its exact decimal: 0 is exactly 0 and 1 exactly 1.
         """
         step = Fraction(str(self.step))
-        tops = [top for _, top in self._axes]
-        points = np.array(list(_points(tops, self._total or 0)), dtype=np.intp)
         columns = [
-            np.array([float(least + k * step) for k in range(top + 1)])[points[:, place]]
+            np.array([float(least + k * step) for k in range(top + 1)])[steps[:, place]]
             for place, (least, top) in enumerate(self._axes)
         ]
         return np.stack(columns, axis=1)
+
+    def nearest(self, weights: Sequence[float]) -> NDArray[np.intp]:
+        """A point close to ``weights``, in steps, shape (size,): rounded down, and the largest remainders up."""
+        exact = np.array(
+            [(weight - float(least)) / self.step for weight, (least, _) in zip(weights, self._axes, strict=True)]
+        )
+        tops = np.array([top for _, top in self._axes])
+        steps = np.clip(np.floor(exact + 1e-9), 0, tops).astype(np.intp)
+        while (short := (self._total or 0) - int(steps.sum())) != 0:
+            room = steps < tops if short > 0 else steps > 0
+            left = np.where(room, exact - steps, -np.inf if short > 0 else np.inf)
+            place = int(left.argmax() if short > 0 else left.argmin())
+            steps[place] += 1 if short > 0 else -1
+        return steps
+
+    def neighbours(self, steps: NDArray[np.intp]) -> NDArray[np.intp]:
+        """The points one step away, (neighbours, size): one ingredient's weight goes up and another's down."""
+        tops = np.array([top for _, top in self._axes])
+        up, down = np.flatnonzero(steps < tops), np.flatnonzero(steps > 0)
+        unit = np.eye(self.size, dtype=np.intp)
+        moves = [unit[more] - unit[less] for more in up for less in down if more != less]
+        return steps + np.array(moves, dtype=np.intp).reshape(-1, self.size)
 
 
 def _compositions(parts: int, total: int, top: int) -> int:

@@ -90,19 +90,31 @@ class Objectives:
     """What a job ranks soups by: measures in the order of their weight, the first with ties, and constraints.
 
     ``names`` are those of several objectives, empty for a single one. Each of ``constraints`` is a measure
-    and its least allowed value. ``threats`` is the number of attacks in every outcome. ``seed`` is the bootstrap's.
+    and its least allowed value. ``threats`` is the number of attacks in every outcome. ``accepted`` holds for each set
+    the labels, bool of shape (images, classes), or None where labels are not single classes of the model.
+    ``seed`` is the bootstrap's.
     """
 
     measures: tuple[Measure, ...] = (Measure(),)
     names: tuple[str, ...] = ()
     constraints: tuple[tuple[Measure, float], ...] = ()
     threats: int = 0
+    accepted: tuple[Flags | None, ...] = field(default=(), kw_only=True, compare=False)
     seed: int = field(default=0, kw_only=True)
 
     @property
     def first(self) -> Measure:
         """The measure that is the score."""
         return self.measures[0]
+
+    @property
+    def every_measure(self) -> tuple[Measure, ...]:
+        """The objectives', then the constraints'."""
+        return (*self.measures, *(measure for measure, _ in self.constraints))
+
+    def every_value(self, outcome: Outcome) -> list[float]:
+        """The value of every measure. Raises ValueError where images, labels or attacks are missing."""
+        return [measure.value(outcome.sets) for measure in self.every_measure]
 
     def evaluation(self, weights: Weights, outcome: Outcome) -> Evaluation:
         """The soup as it is ranked; it has no score unless its outcome is complete."""

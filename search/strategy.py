@@ -7,12 +7,13 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from pkgutil import iter_modules
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 import search.strategies
 from search.evaluation import EvaluationRequest, Outcome, Weights
+from search.lattice import Lattice
 from search.objectives import Objectives
 from search.space import SearchError, Space
 
@@ -55,6 +56,26 @@ class StrategyRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     strategy: str
+
+
+class LatticeRequest(StrategyRequest):
+    """A strategy that chooses among the soups on a lattice of affine weights."""
+
+    lower: float = Field(default=-0.4, ge=-10, le=1, description="Least weight of an ingredient.")
+    upper: float = Field(default=1.4, ge=0, le=10, description="Greatest weight of an ingredient.")
+    step: float = Field(default=0.2, gt=0, le=1, description="Distance between neighbouring weights.")
+    convex: bool = Field(default=False, description="Only weights in [0, 1]: interpolation alone.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.lower >= self.upper:
+            msg = f"lower ({self.lower}) must be less than upper ({self.upper})"
+            raise ValueError(msg)
+        return self
+
+    def lattice(self, space: Space) -> Lattice:
+        """The lattice within the bounds of ``space``. Raises LatticeError when it has no point."""
+        return Lattice(space.size, self.lower, self.upper, self.step, self.convex, space.bounds)
 
 
 @dataclass(frozen=True)

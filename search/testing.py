@@ -9,7 +9,8 @@ To check your own strategy::
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from hypothesis import strategies as st
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from search.evaluation import EvaluationRequest, Flags, Outcome, Passes, SetOutcome, Weights, weights_key
 from search.loop import ContractError, Executor, Found, Interrupted, Journal, Observer, OnFound, run_search
-from search.objectives import Objectives
+from search.objectives import Measure, Objectives
 from search.space import SearchError, Space
 from search.strategy import Generation, Strategy, StrategyKind, StrategyRequest
 
@@ -38,20 +39,29 @@ class Landscape:
     broken: float = 0.0
     pruned: float = 0.0
 
-    def outcome(self, request: EvaluationRequest) -> Outcome:
-        """The outcome that evaluators would return; always the same for the same weights."""
-        if isinstance(request.model, str):
-            raise TypeError("a landscape has only soups")
+    @cached_property
+    def _drawn(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Logits of the ingredients (size, images, classes), and labels."""
         rng = np.random.default_rng(self.seed)
         ingredients = rng.normal(size=(self.size, self.images, self.classes))
         labels = rng.integers(0, self.classes, self.images)
         ingredients[:, np.arange(self.images), labels] += rng.uniform(0, 2, size=(self.size, 1))
-        weights = np.array(request.model)
+        return ingredients, labels
+
+    @property
+    def accepted(self) -> Flags:
+        """The labels, bool (images, classes)."""
+        return np.asarray(self._drawn[1][:, None] == np.arange(self.classes))
+
+    def outcome(self, request: EvaluationRequest) -> Outcome:
+        """The outcome that evaluators would return; always the same for the same weights."""
+        ingredients, labels = self._drawn
+        weights = np.array(request.weights)
         logits = np.tensordot(weights, ingredients, 1) / (1 + ((weights - 1 / self.size) ** 2).sum())
-        if _fraction(request.model) < self.broken:
+        if _fraction(request.weights) < self.broken:
             logits[0] = np.inf
         found = _read(logits, labels, keep_logits=request.keep_logits)
-        return replace(found, status="pruned") if _fraction(request.model) > 1 - self.pruned else found
+        return replace(found, status="pruned") if _fraction(request.weights) > 1 - self.pruned else found
 
 
 def _fraction(weights: Weights) -> float:
@@ -124,6 +134,7 @@ class Case:
     seed: int
     shuffle: int
     cut: float
+    objectives: Objectives = field(default_factory=Objectives)
 
 
 @st.composite
@@ -141,7 +152,20 @@ def cases(draw: st.DrawFn, *, sizes: tuple[int, int] = (2, 4)) -> Case:
     space = Space(size, None if kind == "free" else tuple(bounds))
     pruned = draw(st.sampled_from([0.0, 0.4]))
     landscape = Landscape(size, seed=draw(seeds), broken=broken, pruned=pruned)
-    return Case(landscape, space, draw(seeds), draw(seeds), draw(st.floats(0, 1)))
+    return Case(landscape, space, draw(seeds), draw(seeds), draw(st.floats(0, 1)), draw(_objectives(landscape)))
+
+
+@st.composite
+def _objectives(draw: st.DrawFn, landscape: Landscape) -> Objectives:
+    """One or two objectives, with and without a constraint, with labels known or not."""
+    accuracy, likelihood = Measure(), Measure(metric="nll")
+    measures = draw(st.sampled_from([(accuracy,), (likelihood,), (accuracy, likelihood)]))
+    return Objectives(
+        measures,
+        ("accuracy", "nll") if len(measures) > 1 else (),
+        draw(st.sampled_from([(), ((accuracy, 0.5),), ((accuracy, 1.1),)])),
+        accepted=draw(st.sampled_from([(), (landscape.accepted,)])),
+    )
 
 
 Check = Callable[[StrategyKind, StrategyRequest, Case], None]
@@ -162,14 +186,12 @@ def strategy_checks() -> list[Check]:
 def check_soups_lie_in_the_space(kind: StrategyKind, request: StrategyRequest, case: Case) -> None:
     """Weights sum to 1 and respect bounds and fixed weights."""
     for soup in _searched(kind, request, case).soups:
-        assert not isinstance(soup.model, str), "a strategy must propose only soups"
-        assert soup.model in case.space, f"{soup.model} lies outside the space"
+        assert soup.weights in case.space, f"{soup.weights} lies outside the space"
 
 
 def check_nothing_is_proposed_twice(kind: StrategyKind, request: StrategyRequest, case: Case) -> None:
     """No soup is proposed twice in a search."""
-    models = [soup.model for soup in _searched(kind, request, case).soups]
-    names = [weights_key(model) for model in models if not isinstance(model, str)]
+    names = [weights_key(soup.weights) for soup in _searched(kind, request, case).soups]
     assert len(set(names)) == len(names), "a soup was proposed twice"
 
 
@@ -206,7 +228,7 @@ def check_an_interrupted_search_resumes(kind: StrategyKind, request: StrategyReq
 def _started(kind: StrategyKind, request: StrategyRequest, case: Case) -> tuple[Strategy, int] | None:
     """The strategy and its bound; None where it refuses the space."""
     try:
-        return kind.start(request, case.space, Objectives(), case.seed), kind.bound(request, case.space)
+        return kind.start(request, case.space, case.objectives, case.seed), kind.bound(request, case.space)
     except SearchError:
         return None
 

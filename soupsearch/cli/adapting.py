@@ -43,10 +43,14 @@ def adapt(
     pantry: Annotated[str, typer.Option(help="The pantry whose ingredients are mixed.")],
     url: Url = DEFAULT_URL,
     out: Out = None,
-    strategy: Annotated[str, typer.Option(help="grid, or uniform for only the uniform soup.")] = "grid",
-    lower: Annotated[float, typer.Option(help="Least weight of an ingredient (grid).")] = -0.4,
-    upper: Annotated[float, typer.Option(help="Greatest weight of an ingredient (grid).")] = 1.4,
-    step: Annotated[float, typer.Option(help="Distance between neighbouring weights (grid).")] = 0.2,
+    strategy: Annotated[
+        str,
+        typer.Option(help="grid: every soup. bayes: few, to find one about as good. uniform: only that soup."),
+    ] = "grid",
+    evaluations: Annotated[int, typer.Option(help="Most soups to try (bayes).")] = 32,
+    lower: Annotated[float, typer.Option(help="Least weight of an ingredient.")] = -0.4,
+    upper: Annotated[float, typer.Option(help="Greatest weight of an ingredient.")] = 1.4,
+    step: Annotated[float, typer.Option(help="Distance between neighbouring weights.")] = 0.2,
     convex: Annotated[bool, typer.Option("--convex", help="Only weights in [0, 1].")] = False,
     metric: Annotated[
         str, typer.Option(help="What soups are scored by without --threat: accuracy, or nll, better with few labels.")
@@ -94,7 +98,7 @@ def adapt(
     )
     request = {
         "pantry": pantry,
-        "search": _search(strategy, {"lower": lower, "upper": upper, "step": step, "convex": convex}),
+        "search": _search(strategy, {"lower": lower, "upper": upper, "step": step, "convex": convex}, evaluations),
         "precision": precision,
         "held_out_fraction": held_out,
         "top_k": top_k,
@@ -141,8 +145,9 @@ def _mapped(names: list[str], scored: list[str], label_map: Path | None) -> dict
     return {name: mapping if name in scored else None for name in names}
 
 
-def _search(strategy: str, grid: dict[str, Any]) -> dict[str, Any]:
-    return {"strategy": strategy} | (grid if strategy == "grid" else {})
+def _search(strategy: str, lattice: dict[str, Any], evaluations: int) -> dict[str, Any]:
+    fields = {"grid": lattice, "bayes": lattice | {"budget": {"evaluations": evaluations}}}
+    return {"strategy": strategy} | fields.get(strategy, {})
 
 
 def _followed(client: Any, job_id: str, out: Path | None, *, quiet: bool) -> Any:

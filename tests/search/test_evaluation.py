@@ -10,7 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from search.evaluation import Outcome, Passes, Refinement, SetOutcome, Status, joined, packed, unpacked
+from search.evaluation import (
+    EvaluationRequest,
+    Outcome,
+    Passes,
+    Refinement,
+    SetOutcome,
+    Status,
+    joined,
+    journal_key,
+    packed,
+    unpacked,
+    weights_key,
+)
 from tests.search.outcomes import assert_same
 
 FLAGS = st.booleans()
@@ -59,11 +71,27 @@ def test_a_packed_outcome_is_unpacked_bit_for_bit(outcome: Outcome) -> None:
     assert packed(again) == text
 
 
-def test_logits_are_not_packed() -> None:
+def test_logits_are_packed_bit_for_bit() -> None:
     bare = Outcome("complete", (labelled(-0.5, -math.inf),))
-    kept = replace(bare, sets=(replace(bare.sets[0], logits=np.ones((2, 3), np.float32)),))
-    assert packed(kept) == packed(bare)
-    assert_same(unpacked(packed(kept)), kept.without_logits())
+    logits = np.array([[0.1, -0.0, np.inf], [1e-30, np.nan, 3]], np.float32)
+    kept = replace(bare, sets=(replace(bare.sets[0], logits=logits),))
+    assert_same(unpacked(packed(kept)), kept)
+    assert_same(kept.without_logits(), bare)
+
+
+def test_outcomes_of_different_requests_have_different_names() -> None:
+    soup = EvaluationRequest((0.25, 0.75))
+    kept = [
+        replace(soup, keep_logits=logits, refinement=Refinement(statistics, head, temperature))
+        for logits in (False, True)
+        for statistics in ("source", "adapted")
+        for head in ("keep", "refit")
+        for temperature in (False, True)
+    ]
+    assert len({journal_key(each) for each in kept}) == len(kept)
+    assert journal_key(soup) == weights_key(soup.weights)
+    for other in (replace(soup, model="logits"), replace(soup, blocks=(0, 1)), replace(soup, attacked=False)):
+        assert journal_key(other) is None
 
 
 @given(st.text())
@@ -80,7 +108,13 @@ def test_a_packed_outcome_cut_short_is_refused(outcome: Outcome, data: st.DataOb
         unpacked(text[:place])
 
 
-HEADER = {"status": "complete", "passes": [1, 0], "floored_channels": 0, "seconds": 0.0, "sets": [[1, 1, False, None]]}
+HEADER = {
+    "status": "complete",
+    "passes": [1, 0],
+    "floored_channels": 0,
+    "seconds": 0.0,
+    "sets": [[1, 1, False, None, None]],
+}
 
 
 @pytest.mark.parametrize(
@@ -90,13 +124,15 @@ HEADER = {"status": "complete", "passes": [1, 0], "floored_channels": 0, "second
         {"status": None},
         {"passes": [1, 2, 3]},
         {"passes": None},
-        {"sets": [[1, 2, False, None]]},
-        {"sets": [[1, 1, True, None]]},
-        {"sets": [[1, 0, False, None]]},
-        {"sets": [[1, -1, False, None]]},
-        {"sets": [[1, 10**30, False, None]]},
-        {"sets": [[1, 1, False, 10**30]]},
-        {"sets": [[1, "1", False, None]]},
+        {"sets": [[1, 2, False, None, None]]},
+        {"sets": [[1, 1, True, None, None]]},
+        {"sets": [[1, 0, False, None, None]]},
+        {"sets": [[1, -1, False, None, None]]},
+        {"sets": [[1, 10**30, False, None, None]]},
+        {"sets": [[1, 1, False, 10**30, None]]},
+        {"sets": [[1, "1", False, None, None]]},
+        {"sets": [[1, 1, False, None, 1]]},
+        {"sets": [[1, 1, False, None, -1]]},
         {"sets": [[1, 1]]},
         {"sets": 3},
     ],

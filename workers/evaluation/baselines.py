@@ -19,8 +19,8 @@ AVERAGES = cast(tuple[Average, Average], get_args(Average))
 class BaselineOutcomes:
     """``ingredients`` are in the order of the stack; an ensemble is None where it found no memory.
 
-    ``logit_ensemble`` averages the ingredients' logits, ``softmax_ensemble`` their probabilities. Where all are
-    attacked, an ensemble is too, as the one model that it is.
+    Without attacks ingredients and uniform soup have their logits. ``logit_ensemble`` averages the ingredients' logits,
+    ``softmax_ensemble`` their probabilities. Where all are attacked, an ensemble is too, as the one model that it is.
     """
 
     ingredients: tuple[Outcome, ...]
@@ -38,8 +38,8 @@ def evaluate_baselines(
     raises, but EvaluationMemoryError for the ensembles.
     """
     soups = [tuple(row) for row in np.eye(ingredients).tolist()]
-    requests = [EvaluationRequest(soup, keep_logits=not attacked) for soup in soups]
-    *members, uniform = executor.outcomes([*requests, EvaluationRequest((1 / ingredients,) * ingredients)])
+    soups.append((1 / ingredients,) * ingredients)
+    *members, uniform = executor.outcomes([EvaluationRequest(soup, keep_logits=not attacked) for soup in soups])
     if attacked:
         try:
             ensembles: list[Outcome | None] = [*executor.outcomes([EvaluationRequest(each) for each in AVERAGES])]
@@ -49,4 +49,4 @@ def evaluate_baselines(
         spaces, accepted = [each.space for each in labels], [each.accepted for each in labels]
         ensembles = [ensemble_outcome(members, each, spaces, accepted) for each in AVERAGES]
     logit, softmax = ensembles
-    return BaselineOutcomes(tuple(each.without_logits() for each in members), uniform, logit, softmax)
+    return BaselineOutcomes(tuple(members), uniform, logit, softmax)

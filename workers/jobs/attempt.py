@@ -72,7 +72,8 @@ class Attempt:
     def _run(self) -> None:
         job = self._store.get(self._claim.job_id)
         material = Material(job.request, self._settings)
-        scoring = Scoring(material.request, material.echo.adaptation_sets)
+        accepted = [each.accepted_classes for each in material.sets]
+        scoring = Scoring(material.request, material.echo.adaptation_sets, accepted=accepted)
         strategy, bound = self._plan(material, scoring)
         recorder = Recorder(self._store, self._claim, scoring, material.names)
         # A job cancelled between two attempts still keeps the best soup found so far.

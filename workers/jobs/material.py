@@ -7,6 +7,9 @@ from dataclasses import astuple, dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
+from search.evaluation import Flags
 from service.adaptation_sets.labels import Labels, check_attackable, resolve
 from service.adaptation_sets.registry import SetRegistry
 from service.adaptation_sets.stored import StoredSet
@@ -17,6 +20,7 @@ from service.schemas.job import RequestEcho
 from service.settings import Settings
 from workers.attacks.attack import Attack
 from workers.attacks.threat import Threat
+from workers.evaluation.labels import LabelSpace
 from workers.evaluation.preprocess import DataConfig, encode_images
 from workers.jobs.split import Rows, Split, split_images
 from workers.ray_runtime.task import SetPart, Task
@@ -31,8 +35,17 @@ class SetMaterial:
     """One adaptation set: its images, labels for this pantry, and split."""
 
     stored: StoredSet
+    num_classes: int
     labels: Labels
     split: Split
+
+    @property
+    def accepted_classes(self) -> Flags | None:
+        """The labels of the selection images, bool (images, classes); None where they are not the model's classes."""
+        space = LabelSpace(self.labels.columns, self.num_classes)
+        if not space.is_plain:
+            return None
+        return np.asarray(space.mask([self.labels.accepted[row] for row in self.split.selection]))
 
 
 class Ingredients:
@@ -161,7 +174,7 @@ class Material(Ingredients):
         labels = resolve(stored, self.pantry.label_names, self.pantry.num_classes)
         check_attackable(labels, self.request.threat_models)
         split = split_images(labels.accepted, self.request.held_out_fraction, self.request.seed)
-        return SetMaterial(stored, labels, split)
+        return SetMaterial(stored, self.pantry.num_classes, labels, split)
 
 
 def scope_of(material: Material, hardware: Sequence[str], batch_size: int) -> str:

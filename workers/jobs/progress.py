@@ -4,7 +4,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from search.evaluation import EvaluationRequest, Outcome, Weights, packed, unpacked, weights_key
+from search.evaluation import EvaluationRequest, Outcome, Weights, journal_key, packed, unpacked
 from search.loop import Found, Journal, Observer
 from search.ranking import rank, sort_key
 from search.strategy import Generation
@@ -32,8 +32,8 @@ class Recorder(Observer, Journal):
         self._scoring = scoring
         self._names = names
         self._scope = ""
-        self._soups: list[Weights] = []
-        self._baselines: dict[str, Outcome] = {}
+        self._soups: list[EvaluationRequest] = []
+        self._baselines: dict[str | None, Outcome] = {}
         self.points: dict[int, Point] = {}
         self.reused = 0
         self._journal_bytes = 0
@@ -52,27 +52,30 @@ class Recorder(Observer, Journal):
 
     def offer(self, baselines: Mapping[Weights, Outcome]) -> None:
         """Count outcomes that this attempt already found as the search's own when it proposes these soups."""
-        self._baselines |= {weights_key(weights): outcome for weights, outcome in baselines.items()}
+        for weights, outcome in baselines.items():
+            self._baselines[journal_key(EvaluationRequest(weights))] = outcome.without_logits()
+            if all(each.logits is not None for each in outcome.sets):
+                self._baselines[journal_key(EvaluationRequest(weights, keep_logits=True))] = outcome
 
     def find(self, requests: Sequence[EvaluationRequest]) -> list[Outcome | None]:
         """See ``Journal``. An outcome that cannot be read, say from another version, is evaluated again."""
-        keys = [_key(request) for request in requests]
+        keys = [journal_key(request) for request in requests]
         named = [key for key in keys if key is not None]
         found = dict(zip(named, self._store.journalled(self._scope, named), strict=True))
         return [None if key is None else self._known(key, found[key]) for key in keys]
 
     def proposed(self, soups: Generation) -> None:
         """See ``Observer``."""
-        self._soups += [soup.model for soup in soups if not isinstance(soup.model, str)]
+        self._soups += soups
 
     def found(self, found: Found, *, known: bool) -> None:
         """See ``Observer``."""
         outcomes: dict[int, str | None] = {}
         points = []
         for place, outcome in found:
-            weights = self._soups[place]
-            points.append(self._scoring.point(weights, outcome, place))
-            is_new = not known or self._baselines.get(weights_key(weights)) is outcome
+            soup = self._soups[place]
+            points.append(self._scoring.point(soup.weights, outcome, place))
+            is_new = not known or self._baselines.get(journal_key(soup)) is outcome
             if is_new and outcome.is_whole:
                 outcomes[place] = self._kept(packed(outcome))
             self.reused += not is_new
@@ -115,13 +118,6 @@ class Recorder(Observer, Journal):
     def _as_best(self, point: Point) -> Best:
         weights = dict(zip(self._names, point.weights, strict=True))
         return Best(weights=weights, score=point.score or 0.0, nll=point.nll, violation=point.violation)
-
-
-def _key(request: EvaluationRequest) -> str | None:
-    """Name of a request in the journal; None if the journal does not keep its outcome."""
-    if isinstance(request.model, str) or request != EvaluationRequest(request.model):
-        return None
-    return weights_key(request.model)
 
 
 class CancelWatch:

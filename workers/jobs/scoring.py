@@ -5,7 +5,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from search.evaluation import Outcome, SetOutcome, Weights
+from search.evaluation import Flags, Outcome, SetOutcome, Weights
 from search.objectives import Measure, Objectives
 from service.schemas.job import Point, SetScore
 from service.schemas.objective import Measured
@@ -20,10 +20,18 @@ T = TypeVar("T")
 class Scoring:
     """The objectives of a request over its sets, whose digests are given in order, and documents made with them.
 
-    With ``one_set`` they are measured on the only set, whichever sets the request names for them.
+    ``accepted`` are their labels, see ``Objectives``. With ``one_set`` they are measured on the only set, whichever
+    sets the request names for them.
     """
 
-    def __init__(self, request: AdaptRequest, sets: Sequence[str], *, one_set: bool = False) -> None:
+    def __init__(
+        self,
+        request: AdaptRequest,
+        sets: Sequence[str],
+        *,
+        accepted: Sequence[Flags | None] = (),
+        one_set: bool = False,
+    ) -> None:
         self._request = request
         self._one_set = one_set
         self._sets = list(sets)
@@ -33,6 +41,7 @@ class Scoring:
             tuple(each.name for each in request.objectives or []),
             tuple((self._measure(each), each.at_least) for each in request.constraints),
             threats=len(self._labels),
+            accepted=tuple(accepted),
             seed=request.seed,
         )
 
