@@ -3,7 +3,7 @@
 import io
 from typing import BinaryIO
 
-from service.archives.members import CHUNK_BYTES, Budget
+from service.archives.members import CHUNK_BYTES, ByteBudget
 
 LARGEST_READ = 4 * CHUNK_BYTES
 
@@ -35,7 +35,7 @@ class ForwardStream:
     All bytes read count against ``budget``.
     """
 
-    def __init__(self, source: BinaryIO, budget: Budget) -> None:
+    def __init__(self, source: BinaryIO, budget: ByteBudget) -> None:
         self._source = source
         self._budget = budget
         self._position = 0

@@ -29,7 +29,7 @@ class Limits:
 
 
 @dataclass
-class Budget:
+class ByteBudget:
     """Bytes that may still be unpacked; counts bytes actually read, whatever the headers promise."""
 
     limit: int

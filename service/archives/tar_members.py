@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
 from service.archives.guarded import ForwardStream
-from service.archives.members import CHUNK_BYTES, Budget, Kind, Limits, Member, Refusal, Register
+from service.archives.members import CHUNK_BYTES, ByteBudget, Kind, Limits, Member, Refusal, Register
 from service.archives.paths import safe_path
 
 _HEADER_BYTES_A_MEMBER = 4096
@@ -27,9 +27,9 @@ def tar_members(path: Path, limits: Limits, refusal: Refusal, *, compressed: boo
     tarfile and gzip for a damaged archive.
     """
     overhead = _HEADER_BYTES_A_MEMBER * limits.members + _PADDING_BYTES
-    budget = Budget(limits.unpacked_bytes)
+    budget = ByteBudget(limits.unpacked_bytes)
     with _opened(path, compressed) as source:
-        stream = ForwardStream(source, Budget(limits.unpacked_bytes + overhead))
+        stream = ForwardStream(source, ByteBudget(limits.unpacked_bytes + overhead))
         with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r:") as archive:
             yield from _members(archive, Register(limits, refusal), budget, refusal)
         _check_end(stream)
@@ -42,7 +42,7 @@ def _opened(path: Path, compressed: bool) -> BinaryIO:
 
 
 def _members(
-    archive: tarfile.TarFile, register: Register, budget: Budget, refusal: Refusal
+    archive: tarfile.TarFile, register: Register, budget: ByteBudget, refusal: Refusal
 ) -> Generator[Member, None, None]:
     while (info := archive.next()) is not None:
         cast(Any, archive).members.clear()  # tarfile keeps every header it has read
@@ -63,7 +63,7 @@ def _kind(info: tarfile.TarInfo, refusal: Refusal) -> Kind:
     return Kind.FILE
 
 
-def _chunks(archive: tarfile.TarFile, info: tarfile.TarInfo, budget: Budget) -> Iterator[bytes]:
+def _chunks(archive: tarfile.TarFile, info: tarfile.TarInfo, budget: ByteBudget) -> Iterator[bytes]:
     stream = archive.extractfile(info)
     if stream is None:
         return

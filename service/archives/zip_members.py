@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from service.archives.guarded import GuardedFile
-from service.archives.members import CHUNK_BYTES, Budget, Kind, Limits, Member, Refusal, Register
+from service.archives.members import CHUNK_BYTES, ByteBudget, Kind, Limits, Member, Refusal, Register
 from service.archives.paths import safe_path
 
 _DIRECTORY_BYTES_A_MEMBER = 256
@@ -24,7 +24,7 @@ def zip_members(path: Path, limits: Limits, refusal: Refusal) -> Generator[Membe
     the limits, and the errors of zipfile for a damaged archive.
     """
     largest_read = max(_LEAST_DIRECTORY_BYTES, _DIRECTORY_BYTES_A_MEMBER * limits.members)
-    budget = Budget(limits.unpacked_bytes)
+    budget = ByteBudget(limits.unpacked_bytes)
     register = Register(limits, refusal)
     with GuardedFile(io.FileIO(path), largest_read) as file, zipfile.ZipFile(file) as archive:
         for info in archive.infolist():
@@ -53,7 +53,7 @@ def _kind(info: zipfile.ZipInfo, refusal: Refusal) -> Kind:
     return Kind.FOLDER if info.is_dir() or file_type == stat.S_IFDIR else Kind.FILE
 
 
-def _chunks(archive: zipfile.ZipFile, info: zipfile.ZipInfo, budget: Budget) -> Iterator[bytes]:
+def _chunks(archive: zipfile.ZipFile, info: zipfile.ZipInfo, budget: ByteBudget) -> Iterator[bytes]:
     with archive.open(info) as stream:
         while chunk := stream.read(CHUNK_BYTES):
             budget.spend(len(chunk))
