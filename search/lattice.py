@@ -109,6 +109,18 @@ class Lattice:
         ]
         return np.stack(columns, axis=1)
 
+    def sample(self, rng: np.random.Generator) -> NDArray[np.intp]:
+        """A random point, in steps, shape (size,): each ingredient in turn takes any share that leaves a point."""
+        order = rng.permutation(self.size)
+        tops = np.array([top for _, top in self._axes])
+        left, room = self._total or 0, int(tops.sum())
+        steps = np.zeros(self.size, dtype=np.intp)
+        for place in order:
+            room -= int(tops[place])
+            steps[place] = rng.integers(max(0, left - room), min(int(tops[place]), left) + 1)
+            left -= int(steps[place])
+        return steps
+
     def nearest(self, weights: Sequence[float]) -> NDArray[np.intp]:
         """A point close to ``weights``, in steps, shape (size,): rounded down, and the largest remainders up."""
         exact = np.array(

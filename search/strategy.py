@@ -78,6 +78,14 @@ class LatticeRequest(StrategyRequest):
         return Lattice(space.size, self.lower, self.upper, self.step, self.convex, space.bounds)
 
 
+class Budget(BaseModel):
+    """What a search may cost."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    evaluations: int = Field(default=32, ge=1, le=1000, description="Most soups to evaluate, the first ones included.")
+
+
 @dataclass(frozen=True)
 class StrategyKind:
     """A strategy as requests name it: ``name``, the model of its ``request``, its ``bound`` and how to ``start`` it.

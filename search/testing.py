@@ -11,6 +11,7 @@ To check your own strategy::
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from hypothesis import strategies as st
@@ -86,10 +87,50 @@ def _read(logits: NDArray[np.float64], labels: NDArray[np.int64], *, keep_logits
     return Outcome("complete" if finite.all() else "not_finite", (found,), Passes(len(labels)))
 
 
+@dataclass(frozen=True)
+class RecordedLandscape:
+    """Soups of real ingredients, evaluated once and for all.
+
+    ``weights`` is float64 (soups, ingredients), ``logits`` float16 (soups, images, classes), ``labels`` int (images,).
+    """
+
+    weights: NDArray[np.float64]
+    logits: NDArray[np.float16]
+    labels: NDArray[np.int64]
+
+    @classmethod
+    def load(cls, path: Path) -> "RecordedLandscape":
+        """Read what ``save`` wrote."""
+        with np.load(path) as file:
+            return cls(file["weights"], file["logits"], file["labels"])
+
+    def save(self, path: Path) -> None:
+        """Write a compressed npz file."""
+        np.savez_compressed(path, weights=self.weights, logits=self.logits, labels=self.labels)
+
+    def of_images(self, rows: Sequence[int] | NDArray[np.intp]) -> "RecordedLandscape":
+        """Some of the images."""
+        return RecordedLandscape(self.weights, self.logits[:, rows], self.labels[rows])
+
+    @property
+    def accepted(self) -> Flags:
+        """The labels, bool (images, classes)."""
+        return np.asarray(self.labels[:, None] == np.arange(self.logits.shape[2]))
+
+    def outcome(self, request: EvaluationRequest) -> Outcome:
+        """The outcome that evaluators returned. Raises KeyError for a soup that was not recorded."""
+        logits = self.logits[self._places[weights_key(request.weights)]].astype(np.float64)
+        return _read(logits, self.labels, keep_logits=request.keep_logits)
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {weights_key(row): place for place, row in enumerate(self.weights.tolist())}
+
+
 class LandscapeExecutor(Executor):
     """Evaluates soups of a landscape in the order given by ``shuffle``; interrupted after ``until`` soups."""
 
-    def __init__(self, landscape: Landscape, shuffle: int = 0, until: int | None = None) -> None:
+    def __init__(self, landscape: Landscape | RecordedLandscape, shuffle: int = 0, until: int | None = None) -> None:
         self._landscape = landscape
         self._rng = np.random.default_rng(shuffle)
         self._left = until

@@ -50,7 +50,9 @@ def write_shifted_sets(
         for name, chosen in zip(("adaptation", "held_out"), draws, strict=True):
             path = out / f"{prefix}-{shift}" / f"{name}.zip"
             members = {
-                f"{class_names[data.labels[index]]}/{index:05d}.png": encode_png(_shifted(data, index, shift, seed))
+                f"{class_names[data.labels[index]]}/{index:05d}.png": encode_png(
+                    shifted_image(data, index, shift, seed)
+                )
                 for index in chosen.tolist()
             }
             write_archive(path, members)
@@ -58,7 +60,8 @@ def write_shifted_sets(
     return written
 
 
-def _shifted(data: LabelledImages, index: int, shift: str, seed: int) -> NDArray[np.uint8]:
+def shifted_image(data: LabelledImages, index: int, shift: str, seed: int) -> NDArray[np.uint8]:
+    """Image ``index`` of ``data`` under one of `SHIFTS`, uint8 (H, W, C); the same image for the same arguments."""
     name, severity, table = SHIFTS[shift]
     pixels = np.ascontiguousarray(data.images[index].transpose(1, 2, 0))
     return corrupt(pixels, name, severity, _generator(seed, shift, index), table)

@@ -6,13 +6,13 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from scipy.special import ndtr
 
 from search.evaluation import EvaluationRequest, Flags, Outcome, Weights, weights_key
 from search.objectives import Objectives
 from search.space import Space
-from search.strategy import Generation, LatticeRequest, Strategy, StrategyKind
+from search.strategy import Budget, Generation, LatticeRequest, Strategy, StrategyKind
 from search.surrogate import Array, LogitSurrogate, ScoreSurrogate, Surrogate
 
 ENUMERATED = 20_000
@@ -29,16 +29,6 @@ FINITE_LENGTH = 0.3
 """How far around a soup without finite logits others are likely to have none either, in weight units."""
 AUGMENTED = 0.05
 """Share of the sum beside the least term in a weighted Chebyshev norm (Knowles, ParEGO, IEEE TEC 2006)."""
-
-
-class Budget(BaseModel):
-    """What a search may cost."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    evaluations: int = Field(
-        default=32, ge=1, le=1000, description="Most soups to evaluate, the ingredients and the uniform soup included."
-    )
 
 
 class Bayes(LatticeRequest):

@@ -11,14 +11,16 @@ from hypothesis import strategies as st
 from search.evaluation import Outcome
 from search.objectives import Objectives
 from search.space import Space
-from search.strategies.bayes import Bayes, Budget
+from search.strategies.bayes import Bayes
 from search.strategies.grid import Grid
-from search.strategy import Generation, Strategy, StrategyKind, StrategyRequest, generation, kind_of, kinds
+from search.strategies.random import Random
+from search.strategy import Budget, Generation, Strategy, StrategyKind, StrategyRequest, generation, kind_of, kinds
 from search.testing import Case, Check, Landscape, cases, strategy_checks
 
 MORE: dict[str, list[StrategyRequest]] = {
     "grid": [Grid(lower=-1, upper=2, step=0.5), Grid(convex=True)],
     "bayes": [Bayes(convex=True, step=0.25, batch=3, tolerance=0), Bayes(step=0.05, budget=Budget(evaluations=11))],
+    "random": [Random(step=0.01, budget=Budget(evaluations=50)), Random(convex=True, step=0.5)],
 }
 """Requests besides the default one."""
 REQUESTS = {name: [kind.request.model_validate({}), *MORE.get(name, [])] for name, kind in kinds().items()}

@@ -1,0 +1,1 @@
+"""What search strategies find of recorded landscapes, and at what cost."""

@@ -1,0 +1,85 @@
+"""Strategies on soups of real ingredients: what they recommend, and how far it is from the best of the grid."""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from search.evaluation import EvaluationRequest, Weights
+from search.loop import run_search
+from search.objectives import Measure, Objectives
+from search.ranking import Evaluation, rank
+from search.space import Space
+from search.strategies.bayes import Bayes
+from search.strategies.grid import Grid
+from search.strategies.random import Random
+from search.strategies.uniform import Uniform
+from search.strategy import StrategyRequest, kind_of, kinds
+from search.testing import LandscapeExecutor, RecordedLandscape, Trace
+
+FOLDER = Path(__file__).parent / "landscapes"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.npz"))
+ACCURACY, NLL = Measure(), Measure(metric="nll")
+REGRET = {
+    ("grid", "nll"): 0.0,
+    ("bayes", "nll"): 0.02,
+    ("random", "nll"): 0.6,
+    ("uniform", "nll"): np.inf,
+    ("grid", "accuracy"): 0.0,
+    ("bayes", "accuracy"): 0.04,
+    ("random", "accuracy"): 0.16,
+    ("uniform", "accuracy"): 1.0,
+}
+"""Most that a recommendation may fall short of the grid's best, in nats or as a share of the 50 images."""
+REQUESTS: dict[str, StrategyRequest] = {"grid": Grid(), "bayes": Bayes(), "random": Random(), "uniform": Uniform()}
+
+
+@cache
+def searched(name: str, strategy: str, measure: Measure) -> tuple[list[Evaluation], RecordedLandscape]:
+    landscape = RecordedLandscape.load(FOLDER / f"{name}.npz")
+    objectives = Objectives((measure,), accepted=(landscape.accepted,))
+    request, space, trace = REQUESTS[strategy], Space(4), Trace()
+    kind = kind_of(request)
+    run_search(
+        kind.start(request, space, objectives, 0),
+        kind.bound(request, space),
+        LandscapeExecutor(landscape),
+        trace,
+        trace,
+    )
+    return [objectives.evaluation(soup.weights, trace.found_now[soup]) for soup in trace.soups], landscape
+
+
+def test_every_strategy_is_tried() -> None:
+    assert {strategy for strategy, _ in REGRET} == set(kinds())
+    assert len(NAMES) == 6
+
+
+@pytest.mark.parametrize("measure", [ACCURACY, NLL], ids=lambda measure: measure.metric)
+@pytest.mark.parametrize("strategy", REQUESTS)
+@pytest.mark.parametrize("name", NAMES)
+def test_the_recommendation_is_close_to_the_grids_best(name: str, strategy: str, measure: Measure) -> None:
+    found, landscape = searched(name, strategy, measure)
+    objectives = Objectives((measure,))
+    soups: list[Weights] = [tuple(row) for row in Grid().lattice(Space(4)).weights().tolist()]
+    best = max(objectives.every_value(landscape.outcome(EvaluationRequest(soup)))[0] for soup in soups)
+    recommended = rank(found)[0].score
+    assert recommended is not None
+    assert best - recommended <= REGRET[strategy, measure.metric] + 1e-9
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bayes_needs_a_fifteenth_of_the_grids_evaluations(name: str) -> None:
+    found, _ = searched(name, "bayes", NLL)
+    assert len(found) <= 32
+
+
+def test_the_grid_recommends_what_it_always_has() -> None:
+    lines = (FOLDER / "recommendations.csv").read_text().splitlines()
+    assert lines[0] == "landscape,metric,l1,l2,linf,nominal"
+    for line in lines[1:]:
+        name, metric, *weights = line.split(",")
+        found, _ = searched(name, "grid", NLL if metric == "nll" else ACCURACY)
+        assert rank(found)[0].weights == pytest.approx([float(weight) for weight in weights], abs=1e-12)
+    assert len(lines) == 1 + 2 * len(NAMES)
