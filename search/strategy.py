@@ -1,5 +1,6 @@
 """Strategies: how soup weights are proposed, and the names under which requests choose them."""
 
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from pkgutil import iter_modules
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -19,6 +20,10 @@ from search.space import SearchError, Space
 
 ENTRY_POINTS = "soupsearch.strategies"
 """Group of the entry points by which an installed package adds strategies; each names a StrategyKind."""
+
+MOST = 10.0
+"""No weight of an ingredient is greater, or less than minus this."""
+Weight = Annotated[float, Field(ge=-MOST, le=MOST)]
 
 Generation = tuple[EvaluationRequest, ...]
 """Everything that a strategy wants evaluated before it decides again: soups, each at most once in a search."""
@@ -56,6 +61,28 @@ class StrategyRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     strategy: str
+    fixed: dict[str, Weight] = Field(
+        default={}, exclude_if=operator.not_, description="Weights of ingredients that do not vary, by name."
+    )
+    bounds: dict[str, tuple[Weight, Weight]] = Field(
+        default={}, exclude_if=operator.not_, description="Least and greatest weights of single ingredients, by name."
+    )
+
+    def space(self, names: Sequence[str]) -> Space:
+        """Where the weights of these ingredients may lie.
+
+        Raises SearchError for a name that is not among them or is both fixed and bounded, and as ``Space`` does.
+        """
+        unknown = sorted((self.fixed.keys() | self.bounds.keys()) - set(names))
+        if unknown:
+            raise SearchError(f"there is no ingredient {unknown[0]!r}: the pantry has {', '.join(names)}")
+        twice = sorted(self.fixed.keys() & self.bounds.keys())
+        if twice:
+            raise SearchError(f"{twice[0]!r} is both fixed and bounded: leave one out")
+        if not (self.fixed or self.bounds):
+            return Space(len(names))
+        limits = self.bounds | {name: (weight, weight) for name, weight in self.fixed.items()}
+        return Space(len(names), tuple(limits.get(name, (-MOST, MOST)) for name in names))
 
 
 class LatticeRequest(StrategyRequest):

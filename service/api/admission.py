@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from search.space import SearchError, Space
+from search.space import SearchError
 from search.strategy import kind_of
 from service.adaptation_sets.labels import check_attackable, resolve
 from service.adaptation_sets.stored import StoredSet
@@ -127,7 +127,9 @@ def check_search(request: AdaptRequest, pantry: Pantry, limit: int) -> None:
 
 def _count_points(request: AdaptRequest, pantry: Pantry) -> int:
     try:
-        return kind_of(request.search).bound(request.search, Space(len(pantry.ingredients)))
+        return kind_of(request.search).bound(
+            request.search, request.search.space([each.name for each in pantry.ingredients])
+        )
     except SearchError as error:
         raise InvalidRequest(f"The search has no points: {error}.", param="search", code=error.code) from error
 

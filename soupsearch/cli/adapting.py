@@ -55,6 +55,13 @@ def adapt(
     metric: Annotated[
         str, typer.Option(help="What soups are scored by without --threat: accuracy, or nll, better with few labels.")
     ] = "accuracy",
+    fix: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=WEIGHT", help="Keep an ingredient at this weight. Repeatable.")
+    ] = None,
+    bound: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=LOW:HIGH", help="Keep an ingredient's weight within bounds. Repeatable."),
+    ] = None,
     over_sets: Annotated[str, typer.Option(help="How several sets count: mean or worst.")] = "mean",
     threat: Threats = None,
     over_threats: OverThreats = "union",
@@ -82,6 +89,7 @@ def adapt(
 
     As good as before on clean images: `soupsearch adapt shifted.zip --pantry fashion --min-accuracy clean.zip=0.85`
     """
+    from soupsearch.cli.limits import limits
     from soupsearch.cli.objectives import Wanted, objective_fields
     from soupsearch.client import Client
 
@@ -98,7 +106,8 @@ def adapt(
     )
     request = {
         "pantry": pantry,
-        "search": _search(strategy, {"lower": lower, "upper": upper, "step": step, "convex": convex}, evaluations),
+        "search": _search(strategy, {"lower": lower, "upper": upper, "step": step, "convex": convex}, evaluations)
+        | limits(fix or (), bound or ()),
         "precision": precision,
         "held_out_fraction": held_out,
         "top_k": top_k,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from search.evaluation import Outcome, Weights
 from search.loop import Interrupted, run_search
-from search.space import SearchError, Space
+from search.space import SearchError
 from search.strategy import Strategy, kind_of
 from service.artifacts import open_store
 from service.errors import FencedOut, InvalidRequest, Unavailable
@@ -95,8 +95,9 @@ class Attempt:
 
     def _plan(self, material: Material, scoring: Scoring) -> tuple[Strategy, int]:
         """The request's strategy, and the most soups that it may evaluate."""
-        request, space = material.request, Space(len(material.names))
+        request = material.request
         try:
+            space = request.search.space(material.names)
             kind = kind_of(request.search)
             bound = kind.bound(request.search, space)
             if bound > self._settings.max_points:
