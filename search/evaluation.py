@@ -136,6 +136,17 @@ class SetOutcome:
             raise ValueError("a set without labels has no likelihood: choose an objective that needs no labels")
         return (0.0 - math.fsum(self.log_probability)) / self.seen if self.seen else math.inf
 
+    def of_images(self, rows: NDArray[np.intp]) -> "SetOutcome":
+        """The outcome on some of the images seen, as if they were all of the set."""
+        return SetOutcome(
+            total=len(rows),
+            prediction=self.prediction[rows],
+            correct=None if self.correct is None else self.correct[rows],
+            log_probability=None if self.log_probability is None else self.log_probability[rows],
+            robust=None if self.robust is None else self.robust[:, rows],
+            logits=None if self.logits is None else self.logits[rows],
+        )
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -156,6 +167,10 @@ class Outcome:
     def is_whole(self) -> bool:
         """Whether every image was seen; another evaluation would then give the same result."""
         return self.status in {"complete", "not_finite"}
+
+    def of_images(self, rows: Sequence[NDArray[np.intp]]) -> "Outcome":
+        """The outcome on some of the images of each set."""
+        return replace(self, sets=tuple(each.of_images(kept) for each, kept in zip(self.sets, rows, strict=True)))
 
     def without_logits(self) -> "Outcome":
         """This outcome without logits."""

@@ -1,0 +1,42 @@
+"""What choosing the best of many soups does to its score."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from search.evaluation import Outcome, Weights, joined
+from search.objectives import Objectives
+from search.ranking import rank
+
+FOLDS = 10
+MOST_SOUPS = 10_000
+"""More are not compared: it would take longer than many a search."""
+
+Found = Sequence[tuple[Weights, Outcome]]
+
+
+def cross_validated(objectives: Objectives, found: Found, folds: int = FOLDS) -> Outcome | None:
+    """The outcome in which each image is that of the soup chosen without it, and without all images of its fold.
+
+    The best of many soups owes part of its score to luck with the images that chose it. This outcome does not: its
+    score is what a soup chosen so from ``folds - 1`` of ``folds`` parts of the images gets on other images (Stone,
+    Cross-validatory choice and assessment of statistical predictions, JRSS B 1974). A search whose proposals depend on
+    what it found has seen all images when it proposes; that is not corrected.
+
+    Image i of a set is in fold i modulo ``folds``: sets are in the order of their classes. None when no soup can be
+    chosen in some fold, images are fewer than folds, or soups more than ``MOST_SOUPS``.
+    """
+    valid = [(weights, outcome) for weights, outcome in found if objectives.is_valid(outcome)]
+    sizes = [each.seen for each in valid[0][1].sets] if valid else []
+    if not valid or min(sizes) < folds or len(valid) > MOST_SOUPS:
+        return None
+    valid = [(weights, outcome.without_logits()) for weights, outcome in valid]
+    folds_of = [np.arange(size) % folds for size in sizes]
+    parts = []
+    for fold in range(folds):
+        kept = [np.flatnonzero(each != fold) for each in folds_of]
+        chosen = rank(objectives.evaluation(weights, outcome.of_images(kept)) for weights, outcome in valid)[0]
+        best = next(outcome for weights, outcome in valid if weights == chosen.weights)
+        parts.append(best.of_images([np.flatnonzero(each == fold) for each in folds_of]))
+    order = [np.argsort(np.argsort(each, kind="stable"), kind="stable") for each in folds_of]
+    return joined(parts).of_images(order)
