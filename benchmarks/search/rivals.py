@@ -7,6 +7,7 @@ All begin with the ingredients and the uniform soup, as ``bayes`` does. A soup p
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import count
 
 import numpy as np
 
@@ -46,14 +47,16 @@ def optuna_tpe(setting: Setting, score: Score) -> None:
 
 
 def cma_es(setting: Setting, score: Score) -> None:
-    """CMA-ES (Hansen), as mergekit-evolve uses it, from the best of the first soups with step 0.3."""
+    """CMA-ES (Hansen), as mergekit-evolve uses it, from the best of the first soups, restarted when it ends."""
     cma = import_module("cma")
     scores = [score(list(start[:-1])) for start in setting.first]
-    options = {"seed": setting.seed + 1, "bounds": [setting.lower, setting.upper], "verbose": -9}
-    strategy = cma.CMAEvolutionStrategy(list(setting.first[int(np.argmax(scores))][:-1]), 0.3, options)
-    while True:
-        asked = strategy.ask()
-        strategy.tell(asked, [-score(list(each)) for each in asked])
+    begun = list(setting.first[int(np.argmax(scores))][:-1])
+    for restart in count(1):
+        options = {"seed": setting.seed * 1000 + restart, "bounds": [setting.lower, setting.upper], "verbose": -9}
+        strategy = cma.CMAEvolutionStrategy(begun, 0.3, options)
+        while not strategy.stop():
+            asked = strategy.ask()
+            strategy.tell(asked, [-score(list(each)) for each in asked])
 
 
 def nevergrad_ngopt(setting: Setting, score: Score) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from search.evaluation import Outcome
 from search.objectives import Objectives
 from search.space import Space
+from search.strategies.auto import Auto
 from search.strategies.bayes import Bayes
 from search.strategies.grid import Grid
 from search.strategies.random import Random
@@ -19,6 +20,7 @@ from search.testing import Case, Check, Landscape, cases, strategy_checks
 
 MORE: dict[str, list[StrategyRequest]] = {
     "grid": [Grid(lower=-1, upper=2, step=0.5), Grid(convex=True)],
+    "auto": [Auto(convex=True, step=0.5), Auto(budget=Budget(evaluations=9))],
     "bayes": [Bayes(convex=True, step=0.25, batch=3, tolerance=0), Bayes(step=0.05, budget=Budget(evaluations=11))],
     "random": [Random(step=0.01, budget=Budget(evaluations=50)), Random(convex=True, step=0.5)],
 }

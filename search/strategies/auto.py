@@ -1,0 +1,49 @@
+"""``auto``: every soup where they are few, a Gaussian process's proposals where they are many."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from search.objectives import Objectives
+from search.space import Space
+from search.strategies.bayes import KIND as BAYES
+from search.strategies.bayes import Bayes
+from search.strategies.grid import KIND as GRID
+from search.strategies.grid import Grid
+from search.strategy import Budget, LatticeRequest, Strategy, StrategyKind, StrategyRequest
+
+FEW = 64
+"""Soups that are all tried; about as many passes as a search that only looks."""
+BUDGET = 32
+BUDGET_PER_INGREDIENT = 6
+"""Evaluations of a search, beyond four ingredients in proportion to them; docs/search.md says what they find."""
+
+
+class Auto(LatticeRequest):
+    """Chooses among the other strategies."""
+
+    strategy: Literal["auto"] = "auto"
+    budget: Budget | None = Field(
+        default=None, description="When to stop at the latest; by default 32 soups, or 6 for each ingredient if more."
+    )
+
+    def chosen(self, space: Space) -> tuple[StrategyKind, StrategyRequest]:
+        """The strategy that it stands for, and its request. Raises LatticeError when the lattice has no point."""
+        lattice = self.model_dump(include={"lower", "upper", "step", "convex", "fixed", "bounds"})
+        budget = self.budget or Budget(evaluations=max(BUDGET, BUDGET_PER_INGREDIENT * space.size))
+        if self.lattice(space).count() <= min(FEW, budget.evaluations if self.budget else FEW):
+            return GRID, Grid(**lattice)
+        return BAYES, Bayes(**lattice, budget=budget)
+
+
+def _start(request: Auto, space: Space, objectives: Objectives, seed: int) -> Strategy:
+    kind, chosen = request.chosen(space)
+    return kind.start(chosen, space, objectives, seed)
+
+
+def _bound(request: Auto, space: Space) -> int:
+    kind, chosen = request.chosen(space)
+    return kind.bound(chosen, space)
+
+
+KIND = StrategyKind("auto", Auto, _bound, _start)
