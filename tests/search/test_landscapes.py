@@ -31,7 +31,11 @@ REGRET = {
     ("uniform", "accuracy"): 1.0,
 }
 """Most that a recommendation may fall short of the grid's best, in nats or as a share of the 50 images."""
-REQUESTS: dict[str, StrategyRequest] = {name: kind.request.model_validate({}) for name, kind in kinds().items()}
+UNRECORDED = {"greedy"}
+"""Strategies whose soups are not on the lattice."""
+REQUESTS: dict[str, StrategyRequest] = {
+    name: kind.request.model_validate({}) for name, kind in kinds().items() if name not in UNRECORDED
+}
 
 
 @cache
@@ -51,7 +55,7 @@ def searched(name: str, strategy: str, measure: Measure) -> tuple[list[Evaluatio
 
 
 def test_every_strategy_is_tried() -> None:
-    assert {strategy for strategy, _ in REGRET} == set(kinds())
+    assert {strategy for strategy, _ in REGRET} | UNRECORDED == set(kinds())
     assert len(NAMES) == 6
 
 
