@@ -44,7 +44,7 @@ class Settings(BaseSettings):
     batch_size: int = Field(
         default=256,
         ge=1,
-        description="Images that one evaluator processes at once: one batch on a GPU, several of up to 64 on a CPU.",
+        description="Images that one evaluator processes at once: one batch on a GPU, smaller ones on a CPU.",
     )
     points_per_trial: int = Field(default=16, ge=1, description="Points that one Tune trial carries.")
     evaluator_cache_bytes: int = Field(

@@ -1,4 +1,4 @@
-"""Images a second of soups of the shipped pantries, by precision and batch size, as one process of a study scores them.
+"""Images a second of soups of the shipped pantries, by precision and batch size, as one evaluator scores them.
 
     python -m benchmarks.study_speed.run
 
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Speed of one process of a study, in processor seconds of one thread.")
+    parser = argparse.ArgumentParser(description="Speed of one evaluator, in processor seconds of one thread.")
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--repeats", type=int, default=7, help="soups of each variant; the fastest counts")
     parser.add_argument("--data", type=Path, default=Path("/usr/share/datasets/fashion-mnist"))

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from lab.study.config import CLEAN, AttackSection, PantrySection, StudyConfig
-from lab.study.inputs import SetLabels
 from lab.study.plan import check_trained
 from service.pantries.config import NORMALISATION_TOLERANCE
 from workers.attacks.attack import FEWEST_CLASSES
 from workers.evaluation.preprocess import DataConfig
+from workers.ray_runtime.task import SetPart
 from workers.soups.layout import Layout
 from workers.soups.model import build_model, count_classes, read_config
 from workers.soups.verify import verify_folder
@@ -81,16 +81,16 @@ def _alike(first: DataConfig, other: DataConfig) -> bool:
     )
 
 
-def check_attackable(section: AttackSection, labels: SetLabels) -> None:
+def check_attackable(section: AttackSection, images: SetPart) -> None:
     """Raise ValueError, saying what to change, unless an attack can lead each clean image away from a single class."""
-    if several := sum(len(accepted) != 1 for accepted in labels.accepted):
+    if several := sum(len(accepted) != 1 for accepted in images.accepted or ()):
         raise ValueError(
-            f"{several} of {len(labels.accepted)} images of the set {CLEAN!r} have several accepted labels, and an "
+            f"{several} of {len(images.rows)} images of the set {CLEAN!r} have several accepted labels, and an "
             f"attack leads away from one: use a set with one label per image as {CLEAN!r}, or write attacks: null"
         )
     for loss in section.losses:
-        if labels.columns < FEWEST_CLASSES[loss]:
-            raise ValueError(
-                f"attacks.losses: {loss} needs {FEWEST_CLASSES[loss]} classes, and {labels.columns} compete in the "
-                f"set {CLEAN!r}: write losses: [ce]"
+        if len(images.columns) < FEWEST_CLASSES[loss]:
+            lack = (
+                f"{loss} needs {FEWEST_CLASSES[loss]} classes, and {len(images.columns)} compete in the set {CLEAN!r}"
             )
+            raise ValueError(f"attacks.losses: {lack}: write losses: [ce]")

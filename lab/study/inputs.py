@@ -1,84 +1,48 @@
-"""The inputs of jobs: loaded where a job runs, or loaded once and sent there."""
+"""What evaluators need for a study: models as one stack, and encoded images with their labels."""
 
 from __future__ import annotations
 
 import json
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from lab.data.idx import load_idx_folder
 from lab.data.labelled_images import LabelledImages
-from lab.study.store import Arrays
-from workers.evaluation.labels import LabelSpace
+from lab.study.store import Arrays, Store
 from workers.evaluation.sets import EncodedSet
+from workers.ray_runtime.task import SetPart
 from workers.soups.stack import IngredientStack
 
 
-class Input(ABC):
-    """Identifies something that jobs need. Hashable and small; equal inputs load equal values."""
-
-    @abstractmethod
-    def load(self) -> Any:
-        """Read the value from disk."""
-
-
 @dataclass(frozen=True)
-class StackInput(Input):
+class StackInput:
     """Models of one architecture: timm folders in order. ``digest`` covers their files."""
 
     folders: tuple[Path, ...]
     names: tuple[str, ...]
     digest: str
 
-    def load(self) -> IngredientStack:
-        """The models as one matrix. Raises IngredientError."""
-        return IngredientStack.from_folders(self.folders, self.names)
+    @property
+    def key(self) -> str:
+        """The key of the arrays in a task."""
+        return f"stack {self.digest}"
+
+    def arrays(self) -> dict[str, Any]:
+        """The models as one matrix, for evaluators. Raises IngredientError."""
+        return IngredientStack.from_folders(self.folders, self.names).arrays()
 
 
-@dataclass(frozen=True)
-class IdxInput(Input):
-    """Some test images of an IDX folder: the first ``count`` in a random order."""
+def idx_images(folder: Path, count: int, seed: int) -> LabelledImages:
+    """The first ``count`` test images of an IDX folder in a random order.
 
-    folder: Path
-    count: int
-    seed: int
-
-    def load(self) -> LabelledImages:
-        """The images, in that order. Raises FileNotFoundError, and ValueError if a file is damaged."""
-        data = load_idx_folder(self.folder, "test")
-        rows = shuffled_rows(len(data), self.count, self.seed)
-        return LabelledImages(data.images[rows], data.labels[rows])
-
-
-@dataclass(frozen=True)
-class SetInput(Input):
-    """Encoded images and their labels in a file that ``set_arrays`` made."""
-
-    path: Path
-
-    def load(self) -> EncodedSet:
-        """The set."""
-        with np.load(self.path, allow_pickle=False) as content:
-            return EncodedSet.from_arrays({"images": content["images"], **_labels(str(content["labels"]))})
-
-
-@dataclass(frozen=True)
-class SetLabels:
-    """The labels of an encoded set: for each image its accepted columns, and how many columns compete."""
-
-    accepted: tuple[tuple[int, ...], ...]
-    columns: int
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """From a file that ``set_arrays`` made, without its images."""
-        with np.load(path, allow_pickle=False) as content:
-            labels = _labels(str(content["labels"]))
-        return cls(labels["accepted"], len(labels["columns"]))
+    Raises FileNotFoundError, and ValueError if a file is damaged.
+    """
+    data = load_idx_folder(folder, "test")
+    rows = shuffled_rows(len(data), count, seed)
+    return LabelledImages(data.images[rows], data.labels[rows])
 
 
 def shuffled_rows(total: int, count: int, seed: int) -> list[int]:
@@ -93,10 +57,8 @@ def set_arrays(images: EncodedSet) -> Arrays:
     return {"images": images.images, "labels": np.array(json.dumps(labels))}
 
 
-def _labels(text: str) -> dict[str, Any]:
-    labels = json.loads(text)
-    return {
-        "accepted": tuple(map(tuple, labels["accepted"])),
-        "columns": LabelSpace(labels["columns"], labels["num_classes"]).columns,
-        "num_classes": labels["num_classes"],
-    }
+def set_part(store: Store, name: str) -> SetPart:
+    """All images of a set in ``store``, of which only the labels are read; ``name`` is the key of the images."""
+    labels = json.loads(str(store.read(name, "labels")["labels"]))
+    accepted, columns = (tuple(map(tuple, labels[each])) for each in ("accepted", "columns"))
+    return SetPart(name, tuple(range(len(accepted))), accepted, columns, labels["num_classes"])

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.study.config import AttackSection, PantrySection, StudyConfig, is_trained
-from lab.study.inputs import SetInput, StackInput
-from lab.study.jobs import AttackJob, ScoreJob, Weights
+from lab.study.inputs import StackInput, set_part
+from lab.study.jobs import AttackJob, ScoreJob, StudyJob, Weights
 from lab.study.shifts import Shift
 from lab.study.store import Store, digest_of, file_digest
+from workers.ray_runtime.task import SetPart
 from workers.soups.model import CONFIG_FILE, WEIGHTS_FILE
 
 PASSES_A_JOB = 60_000
@@ -44,29 +45,29 @@ class PantryPlan:
     model_attacks: dict[str, AttackJob]
 
     @property
-    def jobs(self) -> list[ScoreJob | AttackJob]:
-        """All jobs, attacks first because they give the first figures."""
+    def jobs(self) -> list[StudyJob]:
+        """All jobs, attacks first because they give the first figures; those of one stack follow each other."""
         scores = [job for jobs in self.scores.values() for job in jobs]
         models = [job for jobs in self.models.values() for job in jobs.values()]
+        models.sort(key=lambda job: job.stack.digest)
         return [*self.attacks.values(), *self.model_attacks.values(), *models, *scores]
 
 
-def plan_pantry(
-    config: StudyConfig, section: PantrySection, sets: dict[Shift, str], counts: dict[Shift, int], store: Store
-) -> PantryPlan:
-    """Plan one pantry on ``sets`` (the names of the encoded sets in ``store``) with their numbers of images."""
-    planner = _Planner(config, section, store)
+def plan_pantry(config: StudyConfig, section: PantrySection, names: dict[Shift, str], store: Store) -> PantryPlan:
+    """Plan one pantry on the encoded sets of these names in ``store``."""
+    planner = _Planner(config, section)
     soups, on_lattice = all_soups(config)
-    clean = next((shift for shift in sets if shift.is_clean), None)
-    target = (sets[clean], counts[clean]) if clean is not None and config.attacks is not None else None
+    sets = {shift: set_part(store, name) for shift, name in names.items()}
+    clean = next((images for shift, images in sets.items() if shift.is_clean), None)
+    attacked = clean if config.attacks is not None else None
     return PantryPlan(
         section,
         soups,
         on_lattice,
-        {shift: planner.scores(shift, sets[shift], counts[shift], soups) for shift in sets},
-        {shift: planner.models(shift, sets[shift], counts[shift]) for shift in sets},
-        planner.attacks(*target) if target else {},
-        planner.model_attacks(*target) if target else {},
+        {shift: planner.scores(shift, images, soups) for shift, images in sets.items()},
+        {shift: planner.models(shift, images) for shift, images in sets.items()},
+        planner.attacks(attacked) if attacked else {},
+        planner.model_attacks(attacked) if attacked else {},
     )
 
 
@@ -106,59 +107,54 @@ def _soup(names: Sequence[str], weights: dict[str, float]) -> tuple[float, ...]:
 
 
 class _Planner:
-    def __init__(self, config: StudyConfig, section: PantrySection, store: Store) -> None:
+    def __init__(self, config: StudyConfig, section: PantrySection) -> None:
         self._config = config
         self._section = section
-        self._store = store
         folders = [section.folder / name for name in config.ingredients]
         self._stack = stack_input(folders, list(config.ingredients))
         self._models = {
             name: stack_input([folders[0], folder], ["reference", name]) for name, folder in section.comparison.items()
         }
 
-    def scores(self, shift: Shift, name: str, count: int, soups: NDArray[np.float64]) -> tuple[ScoreJob, ...]:
+    def scores(self, shift: Shift, images: SetPart, soups: NDArray[np.float64]) -> tuple[ScoreJob, ...]:
         """The soups on one set, in pieces."""
-        size = max(1, PASSES_A_JOB // count)
+        size = max(1, PASSES_A_JOB // len(images.rows))
         blocks = [soups[start : start + size] for start in range(0, len(soups), size)]
-        return tuple(self._score(self._stack, shift, name, count, _tuples(block)) for block in blocks)
+        return tuple(self._score(self._stack, shift, images, _tuples(block)) for block in blocks)
 
-    def models(self, shift: Shift, name: str, count: int) -> dict[str, ScoreJob]:
+    def models(self, shift: Shift, images: SetPart) -> dict[str, ScoreJob]:
         """The comparison models on one set."""
-        return {model: self._score(stack, shift, name, count, (SECOND_ALONE,)) for model, stack in self._models.items()}
+        return {model: self._score(stack, shift, images, (SECOND_ALONE,)) for model, stack in self._models.items()}
 
-    def attacks(self, name: str, count: int) -> dict[tuple[float, ...], AttackJob]:
+    def attacks(self, images: SetPart) -> dict[tuple[float, ...], AttackJob]:
         """Each soup of a curve or simplex under attack."""
-        return {
-            weights: self._attack(self._stack, name, count, weights, "soup") for weights in attacked_soups(self._config)
-        }
+        soups = attacked_soups(self._config)
+        return {weights: self._attack(self._stack, images, weights, "soup") for weights in soups}
 
-    def model_attacks(self, name: str, count: int) -> dict[str, AttackJob]:
+    def model_attacks(self, images: SetPart) -> dict[str, AttackJob]:
         """Each comparison model under attack."""
-        return {model: self._attack(stack, name, count, SECOND_ALONE, model) for model, stack in self._models.items()}
+        return {model: self._attack(stack, images, SECOND_ALONE, model) for model, stack in self._models.items()}
 
-    def _score(self, stack: StackInput, shift: Shift, name: str, count: int, weights: Weights) -> ScoreJob:
+    def _score(self, stack: StackInput, shift: Shift, images: SetPart, weights: Weights) -> ScoreJob:
         config = self._config
         vertices = tuple(row for row, point in enumerate(weights) if sorted(point)[-2:] == [0.0, 1.0])
         keep = None if config.logits == "all" else vertices
-        key = digest_of(stack.digest, name, weights, config.precision, keep)
+        key = digest_of(stack.digest, images.images, weights, config.precision, keep)
         path = f"scores/{self._section.name}/{shift.name}/{key}"
-        return ScoreJob(path, stack, SetInput(self._store.path(name)), weights, count, config.precision, keep)
+        return ScoreJob(path, stack, images, weights, config.precision, keep)
 
-    def _attack(
-        self, stack: StackInput, name: str, available: int, weights: tuple[float, ...], label: str
-    ) -> AttackJob:
+    def _attack(self, stack: StackInput, images: SetPart, weights: tuple[float, ...], label: str) -> AttackJob:
         section = self._config.attacks or AttackSection()
         threats = tuple(dict.fromkeys(self._config.threats.values()))
-        count = min(section.images, available)
-        about = [stack.digest, name, weights, count, [str(threat) for threat in threats], section.losses]
+        count = min(section.images, len(images.rows))
+        about = [stack.digest, images.images, weights, count, [str(threat) for threat in threats], section.losses]
         # Written so that results of earlier versions are found.
         how = (
             f"Settings(steps={section.steps}, loss='ce', restarts=1, targets=9, "
             f"larger_radii={section.larger_radii}, goal='first_success')"
         )
         path = f"attacks/{self._section.name}/{label}-{digest_of(*about, how, self._config.seed)}"
-        images = SetInput(self._store.path(name))
-        return AttackJob(path, stack, images, weights, count, tuple(section.on(threats)), self._config.seed)
+        return AttackJob(path, stack, images, (weights,), count, tuple(section.on(threats)), self._config.seed)
 
 
 def check_trained(name: str, folder: Path) -> None:

@@ -16,7 +16,7 @@ from lab.study.jobs import AttackJob, ScoreJob
 from lab.study.plan import PantryPlan
 from lab.study.shifts import Shift
 from lab.study.store import Store
-from workers.evaluation.sets import EncodedSet
+from workers.evaluation.sets import LabelledColumns
 
 Flags = NDArray[np.bool_]
 UNION = "union"
@@ -144,7 +144,7 @@ def _metric(config: StudyConfig, name: str) -> str:
 
 def _table(config: StudyConfig, plan: PantryPlan, shift: Shift, store: Store) -> ShiftTable:
     jobs = plan.scores[shift]
-    count = jobs[0].count
+    count = len(jobs[0].images.rows)
     share = config.data.selection / (config.data.selection + config.data.held_out)
     others = _ensembles(jobs, store) | _models(plan, shift, store)
     return ShiftTable(
@@ -158,7 +158,7 @@ def _table(config: StudyConfig, plan: PantryPlan, shift: Shift, store: Store) ->
 
 def _correct(job: ScoreJob, store: Store) -> Flags:
     packed = store.read(job.name, "correct")["correct"]
-    return np.unpackbits(packed, axis=1, count=job.count).astype(bool)
+    return np.unpackbits(packed, axis=1, count=len(job.images.rows)).astype(bool)
 
 
 def _models(plan: PantryPlan, shift: Shift, store: Store) -> dict[str, Flags]:
@@ -167,7 +167,7 @@ def _models(plan: PantryPlan, shift: Shift, store: Store) -> dict[str, Flags]:
 
 def _ensembles(jobs: tuple[ScoreJob, ...], store: Store) -> dict[str, Flags]:
     """Softmax ensembles of all ingredients and of each pair (Croce et al., Table 1), and the logit ensemble of all."""
-    images: EncodedSet = jobs[0].images.load()
+    images = jobs[0].images
     logits = ingredient_logits(jobs, store)
     names = jobs[0].stack.names
     groups = [*combinations(range(len(names)), 2), tuple(range(len(names)))]
@@ -188,13 +188,13 @@ def ingredient_logits(jobs: tuple[ScoreJob, ...], store: Store) -> NDArray[np.fl
     return np.stack([found[index] for index in sorted(found)])
 
 
-def ensemble(images: EncodedSet, logits: NDArray[np.floating]) -> Flags:
+def ensemble(images: LabelledColumns, logits: NDArray[np.floating]) -> Flags:
     """Which images the mean of the models' probabilities classifies correctly; ``logits`` (models, images, classes)."""
     parts: Tensor = torch.from_numpy(logits.astype(np.float64)).log_softmax(dim=2)
     return _correct_of(images, parts.logsumexp(dim=0))
 
 
-def logit_ensemble(images: EncodedSet, logits: NDArray[np.floating]) -> Flags:
+def logit_ensemble(images: LabelledColumns, logits: NDArray[np.floating]) -> Flags:
     """Which images the mean of the models' logits classifies correctly; ``logits`` (models, images, classes).
 
     The stored logits are shifted by each image's largest. That moves the mean by a constant per image, which does not
@@ -203,8 +203,8 @@ def logit_ensemble(images: EncodedSet, logits: NDArray[np.floating]) -> Flags:
     return _correct_of(images, torch.from_numpy(logits.astype(np.float64)).mean(dim=0))
 
 
-def _correct_of(images: EncodedSet, logits: Tensor) -> Flags:
-    correct: Flags = np.asarray(images.space.outcomes(logits, images.space.mask(images.labels)).correct)
+def _correct_of(images: LabelledColumns, logits: Tensor) -> Flags:
+    correct: Flags = np.asarray(images.space.outcomes(logits, images.space.mask(images.accepted or ())).correct)
     return correct
 
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from lab.data.corruptions import parameters
+import numpy as np
+
+from lab.data.corruptions import corrupt_batch, parameters
+from lab.data.labelled_images import LabelledImages
 from lab.data.layouts import cifar, imagenet
 from lab.data.layouts.cifar import CIFAR10_CLASSES, load_cifar10
 from lab.data.layouts.folders import class_folders, load_class_folders
 from lab.data.layouts.image_set import ImageSet
 from lab.study.config import CLEAN, DataSection, SetSection, StudyConfig, corrupted_name
-from lab.study.inputs import IdxInput, shuffled_rows
-from lab.study.jobs import CorruptJob
+from lab.study.inputs import idx_images, shuffled_rows
 from lab.study.store import digest_of, file_digest
 from workers.evaluation.labels import LabelSpace
 from workers.evaluation.preprocess import DataConfig, encode_images
@@ -63,19 +67,21 @@ class Preparation:
         """The number of images to take from a set that has enough."""
         return self._data.selection + self._data.held_out
 
-    def corrupted(self, shift: Shift, idx_digest: str) -> CorruptJob:
-        """The job that makes a set of the IDX images."""
+    def corrupted_name(self, shift: Shift, idx_digest: str) -> str:
+        """The name under which a set of the IDX images is kept."""
         row = parameters(shift.corruption, shift.severity or 0, self._data.table) if shift.corruption else ()
         key = digest_of(idx_digest, self.count, self._seed, shift.corruption, row, self._encoding, self._num_classes)
-        return CorruptJob(
-            f"sets/{shift.name}-{key}",
-            IdxInput(self._idx, self.count, self._seed),
-            shift.corruption,
-            shift.severity,
-            self._data.table,
-            self._config,
-            self._num_classes,
-        )
+        return f"sets/{shift.name}-{key}"
+
+    def corrupted(self, shift: Shift) -> EncodedSet:
+        """The IDX images under a corruption, or unchanged."""
+        data = self._idx_images
+        pixels: Any = data.images.transpose(0, 2, 3, 1)
+        if shift.corruption is not None and shift.severity is not None:
+            rng = np.random.default_rng([self._seed, *shift.corruption.encode(), shift.severity])
+            pixels = np.ascontiguousarray(pixels)
+            pixels = corrupt_batch(pixels, shift.corruption, shift.severity, rng, self._data.table)
+        return EncodedSet.of_classes(encode_images(pixels, self._config), data.labels.tolist(), self._num_classes)
 
     def stored_name(self, section: SetSection) -> str:
         """The name under which a set that already exists is kept; it depends on the files' sizes and times.
@@ -106,11 +112,11 @@ class Preparation:
         encoded = encode_images((picture for picture, _ in images), self._config, precropped=images.precropped)
         return EncodedSet(encoded, images.accepted, LabelSpace(images.columns, self._num_classes))
 
-    @property
-    def _idx(self) -> Path:
+    @cached_property
+    def _idx_images(self) -> LabelledImages:
         if self._data.idx is None:
             raise ValueError("the study does not name an idx folder")
-        return self._data.idx
+        return idx_images(self._data.idx, self.count, self._seed)
 
     @property
     def _encoding(self) -> tuple[object, ...]:

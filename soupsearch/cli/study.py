@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.errors import SoupsearchError
+from service.errors import SoupsearchError, Unavailable
 from soupsearch.cli.exits import CommandError
-from soupsearch.cli.options import Device
 
 if TYPE_CHECKING:
     from lab.study.config import StudyConfig
-    from lab.study.executors import StudyExecutor
+    from lab.study.evaluators import Evaluators, ExecutorOf
+    from service.settings import Settings
     from workers.evaluation.sets import EncodedSet
 
 
@@ -30,12 +29,13 @@ def study(
     out: Annotated[Path, typer.Argument(help="Folder for the report and everything computed for it.")],
     *,
     workers: Annotated[
-        int, typer.Option(min=0, help="Processes on this machine; 0: one per core, or a single one on a GPU.")
+        int, typer.Option(min=0, help="Evaluators; 0: one per GPU, or without GPUs one per core.", max=1024)
     ] = 0,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads of each process.")] = 1,
-    device: Device = "auto",
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads of each evaluator; 0: its share of the cores.")] = 0,
+    device: Annotated[str, typer.Option(help="auto (the GPUs if there are any), cpu or cuda.")] = "auto",
     ray_address: Annotated[
-        str | None, typer.Option(help="Run on this Ray cluster instead, HOST:PORT.", metavar="ADDRESS")
+        str | None,
+        typer.Option(help="Evaluate on this Ray cluster, not on this machine alone.", metavar="HOST:PORT"),
     ] = None,
     only: Annotated[
         list[str] | None, typer.Option(metavar="PANTRY", help="Study only this pantry; may be repeated.")
@@ -57,32 +57,32 @@ def study(
     if find_spec("matplotlib") is None:
         raise CommandError("drawing reports needs matplotlib: install it with pip install 'soupsearch[lab]'")
     config = _load(file, only or [], available=available)
+    settings = _settings(workers, threads, device, ray_address)
     with _reported(file):
-        report = _run(config, out, _executor(workers, threads, device, ray_address))
+        report = _run(config, out, settings, is_private=ray_address is None)
     typer.echo(f"wrote {report}")
 
 
 @contextmanager
 def _reported(file: Path) -> Iterator[None]:
     """Turn errors that users can fix into a CommandError."""
+    from workers.evaluation.errors import EvaluationMemoryError
     from workers.soups.errors import IngredientError
 
     try:
         yield
-    except (ValueError, IngredientError) as error:
+    except (ValueError, IngredientError, EvaluationMemoryError) as error:
         raise CommandError(f"{file}: {error}") from error
-    except BrokenExecutor as error:
-        message = "a process died, perhaps because memory ran out: run the same command again with fewer --workers"
-        raise CommandError(message) from error
 
 
-def _run(config: "StudyConfig", out: Path, executor: "StudyExecutor") -> Path:
+def _run(config: "StudyConfig", out: Path, settings: "Settings", *, is_private: bool) -> Path:
     from lab.study.report import write_report
     from lab.study.results import load_results
     from lab.study.run import StudyRun
 
     with _progress() as on_progress:
-        run = StudyRun(config, out, executor, _read_archive, on_progress)
+        evaluators = _evaluators(settings, is_private=is_private)
+        run = StudyRun(config, out, evaluators, _read_archive, on_progress, settings.batch_size)
         plans = run.compute()
         return write_report(config, [load_results(config, plan, run.store) for plan in plans], out)
 
@@ -104,26 +104,51 @@ def _load(file: Path, only: list[str], *, available: bool) -> "StudyConfig":
     return config
 
 
-def _executor(workers: int, threads: int, device: str, ray_address: str | None) -> "StudyExecutor":
-    from soupsearch.cli.devices import torch_device
+def _settings(workers: int, threads: int, device: str, ray_address: str | None) -> "Settings":
+    """The settings of the environment with the options given; on this machine with the device that it has."""
+    from service.settings import get_settings
+    from soupsearch.cli.devices import NAMES, torch_device
 
-    if ray_address is not None:
-        from lab.study.cluster import DEVICES, RayTasks
+    settings = get_settings()
+    wanted = settings.evaluator_device if device == "auto" else device
+    chosen = torch_device(wanted) if ray_address is None else wanted
+    if wanted not in NAMES:
+        raise CommandError(
+            f"Ray gives each evaluator its GPU: use --device auto, cpu or cuda instead of {device}; the environment "
+            "variable CUDA_VISIBLE_DEVICES chooses among a machine's GPUs"
+        )
+    given = {"evaluators": workers, "evaluator_threads": threads, "ray_address": ray_address}
+    changes = {name: value for name, value in given.items() if value}
+    return settings.model_copy(update=changes | {"evaluator_device": chosen})
 
-        if device not in DEVICES:
-            raise CommandError(
-                f"on a cluster Ray chooses the GPU: --device must be one of {', '.join(DEVICES)}, not {device!r}"
+
+def _evaluators(settings: "Settings", *, is_private: bool) -> "Evaluators":
+    """Evaluators on the cluster of the settings, which is asked at once, or on a private one."""
+    if is_private:
+        return lambda: _private_evaluators(settings)
+    from lab.study.evaluators import cluster_evaluators, connected
+
+    with connected(settings):
+        return lambda: cluster_evaluators(settings)
+
+
+@contextmanager
+def _private_evaluators(settings: "Settings") -> "Iterator[ExecutorOf]":
+    from soupsearch.embedded.cluster import LocalCluster
+
+    with LocalCluster(cpus=os.cpu_count()) as cluster:
+        from lab.study.evaluators import cluster_evaluators  # imports Ray, once its environment is that of the cluster
+
+        try:
+            with cluster_evaluators(settings.model_copy(update={"ray_address": cluster.address})) as executor_of:
+                yield executor_of
+        except Unavailable as error:
+            if cluster.is_alive:
+                raise
+            message = (
+                "the local Ray died, perhaps because memory ran out: run the same command again with fewer --workers"
             )
-        return RayTasks(ray_address, device=device, threads=threads)
-    from lab.study.executors import LocalProcesses
-
-    chosen = torch_device(device)
-    return LocalProcesses(workers or _processes(chosen), threads=threads, device=chosen)
-
-
-def _processes(device: str) -> int:
-    """One per core; on a GPU one, because a single process keeps it busy."""
-    return 1 if device.startswith("cuda") else os.cpu_count() or 1
+            raise CommandError(message) from error
 
 
 def _read_archive(folder: Path, archive: Path) -> "EncodedSet":

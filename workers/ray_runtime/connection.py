@@ -68,16 +68,6 @@ class ClusterWatch:
         )
         return Unavailable(msg, code="ray_unavailable")
 
-    def ended(self) -> Unavailable:
-        """The error for work whose own process on the cluster has ended; the cluster may be lost too."""
-        if not self.answers():
-            return self.lost()
-        msg = (
-            f"the process that gives work to the Ray cluster at {self._address} died: see that Ray runs on this "
-            "machine, then give the same command again; it goes on where it was"
-        )
-        return Unavailable(msg, code="ray_unavailable")
-
 
 def _check_reachable(address: str) -> None:
     """Ray itself tries a dead address for minutes."""

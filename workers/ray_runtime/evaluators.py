@@ -49,18 +49,19 @@ _CONTROL = "control"
 class EvaluatorPool:
     """The evaluators that ``settings`` ask for, by name.
 
-    They are detached actors: they outlive the job that started them and stay warm for the next. Ray restarts one that
-    dies, on another node if need be; it then lacks its data until ``supply``. While ``interrupted`` is set, calls that
-    wait for an evaluator raise Interrupted. While this process lives, no other job retires these evaluators.
+    They are detached actors: they outlive the job that started them and stay warm for the next. Without ``lasting``
+    they are this process's alone, and end with its connection to the cluster. Ray restarts one that dies, on another
+    node if need be; it then lacks its data until ``supply``. While ``interrupted`` is set, calls that wait for an
+    evaluator raise Interrupted. While this process lives, no other job retires these evaluators.
 
     Raises Unavailable (``no_evaluators``) if the cluster has no room for them. All methods that call evaluators raise
     Unavailable (``evaluator_lost``) if one is lost repeatedly.
     """
 
-    def __init__(self, settings: Settings, interrupted: threading.Event) -> None:
+    def __init__(self, settings: Settings, interrupted: threading.Event, *, lasting: bool = True) -> None:
         self._settings = settings
         self._interrupted = interrupted
-        self._actors = self._start()
+        self._actors = self._start(lasting=lasting)
         retire_idle(keep=self._actors)
         self._stopped: list[str] = []
         self._restarting = {name: threading.Lock() for name in self._actors}
@@ -190,7 +191,7 @@ class EvaluatorPool:
             self.infos[name] = info
             return
 
-    def _start(self) -> dict[str, ActorHandle]:
+    def _start(self, *, lasting: bool) -> dict[str, ActorHandle]:
         resources = ray.cluster_resources()
         gpus = 0 if self._settings.evaluator_device == "cpu" else int(resources.get("GPU", 0))
         count = self._settings.evaluators or max(1, gpus)
@@ -204,11 +205,12 @@ class EvaluatorPool:
         # Excludes the numbers of GPUs and nodes: a node that joins adds evaluators and replaces none.
         wanted = self._settings
         settings = (wanted.evaluators, wanted.evaluator_device, wanted.evaluator_threads, bool(gpus))
-        kind = hashlib.sha256(f"{evaluator_version()} {settings}".encode()).hexdigest()[:12]
+        text = f"{evaluator_version()} {settings}" if lasting else uuid4().hex
+        kind = hashlib.sha256(text.encode()).hexdigest()[:12]
         actor_class = ray.remote(concurrency_groups={_CONTROL: 4})(EvaluatorActor)
         options: dict[str, Any] = {
             "namespace": NAMESPACE,
-            "lifetime": "detached",
+            "lifetime": "detached" if lasting else None,
             "get_if_exists": True,
             "max_restarts": -1,
             "max_task_retries": 0,

@@ -1,7 +1,7 @@
 """A study small enough for tests, on the shipped ResNet and real images."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,17 @@ import pytest
 import yaml
 
 from lab.study.config import StudyConfig
-from lab.study.executors import StudyExecutor
+from lab.study.evaluators import ExecutorOf
 from lab.study.jobs import StudyJob
 from lab.study.run import StudyRun
-from lab.study.store import Arrays
+from lab.study.store import Arrays, Store
 from tests.live import ROOT
+from workers.evaluation.evaluator import Evaluator
+from workers.evaluation.executor import LocalExecutor
 from workers.evaluation.sets import EncodedSet
+from workers.ray_runtime.evaluators import Supplier
+from workers.ray_runtime.task import SetPart, Task
+from workers.soups.stack import IngredientStack
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 RESNET = ROOT / "examples/pantries/fashion-resnet"
@@ -39,16 +44,40 @@ TINY: dict[str, Any] = {
 Changes = dict[str, Any]
 
 
-@dataclass
-class ThisProcess(StudyExecutor):
-    """Computes jobs one by one where it is called, and remembers their names."""
+class ThisProcess:
+    """Evaluators of a study that are one in this process; counts how often they were started."""
 
-    names: list[str] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.starts = 0
 
-    def run(self, jobs: Sequence[StudyJob]) -> Iterator[tuple[StudyJob, Arrays]]:
-        for job in jobs:
-            self.names.append(job.name)
-            yield job, job.compute([source.load() for source in job.inputs], "cpu")
+    @contextmanager
+    def __call__(self) -> Iterator[ExecutorOf]:
+        self.starts += 1
+        yield executor_of
+
+
+def executor_of(task: Task, arrays_of: Supplier) -> LocalExecutor:
+    stack = IngredientStack.from_arrays(arrays_of(task.stack))
+    sets = [
+        EncodedSet(arrays_of(part.images)["images"][list(part.rows)], part.accepted, part.space) for part in task.sets
+    ]
+    evaluator = Evaluator(
+        stack, sets, precision=task.precision, batch_size=task.batch_size, attacks=task.attacks, seed=task.seed
+    )
+    return LocalExecutor(evaluator)
+
+
+def computed(job: StudyJob, store: Store) -> Arrays:
+    """The job's result, as a run of the study keeps it."""
+
+    def arrays_of(key: str) -> dict[str, Any]:
+        return job.stack.arrays() if key == job.stack.key else store.read(key, "images")
+
+    return job.arrays(executor_of(job.task(256), arrays_of).outcomes(job.requests))
+
+
+def stored_set(part: SetPart, store: Store) -> EncodedSet:
+    return EncodedSet(store.read(part.images, "images")["images"], part.accepted, part.space)
 
 
 def write_study(path: Path, **changes: Any) -> Path:
@@ -70,5 +99,11 @@ def make_study(tmp_path: Path) -> MakeStudy:
 
 
 def run_of(config: StudyConfig, out: Path) -> tuple[StudyRun, ThisProcess]:
-    executor = ThisProcess()
-    return StudyRun(config, out, executor, no_archives, lambda stage, done, total: None), executor
+    here = ThisProcess()
+    return StudyRun(config, out, here, no_archives, lambda stage, done, total: None), here
+
+
+def files(run: StudyRun) -> set[str]:
+    """The names of everything that is kept."""
+    root = run.store.root
+    return {path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("[!.]*.npz")}

@@ -18,10 +18,9 @@ VIT = ROOT / "examples/pantries/fashion-vit"
 
 
 def refused(make_study: MakeStudy, tmp_path: Path, error: type[Exception], message: str, **pantry: Any) -> None:
-    run, computed = run_of(make_study(pantries=[TINY["pantries"][0] | pantry]), tmp_path / "out")
+    run, _ = run_of(make_study(pantries=[TINY["pantries"][0] | pantry]), tmp_path / "out")
     with pytest.raises(error, match=message):
         run.compute()
-    assert computed.names == []
     assert not run.store.root.exists()
 
 
@@ -95,8 +94,7 @@ def test_a_model_whose_normalisation_is_rounded_otherwise_fits(
 
 def test_an_output_that_is_a_file_is_told_at_once(make_study: MakeStudy, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine", "utf-8")
-    run, computed = run_of(make_study(), tmp_path / "out")
+    run, _ = run_of(make_study(), tmp_path / "out")
     with pytest.raises(OSError, match=r"no file can be written in .*out/cache .*: give another folder"):
         run.compute()
-    assert computed.names == []
     assert (tmp_path / "out").read_text("utf-8") == "mine"

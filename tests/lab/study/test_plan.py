@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lab.study.plan import CURVE_WEIGHTS, all_soups, attacked_soups, curves, simplices, stack_input
+from lab.study.plan import CURVE_WEIGHTS, all_soups, attacked_soups, curves, plan_pantry, simplices, stack_input
 from tests.lab.study.conftest import NAMES, RESNET, TINY, MakeStudy, run_of
 
 
@@ -71,7 +71,7 @@ def _clean(names: set[str]) -> set[str]:
 def _names(make_study: MakeStudy, out: Path, change: dict[str, object]) -> list[str]:
     run, _ = run_of(make_study(**change), out)
     sets = run.prepare()
-    plan = run.plan(run.config.pantries[0], sets["resnet"])
+    plan = plan_pantry(run.config, run.config.pantries[0], sets["resnet"], run.store)
     return [job.name for job in plan.jobs]
 
 

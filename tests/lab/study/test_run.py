@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,12 +11,12 @@ import numpy as np
 import pytest
 
 from lab.study.config import INDEPENDENT_NOMINAL, MAX, StudyConfig
-from lab.study.inputs import SetInput
 from lab.study.methods import LOGIT_ENSEMBLE, SINGLE, single_soup
 from lab.study.plan import PantryPlan
 from lab.study.report import columns_of, write_report
 from lab.study.results import PantryResults, load_results
-from tests.lab.study.conftest import NAMES, RESNET, TINY, MakeStudy, run_of, write_study
+from lab.study.run import StudyRun
+from tests.lab.study.conftest import NAMES, RESNET, TINY, MakeStudy, files, run_of, stored_set, write_study
 from tests.live import ROOT
 from workers.evaluation.baselines import evaluate_baselines
 from workers.evaluation.evaluator import Evaluator
@@ -48,7 +49,7 @@ class Whole:
         self.path = write_study(folder / "study.yaml", pantries=[_pantry(folder)])
         self.out = folder / "out"
         self.config = StudyConfig.load(self.path)
-        self.run, self.executor = run_of(self.config, self.out)
+        self.run, _ = run_of(self.config, self.out)
         self.plans: list[PantryPlan] = self.run.compute()
         self.results: list[PantryResults] = [load_results(self.config, plan, self.run.store) for plan in self.plans]
         self.report = write_report(self.config, self.results, self.out)
@@ -147,7 +148,7 @@ def test_figures_equal_a_direct_evaluation(whole: Whole) -> None:
     single = single_soup(whole.results[0])
     rows = {(row["set"], row["method"]): row for row in whole.numbers["shifts"]}
     for shift, jobs in plan.scores.items():
-        images = jobs[0].images.load()
+        images = stored_set(jobs[0].images, whole.run.store)
         evaluator = Evaluator(stack, [images])
         for method, weights in {"linf": (1, 0, 0, 0), "nominal": (0, 0, 0, 1), "single soup": single}.items():
             correct = evaluator.evaluate(weights).sets[0].right
@@ -169,7 +170,10 @@ def test_the_logit_ensemble_is_that_of_the_baselines(whole: Whole) -> None:
     """As jobs score it, on the images held out; it stands in the comparison once for each group of sets."""
     rows = {(row["set"], row["method"]): row["accuracy"] for row in whole.numbers["shifts"]}
     for shift, jobs in whole.plans[0].scores.items():
-        evaluator = Evaluator(IngredientStack.from_folders([RESNET / name for name in NAMES]), [jobs[0].images.load()])
+        evaluator = Evaluator(
+            IngredientStack.from_folders([RESNET / name for name in NAMES]),
+            [stored_set(jobs[0].images, whole.run.store)],
+        )
         baselines = evaluate_baselines(LocalExecutor(evaluator), len(NAMES), evaluator.sets, attacked=False)
         assert baselines.logit_ensemble is not None
         correct = baselines.logit_ensemble.sets[0].right
@@ -198,28 +202,36 @@ def test_the_union_is_decided_for_each_image(whole: Whole) -> None:
 
 
 def test_all_shifts_show_the_same_images(whole: Whole) -> None:
-    labels = [jobs[0].images.load().labels for jobs in whole.plans[0].scores.values()]
+    labels = [jobs[0].images.accepted for jobs in whole.plans[0].scores.values()]
     assert all(each == labels[0] for each in labels)
-    clean = whole.plans[0].scores[next(iter(whole.plans[0].scores))][0].images
-    assert isinstance(clean, SetInput)
+    assert labels[0] is not None
     assert len(set(labels[0])) > 5
 
 
-def test_a_finished_study_computes_nothing_again(whole: Whole) -> None:
-    assert len(whole.executor.names) == len(set(whole.executor.names))
-    run, executor = run_of(whole.config, whole.out)
+def written(run: StudyRun) -> dict[str, int]:
+    return {name: run.store.path(name).stat().st_mtime_ns for name in files(run)}
+
+
+def test_a_finished_study_starts_no_evaluator_and_writes_nothing(whole: Whole) -> None:
+    before = written(whole.run)
+    run, here = run_of(whole.config, whole.out)
     run.compute()
-    assert executor.names == []
+    assert here.starts == 0
+    assert written(run) == before
 
 
 def test_only_what_is_missing_is_computed(whole: Whole, tmp_path: Path) -> None:
     shutil.copytree(whole.out, tmp_path / "out")
-    lost = [name for name in whole.executor.names if name.startswith(("attacks/", "scores/resnet/contrast-5"))][::2]
-    run, executor = run_of(whole.config, tmp_path / "out")
+    run, here = run_of(whole.config, tmp_path / "out")
+    before = written(run)
+    lost = sorted(name for name in before if name.startswith(("attacks/", "scores/resnet/contrast-5")))[::2]
     for name in lost:
         run.store.path(name).unlink()
     [plan] = run.compute()
-    assert sorted(executor.names) == sorted(lost)
+    assert here.starts == 1
+    after = written(run)
+    assert after.keys() == before.keys()
+    assert sorted(name for name in after if after[name] != before[name]) == lost
     write_report(run.config, [load_results(run.config, plan, run.store)], tmp_path / "again")
     assert json.loads((tmp_path / "again/numbers.json").read_text("utf-8")) == whole.numbers
 
@@ -234,9 +246,10 @@ def test_seeds_of_one_architecture_are_compared_on_common_sets(whole: Whole, tmp
     pantries = [TINY["pantries"][0], TINY["pantries"][0] | {"name": "second", "severities": [5]}]
     config = StudyConfig.load(write_study(tmp_path / "study.yaml", pantries=pantries))
     shutil.copytree(whole.out, tmp_path / "out")
-    run, executor = run_of(config, tmp_path / "out")
+    run, _ = run_of(config, tmp_path / "out")
+    before = files(run)
     plans = run.compute()
-    assert all("second" in name for name in executor.names)
+    assert all("second" in name for name in files(run) - before)
     write_report(config, [load_results(config, plan, run.store) for plan in plans], tmp_path / "out")
     claims = json.loads((tmp_path / "out/numbers.json").read_text("utf-8"))["claims"]
     over = {claim["number"]: claim for claim in claims if claim["pantry"] == "ResNet, 2 seeds"}
@@ -246,13 +259,11 @@ def test_seeds_of_one_architecture_are_compared_on_common_sets(whole: Whole, tmp
 
 
 def test_sets_that_exist_already_take_part(make_study: MakeStudy, tmp_path: Path) -> None:
-    from lab.study.run import StudyRun
     from soupsearch.cli.study import _read_archive
 
     archive = ROOT / "examples/sets/fashion-rotation/adaptation.zip"
     data = {"sets": [{"name": "rotation", "archive": str(archive)}], "selection": 30, "held_out": 20}
-    run, executor = run_of(make_study(data=data, attacks=None), tmp_path / "out")
-    run = StudyRun(run.config, run.out, executor, _read_archive, run.on_progress)
+    run = replace(run_of(make_study(data=data, attacks=None), tmp_path / "out")[0], read_archive=_read_archive)
     [plan] = run.compute()
     results = load_results(run.config, plan, run.store)
     assert [(t.shift.name, t.shift.family, t.correct.shape[1]) for t in results.tables] == [

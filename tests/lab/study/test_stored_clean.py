@@ -12,7 +12,7 @@ import pytest
 
 from lab.data.archives import encode_png
 from lab.study.config import StudyConfig
-from lab.study.inputs import SetInput, set_arrays
+from lab.study.inputs import set_arrays, set_part
 from lab.study.jobs import AttackJob
 from lab.study.plan import stack_input
 from lab.study.report import write_report
@@ -22,7 +22,7 @@ from lab.study.store import Store
 from soupsearch.cli.scoring import encoded_set
 from soupsearch.cli.study import _read_archive
 from tests.inputs import zip_of
-from tests.lab.study.conftest import NAMES, RESNET, TINY, run_of, write_study
+from tests.lab.study.conftest import NAMES, RESNET, TINY, computed, files, run_of, stored_set, write_study
 from tests.lab.study.layouts import write_cifar10_c, write_class_folders
 from tests.lab.training.recipes import fashion
 from tests.soupsearch.cli.commands import exit_code
@@ -51,7 +51,7 @@ class Stored:
         pantry = TINY["pantries"][0] | {"max": str(folder / "max")}
         data = {"sets": [*sets, clean], "selection": 30, "held_out": 20}
         self.config = StudyConfig.load(write_study(folder / "study.yaml", data=data, pantries=[pantry]))
-        self.run, self.executor = run_of(self.config, folder / "out")
+        self.run, _ = run_of(self.config, folder / "out")
         [self.plan] = self.run.compute()
         self.results = load_results(self.config, self.plan, self.run.store)
         write_report(self.config, [self.results], folder / "out")
@@ -67,7 +67,7 @@ def test_the_set_named_clean_is_attacked(stored: Stored) -> None:
     assert [shift.name for shift in stored.plan.scores] == ["clean", "c-1", "c-3", "c-5"]
     assert {row["metric"] for row in stored.numbers["curves"]} == {"clean", "Linf:0.1", "L2:1.5", "L1:12.0", "union"}
     assert stored.numbers["simplices"]
-    images = stored.plan.scores[next(iter(stored.plan.scores))][0].images.load()
+    images = stored_set(stored.plan.scores[next(iter(stored.plan.scores))][0].images, stored.run.store)
     outcome = Evaluator(IngredientStack.from_folders(FOLDERS), [images]).evaluate((1, 0, 0, 0))
     expected = outcome.sets[0].right[:8].mean()
     [first] = [row for row in stored.numbers["curves"] if (row["w"], row["metric"]) == (0.0, "clean")]
@@ -85,10 +85,9 @@ def test_tables_have_a_clean_column_and_claims_under_attack_are_measured(stored:
     assert claims["5b"]["verdict"] == "not measured"
 
 
-def read_by(config: StudyConfig, out: Path) -> tuple[StudyRun, list[str]]:
-    """A run that reads archives as the command does, and the names of the jobs that it has run."""
-    run, executor = run_of(config, out)
-    return StudyRun(run.config, run.out, executor, _read_archive, run.on_progress), executor.names
+def read_by(config: StudyConfig, out: Path) -> StudyRun:
+    """A run that reads archives as the command does."""
+    return replace(run_of(config, out)[0], read_archive=_read_archive)
 
 
 def study_of(tmp_path: Path, archive: Path, **changes: Any) -> StudyConfig:
@@ -100,13 +99,13 @@ def test_clean_images_with_several_labels_are_refused_before_anything_is_scored(
     data = fashion(8)
     labels = np.stack([data.labels, np.where(np.arange(8) < 3, (data.labels + 1) % 10, -1)], axis=1)
     np.savez(tmp_path / "clean.npz", images=data.images[:, 0], labels=labels)
-    run, computed = read_by(study_of(tmp_path, tmp_path / "clean.npz"), tmp_path / "out")
+    run = read_by(study_of(tmp_path, tmp_path / "clean.npz"), tmp_path / "out")
     with pytest.raises(ValueError, match="3 of 8 images of the set 'clean' have several accepted labels"):
         run.compute()
-    assert computed == []
-    run, computed = read_by(study_of(tmp_path, tmp_path / "clean.npz", attacks=None), tmp_path / "out")
+    assert not any(name.startswith(("scores/", "attacks/")) for name in files(run))
+    run = read_by(study_of(tmp_path, tmp_path / "clean.npz", attacks=None), tmp_path / "out")
     run.compute()
-    assert computed
+    assert any(name.startswith("scores/") for name in files(run))
 
 
 @pytest.fixture
@@ -122,7 +121,7 @@ def subset(tmp_path: Path) -> Path:
 
 def test_progress_is_told_for_each_set_that_is_read(subset: Path, tmp_path: Path) -> None:
     told: list[tuple[str, int, int]] = []
-    run, _ = read_by(study_of(tmp_path, subset), tmp_path / "out")
+    run = read_by(study_of(tmp_path, subset), tmp_path / "out")
     replace(run, on_progress=lambda *each: told.append(each)).prepare()
     assert told == [("reading sets", 1, 1)]
 
@@ -132,12 +131,11 @@ def test_an_attack_on_a_subset_of_classes_is_that_of_the_attack_command(
 ) -> None:
     images = encoded_set(FOLDERS[0], subset)
     assert len(images.space) == 4
-    Store(tmp_path).write("subset", set_arrays(images))
+    store = Store(tmp_path)
+    store.write("subset", set_arrays(images))
     attacks = (Attack(Threat("Linf", 0.1), steps=5), Attack(Threat("L1", 12.0), steps=5))
-    source = SetInput(tmp_path / "subset.npz")
-    stack = stack_input(FOLDERS, NAMES)
-    job = AttackJob("a", stack, source, (1, 0, 0, 0), len(images), attacks, seed=0)
-    made = job.compute([each.load() for each in job.inputs], "cpu")
+    part, soups = set_part(store, "subset"), ((1.0, 0.0, 0.0, 0.0),)
+    made = computed(AttackJob("a", stack_input(FOLDERS, NAMES), part, soups, len(images), attacks, seed=0), store)
     chosen = ("--threat", "Linf:0.1", "--threat", "L1:12", "--steps", 5, "--seeds", 1, "--device", "cpu")
     assert exit_code("attack", FOLDERS[0], subset, *chosen, "--threads", 1, "--json") == 0
     told = json.loads(capsys.readouterr().out)
@@ -148,12 +146,12 @@ def test_an_attack_on_a_subset_of_classes_is_that_of_the_attack_command(
 
 def test_losses_need_enough_classes(subset: Path, tmp_path: Path) -> None:
     attacks = TINY["attacks"] | {"losses": ["ce", "targeted-dlr"]}
-    run, _ = read_by(study_of(tmp_path, subset, attacks=attacks), tmp_path / "out")
+    run = read_by(study_of(tmp_path, subset, attacks=attacks), tmp_path / "out")
     assert run.prepare()
     merged = {"bag": [4, 8], "low_shoes": [5, 7], "high_shoes": 9, "coat": [4, 8]}
     with zipfile.ZipFile(subset) as archive:
         content = {name: archive.read(name) for name in archive.namelist()}
     subset.write_bytes(zip_of(content | {"label_map.json": json.dumps(merged).encode()}))
-    run, _ = read_by(study_of(tmp_path, subset, attacks=attacks), tmp_path / "out")
+    run = read_by(study_of(tmp_path, subset, attacks=attacks), tmp_path / "out")
     with pytest.raises(ValueError, match="targeted-dlr needs 4 classes, and 3 compete"):
         run.prepare()

@@ -1,11 +1,9 @@
 """The study command: what it refuses, and how it says so."""
 
-import os
 from pathlib import Path
 
 import pytest
 
-from soupsearch.cli.study import _processes
 from tests.inputs import image_zip
 from tests.lab.study.conftest import write_study
 from tests.soupsearch.cli.commands import exit_code
@@ -37,7 +35,7 @@ def test_wrong_fields_are_told_in_words(tmp_path: Path, capsys: pytest.CaptureFi
         (["cuda:99"], "error: PyTorch finds no device cuda:99 on this machine: use --device cpu"),
         (
             ["cuda:1", "--ray-address", "127.0.0.1:1"],
-            "error: on a cluster Ray chooses the GPU: --device must be one of auto, cpu, cuda",
+            "error: Ray gives each evaluator its GPU: use --device auto, cpu or cuda instead of cuda:1",
         ),
     ],
 )
@@ -49,8 +47,13 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_computed(
     assert not (tmp_path / "out").exists()
 
 
-def test_there_is_one_process_on_a_gpu_and_one_for_each_core_otherwise() -> None:
-    assert [_processes(device) for device in ("cuda", "cuda:1", "cpu")] == [1, 1, os.cpu_count()]
+def test_a_cluster_that_does_not_answer_is_told_before_anything_is_computed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_study(tmp_path / "study.yaml")
+    message = refusal(capsys, path, tmp_path / "out", "--ray-address", "127.0.0.1:1")
+    assert message.startswith("error: no Ray cluster answers at 127.0.0.1:1")
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_output_that_is_a_file_is_told_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

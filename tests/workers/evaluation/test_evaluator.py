@@ -25,7 +25,7 @@ from workers.evaluation.sets import EncodedSet
 from workers.evaluation.streams import Streams
 from workers.soups.files import save_model, soup_config
 from workers.soups.merge import merge
-from workers.soups.resident import ResidentSoup
+from workers.soups.resident import Precision, ResidentSoup
 from workers.soups.stack import IngredientStack
 
 WEIGHTS = [0.6, 0.8, -0.4]
@@ -122,6 +122,24 @@ def test_the_model_sees_batches_of_the_sizes_asked_for(
     hook = evaluator.soup.model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
     evaluator.evaluate(WEIGHTS)
     hook.remove()
+    assert sorted(seen, reverse=True) == sizes
+
+
+@pytest.mark.parametrize(
+    ("threads", "precision", "sizes"),
+    [(1, "float32", [128, 128, 44]), (1, "bfloat16", [256, 44]), (2, "float32", [64, 64, 64, 64, 44])],
+)
+def test_one_thread_scores_larger_batches_than_each_of_several(
+    stack: IngredientStack, threads: int, precision: Precision, sizes: list[int]
+) -> None:
+    before = torch.get_num_threads()
+    seen: list[int] = []
+    try:
+        evaluator = Evaluator(stack, [random_set(300)], precision=precision, threads=threads)
+        evaluator.soup.model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+        evaluator.evaluate(WEIGHTS)
+    finally:
+        torch.set_num_threads(before)
     assert sorted(seen, reverse=True) == sizes
 
 
