@@ -128,12 +128,13 @@ def test_an_interrupted_study_ends_all_that_it_started(tmp_path: Path, sent: sig
 
 
 @pytest.mark.slow
-def test_a_private_cluster_that_dies_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", ["gcs_server", "raylet"])
+def test_a_private_cluster_that_dies_is_told(tmp_path: Path, part: str) -> None:
     study, out = write_study(tmp_path / "study.yaml", lattice=LARGE), tmp_path / "out"
     with started(study, out) as process:
         wait_until(lambda: attacked(out), timeout=240)
-        [head] = [each for each in family(process) if each.name() == "gcs_server"]
-        head.kill()
+        [killed] = [each for each in family(process) if each.name() == part]
+        killed.kill()
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 1
     assert "the local Ray died" in " ".join(errors.split())
