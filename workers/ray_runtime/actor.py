@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import ray
+from ray import ObjectRefGenerator
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
 from workers.ray_runtime.connection import NAMESPACE
@@ -64,6 +65,11 @@ class Reports:
             self._reports = actor.evaluate.remote(order)
         except (ValueError, RayError) as error:
             self._reports = iter([_lost(error)])
+
+    def ready(self, seconds: float) -> bool:
+        """Whether ``next`` returns at once; waits for that, at most so long."""
+        reports = self._reports
+        return not isinstance(reports, ObjectRefGenerator) or bool(ray.wait([reports], timeout=seconds)[0])
 
     def next(self) -> Report:
         """Wait for the next report."""

@@ -22,7 +22,7 @@ from workers.evaluation.errors import EvaluationMemoryError
 from workers.ray_runtime.actor import EvaluatorActor, Reports
 from workers.ray_runtime.connection import NAMESPACE
 from workers.ray_runtime.dispatcher import Dispatcher
-from workers.ray_runtime.task import EVALUATION_FAILED, Failure, HostInfo, Order, Task, Unprepared
+from workers.ray_runtime.task import EVALUATION_FAILED, Failure, HostInfo, Order, Report, Task, Unprepared
 from workers.ray_runtime.version import evaluator_version
 
 Arrays = Mapping[str, Any]
@@ -38,6 +38,7 @@ BATCHES_PER_EVALUATOR = 2
 """One is in progress, one waits."""
 RETIRE_INTERVAL = 10.0
 MAX_TRIES = 3
+END_SECONDS = 8.0
 _PREFIX = "evaluator-"
 _CPUS = 0.01
 """Almost nothing: evaluators that idle between jobs must not keep the next job's from starting."""
@@ -255,27 +256,42 @@ class PoolExecutor(Executor):
         names = self._pool.names[: len(requests) * self._task.blocks]
         self._pool.supply(self._task, self._arrays_of, names)
         dispatcher = Dispatcher(names, self._task.blocks, len(requests))
-        for _ in range(BATCHES_PER_EVALUATOR * len(names)):
-            threading.Thread(target=self._work, args=(dispatcher,), name="batches", daemon=True).start()
+        count = BATCHES_PER_EVALUATOR * len(names)
+        threads = [threading.Thread(target=self._work, args=(dispatcher,), daemon=True) for _ in range(count)]
+        for thread in threads:
+            thread.start()
         try:
             dispatcher.run(requests, on_found, self._pool.check_interrupted)
         finally:
             dispatcher.close()
+            # Ray crashes when the connection ends while a thread waits in it.
+            until = time.monotonic() + END_SECONDS
+            for thread in threads:
+                thread.join(max(0.0, until - time.monotonic()))
 
     def _work(self, dispatcher: Dispatcher) -> None:
         try:
             while (batch := dispatcher.next_batch(batch_id := uuid4().hex, wait=True)) is not None:
                 reports = Reports(batch.evaluator, Order(self._token, self._task.digest, batch.requests))
-                report = reports.next()
-                while not report.last:
-                    dispatcher.take(batch_id, report)
-                    report = reports.next()
-                dispatcher.take(batch_id, report)
-                if report.failure is not None and report.failure.retryable and not dispatcher.is_closed:
-                    self._pool.revive(batch.evaluator, report.failure, self._task, self._arrays_of)
-                dispatcher.end(batch_id, report.failure)
+                last = _follow(reports, dispatcher, batch_id)
+                if last is None:
+                    return
+                if last.failure is not None and last.failure.retryable and not dispatcher.is_closed:
+                    self._pool.revive(batch.evaluator, last.failure, self._task, self._arrays_of)
+                dispatcher.end(batch_id, last.failure)
         except Exception as error:  # noqa: BLE001 - raised again by the caller
             dispatcher.fail(error)
+
+
+def _follow(reports: Reports, dispatcher: Dispatcher, batch_id: str) -> Report | None:
+    """Pass on the reports on a batch and return the last; None if the dispatcher was closed meanwhile."""
+    while not dispatcher.is_closed:
+        if reports.ready(_POLL):
+            report = reports.next()
+            dispatcher.take(batch_id, report)
+            if report.last:
+                return report
+    return None
 
 
 def retire_idle(keep: Mapping[str, ActorHandle]) -> None:

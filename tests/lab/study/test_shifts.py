@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lab.data.corruptions import corrupt_batch
 from lab.study.config import SetSection
-from lab.study.shifts import Preparation, load_layout
+from lab.study.inputs import idx_images
+from lab.study.shifts import IDX_FAMILY, Preparation, Shift, load_layout
 from soupsearch.cli.study import _read_archive
-from tests.lab.study.conftest import RESNET, MakeStudy
+from tests.lab.study.conftest import FASHION_MNIST, RESNET, MakeStudy
 from tests.lab.study.layouts import write_cifar10_c, write_class_folders
 from tests.lab.training.cifar import write_cifar10
 from tests.live import ROOT
@@ -23,6 +25,19 @@ ARCHIVE = ROOT / "examples/sets/fashion-rotation/adaptation.zip"
 @pytest.fixture
 def preparation(make_study: MakeStudy) -> Preparation:
     return Preparation(make_study(), RESNET / "linf", _read_archive)
+
+
+def test_a_set_is_the_idx_images_under_the_corruption(make_study: MakeStudy) -> None:
+    config = make_study(seed=3)
+    preparation = Preparation(config, RESNET / "linf", _read_archive)
+    data = idx_images(FASHION_MNIST, 50, seed=3)
+    rng = np.random.default_rng([3, *b"gaussian_noise", 4])
+    expected = corrupt_batch(data.images.transpose(0, 2, 3, 1), "gaussian_noise", 4, rng, "cifar")
+    made = preparation.corrupted(Shift("gaussian_noise-4", IDX_FAMILY, "gaussian_noise", 4))
+    assert np.array_equal(made.images, np.stack(expected).transpose(0, 3, 1, 2))
+    clean = preparation.corrupted(Shift("clean", IDX_FAMILY))
+    assert np.array_equal(clean.images, data.images)
+    assert clean.labels == made.labels == tuple((label,) for label in data.labels.tolist())
 
 
 def section_of(**fields: Any) -> SetSection:
