@@ -23,6 +23,12 @@ def weights_key(weights: Sequence[float]) -> str:
     return ",".join(format(weight + 0.0, ".12g") for weight in weights)
 
 
+FOLDS = 5
+"""Into how many parts labelled images are cut to cross-validate a refinement."""
+LEAST_LABELLED = 10
+"""Fewer labelled images cannot tell a better last layer or temperature from a worse one."""
+
+
 @dataclass(frozen=True)
 class Refinement:
     """A change to a soup beyond its weights, learnt from the images of a task.
@@ -45,6 +51,15 @@ class Refinement:
         """Whether it is learnt from labels, and changes the last layer alone."""
         return self.head == "refit" or self.temperature
 
+    @property
+    def changes(self) -> int:
+        """How many of its three parts change something."""
+        return (self.statistics == "adapted") + (self.head == "refit") + self.temperature
+
+
+PLAIN = Refinement()
+"""Nothing is changed."""
+
 
 @dataclass(frozen=True)
 class EvaluationRequest:
@@ -60,7 +75,7 @@ class EvaluationRequest:
     blocks: tuple[int, int] | None = None
     attacked: bool = True
     keep_logits: bool = False
-    refinement: Refinement = Refinement()
+    refinement: Refinement = PLAIN
 
     @property
     def weights(self) -> Weights:

@@ -2,9 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from search.evaluation import EvaluationRequest, Outcome, weights_key
+from search.evaluation import PLAIN, EvaluationRequest, Outcome, Refinement, weights_key
 from search.strategy import Generation, Strategy
 
 Found = Sequence[tuple[int, Outcome]]
@@ -62,9 +62,18 @@ class ContractError(Exception):
     """A strategy or an executor broke its contract; the message says how."""
 
 
-def run_search(strategy: Strategy, bound: int, executor: Executor, journal: Journal, observer: Observer) -> int:
+def run_search(
+    strategy: Strategy,
+    bound: int,
+    executor: Executor,
+    journal: Journal,
+    observer: Observer,
+    *,
+    refinement: Refinement = PLAIN,
+) -> int:
     """Run ``strategy`` to its end; returns how many soups it proposed, at most ``bound``.
 
+    Every soup is evaluated after ``refinement``, of which the strategy need not know.
     What the journal holds is not evaluated again. The strategy sees the same outcomes in the same order wherever they
     come from and however fast. Raises Interrupted, ContractError, and whatever the executor, the journal or the
     observer raises.
@@ -73,6 +82,7 @@ def run_search(strategy: Strategy, bound: int, executor: Executor, journal: Jour
     names: set[str] = set()
     while (soups := strategy.propose()) is not None:
         _check(soups, names, bound)
+        soups = tuple(replace(soup, refinement=refinement) for soup in soups)
         observer.proposed(soups)
         outcomes = journal.find(soups)
         known = [(first + place, outcome) for place, outcome in enumerate(outcomes) if outcome is not None]

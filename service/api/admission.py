@@ -13,6 +13,7 @@ from service.adaptation_sets.stored import StoredSet
 from service.api.services import Services
 from service.errors import InvalidRequest, SetNotFound, SoupsearchError
 from service.jobs.store import NewJob
+from service.refinements import limits_of
 from service.schemas.job import Job, JobStatus, Progress, RequestEcho
 from service.schemas.pantry import Pantry
 from service.schemas.request import AdaptRequest
@@ -25,7 +26,7 @@ def admit(use: Services, request: AdaptRequest, upload: Path | None, idempotency
 
     Raises:
         InvalidRequest: the request contradicts itself, a radius is wider than the pixel range, its lattice has no
-            points or too many, or it costs too much.
+            points or too many, it costs too much, or soups cannot be refined so.
         PantryNotFound, SetNotFound: it names a pantry or set that does not exist.
         InvalidSet, TooLarge: the archive is refused, or the pantry lacks its classes.
         IdempotencyConflict, QuotaExceeded, DeletedMeanwhile: by the job store.
@@ -41,6 +42,7 @@ def admit(use: Services, request: AdaptRequest, upload: Path | None, idempotency
     with _sets(use, request, pantry, upload) as sets:
         check_measured_sets(request, sets)
         check_cost(use, request, pantry, sets)
+        check_refine(use, request, pantry, sets)
         echo = RequestEcho(
             request=request,
             pantry_digest=pantry.digest,
@@ -143,8 +145,8 @@ def check_cost(use: Services, request: AdaptRequest, pantry: Pantry, sets: Seque
     for set_id in sets:
         stored = _open(use, set_id)
         classes = len(resolve(stored, pantry.label_names, pantry.num_classes).columns)
-        selection = len(stored) - round(request.held_out_fraction * len(stored))
-        passes += selection * (1 + sum(threat.passes(classes) for threat in request.threat_models))
+        attacks = sum(threat.passes(classes) for threat in request.threat_models)
+        passes += _selected(stored, request) * (1 + attacks + (request.refine.statistics != "source"))
     passes *= _count_points(request, pantry)
     if passes > use.settings.max_passes:
         raise InvalidRequest(
@@ -153,6 +155,18 @@ def check_cost(use: Services, request: AdaptRequest, pantry: Pantry, sets: Seque
             param="search",
             code="too_many_passes",
         )
+
+
+def _selected(stored: StoredSet, request: AdaptRequest) -> int:
+    """How many images select the soup."""
+    return len(stored) - round(request.held_out_fraction * len(stored))
+
+
+def check_refine(use: Services, request: AdaptRequest, pantry: Pantry, sets: Sequence[str]) -> None:
+    """Check that the pantry and the labels of the sets allow the refinements asked for; see ``RefinementLimits``."""
+    stored = [_open(use, set_id) for set_id in sets]
+    labels = [resolve(each, pantry.label_names, pantry.num_classes) for each in stored]
+    limits_of(pantry, labels, [_selected(each, request) for each in stored]).check(request.refine)
 
 
 def check_measured_sets(request: AdaptRequest, sets: Sequence[str]) -> None:

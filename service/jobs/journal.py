@@ -17,7 +17,7 @@ class JobJournal(Records):
     """Writes by a job's child process while it searches, and reads of its points.
 
     The journal keeps outcomes, packed as text, and outlives jobs (``settings.journal_ttl``). Its scope is a digest over
-    everything besides the weights that can change an outcome, so that no soup is evaluated twice. It holds only
+    everything besides the request that can change an outcome, so that no soup is evaluated twice. It holds only
     complete outcomes.
     """
 
@@ -37,9 +37,11 @@ class JobJournal(Records):
         best: Best | None = None,
         *,
         outcomes: Mapping[int, str | None] | None = None,
+        names: Mapping[int, str] | None = None,
     ) -> int:
         """Add points to the job with counters, events and the best so far, and ``outcomes`` by index to the journal.
 
+        ``names`` of outcomes, by index, are those of ``journal_key``; by default those of plain soups.
         A point in ``outcomes`` was just evaluated, even if its outcome is None and not kept. A point that is not there
         came from the journal; it counts as done, but not in the passes or the rate. Pruned points count as done, as
         pruned and in the passes. One step records at most ``POINTS_AT_ONCE`` points. Returns the number of points that
@@ -48,13 +50,14 @@ class JobJournal(Records):
         Raises FencedOut, and ValueError before ``start``.
         """
         document = "" if best is None else best.model_dump_json()
-        outcomes = outcomes or {}
+        outcomes, names = outcomes or {}, names or {}
         recorded = 0
         for first in range(0, len(points), POINTS_AT_ONCE):
             arguments: list[str | int] = []
             for point in points[first : first + POINTS_AT_ONCE]:
                 kind = "pruned" if point.pruned else "evaluated" if point.index in outcomes else "known"
-                arguments += [weights_key(point.weights), point.index, point.images, point.backward, kind]
+                soup = weights_key(point.weights)
+                arguments += [soup, names.get(point.index, soup), point.index, point.images, point.backward, kind]
                 arguments += [point.model_dump_json(), outcomes.get(point.index) or ""]
             ttl = self.settings.journal_ttl
             recorded += int(self._write("record", job_id, attempt, ttl, document, *arguments)[0])
@@ -65,7 +68,7 @@ class JobJournal(Records):
         self._write("warn", job_id, attempt, warning.model_dump_json())
 
     def journalled(self, scope: str, keys: Sequence[str]) -> list[str | None]:
-        """The packed outcome of each weights key in a scope, or None if there is none."""
+        """The packed outcome of each ``journal_key`` in a scope, or None if there is none."""
         journal = self.keys.journal(scope)
         chunks = (keys[first : first + POINTS_AT_ONCE] for first in range(0, len(keys), POINTS_AT_ONCE))
         texts = [text for chunk in chunks for text in self.redis.hmget(journal, list(chunk))]

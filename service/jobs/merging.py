@@ -17,7 +17,11 @@ Merge = Callable[[str, int], None]
 """Merges the soup of a job's point, stores the model and names it in the job. Raises SoupsearchError."""
 
 _KINDS = {kind.status: kind for kind in (NotFound, Expired, StorageFull)}
-_GONE = ("pantry_not_found", "pantry_changed")
+_GONE = {
+    "pantry_not_found": "the pantry",
+    "pantry_changed": "the pantry",
+    "set_not_found": "a set",
+}
 
 
 def request_merge(
@@ -25,9 +29,9 @@ def request_merge(
 ) -> None:
     """Let a worker merge the soup of a point; on return, the job names its model.
 
-    Raises Expired if the pantry is gone, NotFound and StorageFull if the worker does, or Unavailable:
-    ``merge_timeout`` after ``settings.verify_timeout`` seconds without an answer, ``stopping`` once ``is_stopping()``,
-    ``merge_failed``.
+    Raises Expired if the pantry is gone, or a set that the soup was refined on; NotFound and StorageFull if the worker
+    does; or Unavailable: ``merge_timeout`` after ``settings.verify_timeout`` seconds without an answer, ``stopping``
+    once ``is_stopping()``, ``merge_failed``.
     """
     answer = _exchange(redis, settings).ask({"job": job_id, "point": point}, settings.verify_timeout, is_stopping)
     if answer is None:
@@ -39,7 +43,8 @@ def request_merge(
     if answer["code"] is None:
         return
     if answer["code"] in _GONE:
-        raise Expired(f"the pantry of job {job_id} was removed or replaced, so its soups cannot be merged any more")
+        what = _GONE[answer["code"]]
+        raise Expired(f"{what} of job {job_id} was removed or replaced, so its soups cannot be merged any more")
     raise error_of(answer)
 
 

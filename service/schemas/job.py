@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from search.evaluation import PLAIN, EvaluationRequest, Refinement
 from service.schemas.base import Document, Name, Sha256, Timestamp
 from service.schemas.request import AdaptRequest
 from service.schemas.result import Result
@@ -147,6 +148,14 @@ class Point(Document):
     violation: float = Field(default=0.0, description="Total shortfall from the constraints; 0 if it meets all.")
     sets: list[SetScore] = Field(default_factory=list)
     seconds: float = 0.0
+    refinement: Refinement = Field(
+        default=PLAIN, description="What was changed of the soup beyond its weights before it was scored."
+    )
+
+    @property
+    def evaluation(self) -> EvaluationRequest:
+        """The request that it answers."""
+        return EvaluationRequest(tuple(self.weights), refinement=self.refinement)
 
 
 class PointPage(Document):

@@ -26,6 +26,22 @@ else:
     ]
 
 
+class Refine(Document):
+    """How each soup is changed beyond its weights, learnt from the images that select it."""
+
+    statistics: Literal["source", "adapted", "auto"] = Field(
+        default="source",
+        description="BatchNorm statistics: the soup's own; adapted to the images, which needs no labels; or whichever "
+        "of the two has the better cross-validated likelihood.",
+    )
+    head: Literal["keep", "refit", "auto"] = Field(
+        default="keep", description="The last layer: the soup's own; refitted to the labels; or whichever is better."
+    )
+    temperature: bool = Field(
+        default=False, description="Also divide the logits by a fitted temperature, if that makes them likelier."
+    )
+
+
 class AdaptRequest(Document):
     """A request to find the best soup of a pantry for one or several adaptation sets. Only ``pantry`` is required."""
 
@@ -52,6 +68,9 @@ class AdaptRequest(Document):
         default_factory=list, max_length=8, description="Soups that violate one go after all soups that violate none."
     )
     search: Search = Field(default=Grid(), description="How soup weights are proposed.")
+    refine: Refine = Field(
+        default=Refine(), description="How each soup is changed beyond its weights; by default not at all."
+    )
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32",
         description="Arithmetic of the forward passes in the search; the merge is always in float32.",
@@ -87,6 +106,18 @@ class AdaptRequest(Document):
             raise ValueError(msg)
         if self.threat_models and self.precision != "float32":
             msg = "attacks need the gradients of float32: leave precision out"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _refines_what_can_be_refined(self) -> Self:
+        if self.refine == Refine():
+            return self
+        if self.threat_models:
+            msg = "soups are not refined under threats: leave refine out, or the threats"
+            raise ValueError(msg)
+        if self.precision != "float32":
+            msg = "refinements are learnt in float32: leave precision out, or refine"
             raise ValueError(msg)
         return self
 

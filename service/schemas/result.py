@@ -1,5 +1,7 @@
 """The result of a job."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from service.schemas.base import Document, Name, Sha256
@@ -51,6 +53,15 @@ class ConstraintOutcome(Document):
     holds: bool
 
 
+class RefinedIngredient(Score):
+    """The best ingredient, by cross-validated likelihood, of those that are refined in one way.
+
+    On the selection images each image is read by a model that was refined without its label.
+    """
+
+    ingredient: Name
+
+
 class Baselines(Document):
     """Baselines for the soup, on the same images."""
 
@@ -60,6 +71,13 @@ class Baselines(Document):
     softmax_ensemble: Score
     reference: Score | None = Field(
         default=None, description="The independent model that the pantry names, if it names one."
+    )
+    adapted_statistics: RefinedIngredient | None = Field(
+        default=None, description="With BatchNorm statistics of these images; null without BatchNorm, or with threats."
+    )
+    refitted_head: RefinedIngredient | None = Field(
+        default=None,
+        description="With its last layer refitted; null where the labels do not allow it, or with threats.",
     )
 
 
@@ -86,6 +104,26 @@ class HeldOut(Document):
     reference: Score | None = Field(
         default=None, description="The independent model that the pantry names, if it names one."
     )
+    adapted_statistics: RefinedIngredient | None = Field(
+        default=None, description="The ingredient of result.baselines, with statistics of the selection images."
+    )
+    refitted_head: RefinedIngredient | None = Field(
+        default=None, description="The ingredient of result.baselines, refitted to the selection images."
+    )
+    paired_test: PairedTest | None = Field(
+        default=None, description="Against the ingredient of result.paired_test, on these images."
+    )
+
+
+class AppliedRefinement(Document):
+    """What was changed of a soup beyond its weights, learnt from the images that selected it."""
+
+    statistics: Literal["source", "adapted"]
+    head: Literal["keep", "refit"]
+    temperature: float | None = Field(description="By which logits were divided; null if they were not.")
+    strength: float | None = Field(description="Of the ridge towards the soup's own last layer; null if it was kept.")
+    prior: int | None = Field(description="Images that the soup's own statistics count as; null if they were kept.")
+    images: int = Field(description="How many images it was learnt from.")
 
 
 class Cost(Document):
@@ -114,7 +152,13 @@ class MergedModel(Document):
 class Result(Document):
     """The outcome of a job."""
 
+    summary: str = Field(default="", description="What is best, and by how much, in plain words.")
     weights: dict[Name, float]
+    refinement: AppliedRefinement | None = Field(
+        default=None,
+        description="What else was changed of the soup; its scores are then cross-validated. With adapted statistics "
+        "they are transductive: the images that score gave their statistics too, though not their labels.",
+    )
     metric: str
     score: float
     images: int | None = Field(

@@ -4,7 +4,6 @@ import threading
 import time
 from pathlib import Path
 
-from search.evaluation import Outcome, Weights
 from search.loop import Interrupted, run_search
 from search.space import SearchError
 from search.strategy import Strategy, kind_of
@@ -84,11 +83,9 @@ class Attempt:
         self._watch.on_cancel(lambda: pool.stop(self._tokens(self._claim.attempt)))
         pool.stop([token for earlier in range(1, self._claim.attempt) for token in self._tokens(earlier)])
         preflight, is_partial = None, True
-        if self._finalizing:
-            recorder.load()
-        else:
-            recorder.start(bound, scope_of(material, pool.hardware, self._settings.batch_size))
-            preflight, is_partial = self._search(material, pool, strategy, bound, recorder)
+        recorder.load()
+        if not self._finalizing:
+            preflight, is_partial = self._search(material, scoring, pool, recorder, search=(strategy, bound))
         self._check_held()
         finalizer = Finalizer(material, scoring, pool, open_store(self._settings), f"{self._token}{FINAL}")
         self._finish(finalizer, recorder, preflight, is_partial=is_partial)
@@ -113,13 +110,19 @@ class Attempt:
         return [token, f"{token}{FINAL}{ATTACKS}"]
 
     def _search(
-        self, material: Material, pool: EvaluatorPool, strategy: Strategy, bound: int, recorder: Recorder
+        self,
+        material: Material,
+        scoring: Scoring,
+        pool: EvaluatorPool,
+        recorder: Recorder,
+        *,
+        search: tuple[Strategy, int],
     ) -> tuple[Preflight | None, bool]:
         """Run the search; returns early if the user cancels, without a preflight if it was not finished.
 
         The second value says whether the search ended before its strategy did.
         """
-        preflight = None
+        preflight, (strategy, bound) = None, search
         task = material.selection(material.request.precision)
         executor = TuneExecutor(
             pool,
@@ -130,12 +133,14 @@ class Attempt:
             folder=self._folder,
         )
         try:
-            preflight = run_preflight(material, pool, self._token)
+            preflight = run_preflight(material, scoring, pool, self._token)
+            refinement, hardware = preflight.refinement, pool.hardware
+            recorder.start(bound, scope_of(material, hardware, self._settings.batch_size, refinement))
             recorder.warn(preflight.warnings)
             recorder.warn(warn_of_time(material, preflight.compared.baselines, bound, len(pool.names)))
             if material.request.precision == "float32":
-                recorder.offer(_baseline_soups(preflight))
-            self._proposed = run_search(strategy, bound, executor, recorder, recorder)
+                recorder.offer(preflight.known)
+            self._proposed = run_search(strategy, bound, executor, recorder, recorder, refinement=refinement)
         except Interrupted:
             return preflight, True
         finally:
@@ -187,11 +192,3 @@ class Attempt:
     def _check_held(self) -> None:
         if self._watch.lost.is_set():
             raise FencedOut(f"attempt {self._claim.attempt} of job {self._claim.job_id} no longer holds it")
-
-
-def _baseline_soups(preflight: Preflight) -> dict[Weights, Outcome]:
-    """Ingredients and uniform soup, which were evaluated just as the search would evaluate them."""
-    baselines = preflight.compared.baselines
-    size = len(baselines.ingredients)
-    one_hot = [tuple(float(place == index) for place in range(size)) for index in range(size)]
-    return {**dict(zip(one_hot, baselines.ingredients, strict=True)), (1 / size,) * size: baselines.uniform_soup}

@@ -1,12 +1,14 @@
 """From the best point to a stored model and the job's result."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from search.evaluation import EvaluationRequest, Outcome
+from search.evaluation import EvaluationRequest, Outcome, Refinement
 from search.lattice import LatticeError
 from search.loop import Interrupted
 from search.objectives import violation
@@ -24,16 +26,21 @@ from service.schemas.result import (
     FrontSoup,
     HeldOut,
     PairedTest,
+    RefinedIngredient,
     Result,
     ScoredSoup,
 )
 from workers.jobs.material import Material
 from workers.jobs.preflight import Compared, Preflight, compare_with
+from workers.jobs.refining import ADAPTED, REFITTED, best_place, refined_soup
 from workers.jobs.scoring import Scoring
-from workers.jobs.soup_file import MergedFile, write_soup
+from workers.jobs.soup_file import MergedFile, write_model, write_soup
 from workers.ray_runtime.evaluators import EvaluatorPool
 from workers.ray_runtime.task import Task
 
+_log = logging.getLogger(__name__)
+_REFINED = {"adapted_statistics": ADAPTED, "refitted_head": REFITTED}
+"""The refined ingredients that results show, by the field that shows them."""
 ATTACKS = ":attacks"
 """Stops work that a cancelled job can do without while it is finalized, by its token."""
 
@@ -75,13 +82,14 @@ class Finalizer:
             raise NoFiniteSoup(msg, param="search")
         best = ranked[0]
         with self.store.staging() as folder:
-            merged = write_soup(self.material, best, folder)
-            score = self._score_file(merged, is_cancelled)
-            held_out = self._held_out(merged, is_cancelled)
+            merged = self._written(best, folder)
+            score = self._score(best, merged, is_cancelled)
+            held_out = self._held_out(merged, preflight, folder, is_cancelled)
             model = merged.commit(self.store, url)
         value = self.scoring.objectives.value(score)
         return Result(
             weights=self._named(best),
+            refinement=merged.refinement,
             metric=self.material.request.ranked_by[0].metric,
             score=(best.score or 0.0) if value is None else value,
             images=sum(len(each.split.selection) for each in self.scoring.of_sets(self.material.sets)),
@@ -97,11 +105,31 @@ class Finalizer:
             floored_channels=best.floored_channels,
             held_out=held_out,
             top=[self._scored(point) for point in ranked[: self.material.request.top_k]],
-            baselines=None if preflight is None else self._baselines(preflight.compared),
-            paired_test=None if preflight is None else self._paired_test(score, preflight),
+            baselines=None if preflight is None else self._baselines(preflight),
+            paired_test=None
+            if preflight is None
+            else self._paired_test(score, preflight.compared, self._rival(preflight.compared)),
             cost=self._cost(progress, reused, seconds()),
             model=model,
         )
+
+    def _written(self, best: Point, folder: Path) -> MergedFile:
+        sets = self.material.encoded_sets if best.refinement.changes_anything else []
+        try:
+            return write_soup(self.material, best, sets, folder)
+        except ValueError as error:
+            raise NoFiniteSoup(str(error), param="search") from error
+
+    def _score(self, best: Point, merged: MergedFile, is_cancelled: Callable[[], bool]) -> Outcome:
+        """The winner on the selection images: as its file is, or cross-validated where the file learnt from them.
+
+        Whichever it is, the file's own logits are checked.
+        """
+        outcome = self._score_file(merged, is_cancelled)
+        if not best.refinement.changes_anything:
+            return outcome
+        executor = self.pool.executor(self.material.selection("float32"), self.material.arrays_of, self.token)
+        return executor.outcomes([best.evaluation])[0]
 
     def _score_file(self, merged: MergedFile, is_cancelled: Callable[[], bool]) -> Outcome:
         """Score the written file on the selection images; without attacks if cancelled before they finish."""
@@ -133,12 +161,15 @@ class Finalizer:
         """Cancelling the job stops attacks and held-out scores, but not the scoring of the written file."""
         return f"{self.token}{ATTACKS}"
 
-    def _held_out(self, merged: MergedFile, is_cancelled: Callable[[], bool]) -> HeldOut | None:
-        if is_cancelled() or not all(each.split.held_out for each in self.material.sets):
+    def _held_out(
+        self, merged: MergedFile, preflight: Preflight | None, folder: Path, is_cancelled: Callable[[], bool]
+    ) -> HeldOut | None:
+        if preflight is None or is_cancelled() or not all(each.split.held_out for each in self.material.sets):
             return None
         try:
             soup = self._evaluate(merged, self.material.held_out(merged.stack_key), self._stoppable)
             compared = compare_with(self.material, self.pool, self._stoppable, held_out=True)
+            refined = self._refined_on_held_out(preflight, folder)
         except Interrupted:
             if not is_cancelled():
                 raise
@@ -146,11 +177,48 @@ class Finalizer:
         return HeldOut(
             images=sum(len(each.split.held_out) for each in self.scoring.of_sets(self.material.sets)),
             soup=self.scoring.document(soup),
+            paired_test=self._paired_test(soup, compared, self._rival(preflight.compared)),
             **self._compared(compared),
+            **refined,
         )
 
-    def _baselines(self, compared: Compared) -> Baselines:
-        return Baselines(**self._compared(compared))
+    def _refined_on_held_out(self, preflight: Preflight, folder: Path) -> dict[str, Any]:
+        """The checkpoints of the refined ingredients of the baselines, on the images held out."""
+        documents = {}
+        for name, refinement in _REFINED.items():
+            if (place := self._best_refined(preflight, refinement)) is None:
+                continue
+            try:
+                tensors, _ = refined_soup(
+                    self.material.stack, preflight.soups[place], self.material.encoded_sets, refinement
+                )
+            except ValueError as error:
+                _log.warning("%s is left out of the held-out scores: %s", name, error)
+                continue
+            written = write_model(self.material, tensors, {}, folder / name)
+            outcome = self._evaluate(written, self.material.held_out(written.stack_key), self._stoppable)
+            documents[name] = self._refined_document(place, outcome)
+        return documents
+
+    def _best_refined(self, preflight: Preflight, refinement: Refinement) -> int | None:
+        """The place of the ingredient that is best after ``refinement``; None where none can be so refined."""
+        outcomes = preflight.refined.outcomes.get(refinement)
+        if outcomes is None:
+            return None
+        return best_place(outcomes[: len(self.material.names)], self.scoring.objectives.nll)
+
+    def _refined_document(self, place: int, outcome: Outcome) -> RefinedIngredient:
+        score = self.scoring.document(outcome)
+        return RefinedIngredient(ingredient=self.material.names[place], **score.model_dump())
+
+    def _baselines(self, preflight: Preflight) -> Baselines:
+        places = {name: self._best_refined(preflight, refinement) for name, refinement in _REFINED.items()}
+        refined: dict[str, Any] = {
+            name: self._refined_document(place, preflight.refined.outcomes[_REFINED[name]][place])
+            for name, place in places.items()
+            if place is not None
+        }
+        return Baselines(**self._compared(preflight.compared), **refined)
 
     def _compared(self, compared: Compared) -> dict[str, Any]:
         baselines = compared.baselines
@@ -164,10 +232,12 @@ class Finalizer:
         ingredients = map(self.scoring.document, baselines.ingredients)
         return {"ingredients": dict(zip(self.material.names, ingredients, strict=True)), **documents}
 
-    def _paired_test(self, score: Outcome, preflight: Preflight) -> PairedTest | None:
-        objectives, ingredients = self.scoring.objectives, preflight.compared.baselines.ingredients
-        rival = int(np.argmax([self.scoring.score(each) for each in ingredients]))
-        test = objectives.compare(score, ingredients[rival])
+    def _rival(self, compared: Compared) -> int:
+        """The place of the best ingredient."""
+        return int(np.argmax([self.scoring.score(each) for each in compared.baselines.ingredients]))
+
+    def _paired_test(self, score: Outcome, compared: Compared, rival: int) -> PairedTest | None:
+        test = self.scoring.objectives.compare(score, compared.baselines.ingredients[rival])
         if test is None:
             return None
         return PairedTest(

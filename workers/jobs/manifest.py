@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from service.errors import InvalidRequest
 from service.schemas.base import Name, Sha256
 from service.schemas.request import AdaptRequest
+from service.schemas.result import AppliedRefinement
 
 METADATA_KEY = "soupsearch"
 _MAX_HEADER = 100 * 2**20
@@ -30,7 +31,8 @@ class Manifest(BaseModel):
 
     ``weights`` are by ingredient, in the pantry's order; JSON's shortest decimals give back the same doubles. ``score``
     and ``nll`` are from the search, on the selection images; the file's own scores are known only once it is written,
-    and are in the job's result. Two runs of one request give the same manifest.
+    and are in the job's result. ``refinement`` is what was changed of the soup beyond its weights, None where nothing
+    was, and in files of earlier versions. Two runs of one request give the same manifest.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -47,6 +49,7 @@ class Manifest(BaseModel):
     weights: dict[Name, float]
     score: float
     nll: float | None
+    refinement: AppliedRefinement | None = None
 
     def metadata(self) -> dict[str, str]:
         """For the safetensors header."""

@@ -9,19 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from search.evaluation import Flags
+from search.evaluation import PLAIN, Flags, Refinement
 from service.adaptation_sets.labels import Labels, check_attackable, resolve
 from service.adaptation_sets.registry import SetRegistry
 from service.adaptation_sets.stored import StoredSet
 from service.artifacts import open_store
 from service.errors import InvalidRequest
 from service.pantries.registry import PantryRegistry
+from service.refinements import RefinementLimits, limits_of
 from service.schemas.job import RequestEcho
 from service.settings import Settings
 from workers.attacks.attack import Attack
 from workers.attacks.threat import Threat
 from workers.evaluation.labels import LabelSpace
 from workers.evaluation.preprocess import DataConfig, encode_images
+from workers.evaluation.sets import EncodedSet
 from workers.jobs.split import Rows, Split, split_images
 from workers.ray_runtime.task import SetPart, Task
 from workers.ray_runtime.version import scoring_version
@@ -46,6 +48,13 @@ class SetMaterial:
         if not space.is_plain:
             return None
         return np.asarray(space.mask([self.labels.accepted[row] for row in self.split.selection]))
+
+    def encoded(self, config: DataConfig) -> EncodedSet:
+        """The selection images as a model takes them, with their labels."""
+        rows = self.split.selection
+        images = encode_images(self.stored.images(), config, precropped=self.stored.precropped)[list(rows)]
+        accepted = tuple(self.labels.accepted[row] for row in rows)
+        return EncodedSet(images, accepted, LabelSpace(self.labels.columns, self.num_classes))
 
 
 class Ingredients:
@@ -86,6 +95,18 @@ class Material(Ingredients):
         super().__init__(echo, settings)
         registry = SetRegistry(self._store, settings)
         self.sets = [self._open(registry, digest) for digest in echo.adaptation_sets]
+        self.limits.check(self.request.refine)
+
+    @cached_property
+    def limits(self) -> RefinementLimits:
+        """What a refinement may not change."""
+        selection = [len(each.split.selection) for each in self.sets]
+        return limits_of(self.pantry, [each.labels for each in self.sets], selection)
+
+    @cached_property
+    def encoded_sets(self) -> list[EncodedSet]:
+        """The selection images with their labels, from which refinements learn."""
+        return [each.encoded(self.data_config) for each in self.sets]
 
     @cached_property
     def data_config(self) -> DataConfig:
@@ -177,13 +198,18 @@ class Material(Ingredients):
         return SetMaterial(stored, self.pantry.num_classes, labels, split)
 
 
-def scope_of(material: Material, hardware: Sequence[str], batch_size: int) -> str:
+def scope_of(
+    material: Material,
+    hardware: Sequence[str],
+    batch_size: int,
+    refinement: Refinement = PLAIN,
+) -> str:
     """sha256 under which outcomes are journalled: jobs of one scope share every outcome.
 
     It covers everything besides the weights that can change an outcome: the pantry, the sets with their labels and
-    selection images, the attacks and their seed, precision and preprocessing, the code that evaluates, and the kind
-    of device, its threads and the batch size, on which the last bits depend. Objectives and constraints only affect
-    how outcomes are read, so they are not part of it.
+    selection images, the refinement, the attacks and their seed, precision and preprocessing, the code that evaluates,
+    and the kind of device, its threads and the batch size, on which the last bits depend.
+    Objectives and constraints only affect how outcomes are read, so they are not part of it.
     """
     request = material.request
     document = {
@@ -196,5 +222,6 @@ def scope_of(material: Material, hardware: Sequence[str], batch_size: int) -> st
         "code": scoring_version(),
         "hardware": list(hardware),
         "batch_size": batch_size,
+        "refinement": astuple(refinement),
     }
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()

@@ -7,12 +7,21 @@ from itertools import combinations
 import numpy as np
 from scipy.stats import binomtest
 
-from search.evaluation import EvaluationRequest, Outcome, SetOutcome
+from search.evaluation import PLAIN, EvaluationRequest, Outcome, Refinement, SetOutcome, Weights
 from service.schemas.job import JobWarning
 from service.schemas.objective import Measured
 from workers.evaluation.baselines import BaselineOutcomes, evaluate_baselines
 from workers.evaluation.errors import EvaluationMemoryError
 from workers.jobs.material import Material, SetMaterial
+from workers.jobs.refining import (
+    RefinedModels,
+    baseline_refinements,
+    candidates,
+    choose,
+    evaluate_refined,
+    simplicity,
+)
+from workers.jobs.scoring import Scoring
 from workers.jobs.split import spread
 from workers.ray_runtime.evaluators import EvaluatorPool
 from workers.ray_runtime.task import Task
@@ -35,17 +44,32 @@ class Compared:
 
 @dataclass(frozen=True)
 class Preflight:
-    """The models that soups are compared with on the selection images, and warnings."""
+    """The models that soups are compared with on the selection images, warnings, and how soups are refined.
+
+    ``refined`` holds outcomes of ``soups``, each ingredient and the uniform soup, plain and after each refinement.
+    """
 
     compared: Compared
     warnings: list[JobWarning]
+    soups: list[Weights]
+    refined: RefinedModels
+    refinement: Refinement
+
+    @property
+    def known(self) -> dict[EvaluationRequest, Outcome]:
+        """The outcomes of ``soups`` that the search would ask for."""
+        outcomes = self.refined.outcomes[self.refinement]
+        requests = [EvaluationRequest(soup, refinement=self.refinement) for soup in self.soups]
+        return dict(zip(requests, outcomes, strict=True))
 
 
-def run_preflight(material: Material, pool: EvaluatorPool, token: str) -> Preflight:
+def run_preflight(material: Material, scoring: Scoring, pool: EvaluatorPool, token: str) -> Preflight:
     """Evaluate every ingredient, the uniform soup, the ensembles, and all midpoints on at most 256 images of each set.
 
-    Warns of few images, ingredients at chance level, and midpoints that collapse, which means that the ingredients
-    share no starting point. Everything is in float32, whatever the search's precision. Raises the pool's errors.
+    Ingredients and uniform soup are also evaluated after the refinements that the request leaves open, of which one is
+    chosen for the search, and after those of the baselines. Warns of few images, ingredients at chance level, and
+    midpoints that collapse, which means that the ingredients share no starting point. Everything is in float32,
+    whatever the search's precision. Raises the pool's errors, and InvalidRequest (``not_refinable``).
     """
     compared = compare_with(material, pool, token, held_out=False)
     if compared.baselines.logit_ensemble is None:
@@ -64,7 +88,15 @@ def run_preflight(material: Material, pool: EvaluatorPool, token: str) -> Prefli
         *warn_of_chance(material, compared.baselines.ingredients),
         *warn_of_collapse(material.names, pairs, outcomes[:size], outcomes[size:]),
     ]
-    return Preflight(compared, warnings)
+    singles: list[Weights] = [tuple(row) for row in np.eye(size).tolist()]
+    models = [*singles, (1 / size,) * size]
+    open_ones = candidates(material.request.refine, material.limits)
+    wanted = () if material.attacks else {*open_ones, *baseline_refinements(material.limits)} - {PLAIN}
+    executor = pool.executor(material.selection("float32"), material.arrays_of, token)
+    found = evaluate_refined(executor, models, sorted(wanted, key=simplicity))
+    plain = (*compared.baselines.ingredients, compared.baselines.uniform_soup)
+    refined = RefinedModels({PLAIN: plain, **found.outcomes}, found.refused)
+    return Preflight(compared, warnings, models, refined, choose(refined, open_ones, scoring.objectives.nll))
 
 
 def compare_with(material: Material, pool: EvaluatorPool, token: str, *, held_out: bool) -> Compared:

@@ -3,8 +3,9 @@
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
-from search.evaluation import EvaluationRequest, Outcome, Weights, journal_key, packed, unpacked
+from search.evaluation import EvaluationRequest, Outcome, journal_key, packed, unpacked
 from search.loop import Found, Journal, Observer
 from search.ranking import rank, sort_key
 from search.strategy import Generation
@@ -50,12 +51,12 @@ class Recorder(Observer, Journal):
         self.points = {point.index: point for point in self._store.iter_points(self._claim.job_id)}
         self._best = next(iter(self.ranked()), None)
 
-    def offer(self, baselines: Mapping[Weights, Outcome]) -> None:
-        """Count outcomes that this attempt already found as the search's own when it proposes these soups."""
-        for weights, outcome in baselines.items():
-            self._baselines[journal_key(EvaluationRequest(weights))] = outcome.without_logits()
+    def offer(self, baselines: Mapping[EvaluationRequest, Outcome]) -> None:
+        """Count outcomes that this attempt already found as the search's own when it asks for them."""
+        for request, outcome in baselines.items():
+            self._baselines[journal_key(replace(request, keep_logits=False))] = outcome.without_logits()
             if all(each.logits is not None for each in outcome.sets):
-                self._baselines[journal_key(EvaluationRequest(weights, keep_logits=True))] = outcome
+                self._baselines[journal_key(replace(request, keep_logits=True))] = outcome
 
     def find(self, requests: Sequence[EvaluationRequest]) -> list[Outcome | None]:
         """See ``Journal``. An outcome that cannot be read, say from another version, is evaluated again."""
@@ -71,15 +72,18 @@ class Recorder(Observer, Journal):
     def found(self, found: Found, *, known: bool) -> None:
         """See ``Observer``."""
         outcomes: dict[int, str | None] = {}
+        names: dict[int, str] = {}
         points = []
         for place, outcome in found:
             soup = self._soups[place]
-            points.append(self._scoring.point(soup.weights, outcome, place))
-            is_new = not known or self._baselines.get(journal_key(soup)) is outcome
+            points.append(self._scoring.point(soup.weights, outcome, place, soup.refinement))
+            name = journal_key(soup)
+            is_new = not known or self._baselines.get(name) is outcome
             if is_new and outcome.is_whole:
-                outcomes[place] = self._kept(packed(outcome))
+                outcomes[place] = None if name is None else self._kept(packed(outcome))
+                names[place] = name or ""
             self.reused += not is_new
-        self._record(points, outcomes)
+        self._record(points, outcomes, names)
 
     def warn(self, warnings: Iterable[JobWarning]) -> None:
         """Add warnings to the job."""
@@ -107,13 +111,16 @@ class Recorder(Observer, Journal):
                 _log.warning("the journal holds an outcome that cannot be read: %s", error)
         return self._baselines.get(key)
 
-    def _record(self, points: list[Point], outcomes: Mapping[int, str | None]) -> None:
+    def _record(
+        self, points: list[Point], outcomes: Mapping[int, str | None], names: Mapping[int, str]
+    ) -> None:
         self.points |= {point.index: point for point in points}
         for point in rank(points)[:1]:
             if self._best is None or sort_key(point) < sort_key(self._best):
                 self._best = point
         best = None if self._best is None else self._as_best(self._best)
-        self._store.record_points(self._claim.job_id, self._claim.attempt, points, best, outcomes=outcomes)
+        job_id, attempt = self._claim.job_id, self._claim.attempt
+        self._store.record_points(job_id, attempt, points, best, outcomes=outcomes, names=names)
 
     def _as_best(self, point: Point) -> Best:
         weights = dict(zip(self._names, point.weights, strict=True))

@@ -1,15 +1,25 @@
 """Rebuilds a soup from the recipe in its file."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from search.evaluation import PLAIN, Refinement
+from service.adaptation_sets.labels import resolve
+from service.adaptation_sets.stored import StoredSet
 from service.errors import InvalidRequest
+from service.pantries.config import read_config
+from service.schemas.result import AppliedRefinement
+from workers.evaluation.preprocess import DataConfig
+from workers.evaluation.sets import EncodedSet
 from workers.jobs.manifest import Manifest, read_manifest, read_metadata
+from workers.jobs.material import SetMaterial
+from workers.jobs.refining import refined_soup
+from workers.jobs.split import split_images
 from workers.soups.files import model_file_bytes
-from workers.soups.merge import merge
-from workers.soups.model import WEIGHTS_FILE
+from workers.soups.model import CONFIG_FILE, WEIGHTS_FILE
+from workers.soups.model import read_config as read_timm_config
 from workers.soups.stack import IngredientStack
 
 _FORMAT_KEY = "format"
@@ -17,11 +27,15 @@ _FORMAT_KEY = "format"
 
 @dataclass(frozen=True)
 class Reproduction:
-    """The soup made again, ``content`` as bytes of a safetensors file; sha256 of the ``given`` file and of it."""
+    """The soup made again, ``content`` as bytes of a safetensors file; sha256 of the ``given`` file and of it.
+
+    ``refined``: whether it learnt from images.
+    """
 
     given: str
     made: str
     content: bytes
+    refined: bool = False
 
     @property
     def same(self) -> bool:
@@ -29,24 +43,55 @@ class Reproduction:
         return self.given == self.made
 
 
-def reproduce(model: Path, ingredients: Mapping[str, Path]) -> Reproduction:
+def reproduce(model: Path, ingredients: Mapping[str, Path], sets: Sequence[StoredSet] = ()) -> Reproduction:
     """Merge the soup of ``model`` again from the timm folders of its ingredients, by name, and compare.
 
+    A soup that was refined needs the adaptation sets of its job too. The last bits of what it learnt from them depend
+    on the kind of CPU and the version of PyTorch.
+
     Raises InvalidRequest: ``no_manifest``; ``other_ingredients`` when a folder is missing or holds other weights than
-    those the soup was made of.
+    those the soup was made of; ``other_sets`` when a set is missing.
     """
     manifest = read_manifest(model)
     folders = [_checked(manifest, index, ingredients) for index in range(len(manifest.ingredients))]
     stack = IngredientStack.from_folders(folders, list(manifest.weights))
     metadata = {key: value for key, value in read_metadata(model).items() if key != _FORMAT_KEY}
-    content = model_file_bytes(merge(stack, list(manifest.weights.values())), metadata)
-    return Reproduction(file_digest(model), hashlib.sha256(content).hexdigest(), content)
+    refinement = _asked(manifest.refinement)
+    images = _selection(manifest, folders[0], sets) if refinement.changes_anything else []
+    tensors, _ = refined_soup(stack, list(manifest.weights.values()), images, refinement)
+    content = model_file_bytes(tensors, metadata)
+    return Reproduction(file_digest(model), hashlib.sha256(content).hexdigest(), content, refinement.changes_anything)
 
 
 def file_digest(path: Path) -> str:
     """sha256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _asked(applied: AppliedRefinement | None) -> Refinement:
+    if applied is None:
+        return PLAIN
+    return Refinement(applied.statistics, applied.head, applied.temperature is not None)
+
+
+def _selection(manifest: Manifest, ingredient: Path, sets: Sequence[StoredSet]) -> list[EncodedSet]:
+    """The images that selected the soup, as its job read them."""
+    given, request = {each.digest: each for each in sets}, manifest.request
+    config = read_config(ingredient / CONFIG_FILE, ingredient.name)
+    found = []
+    for digest in manifest.adaptation_sets:
+        if digest not in given:
+            msg = (
+                f"this soup was refined on the adaptation set {digest}, which is needed to make it again: "
+                "give its images, with the label map that they had"
+            )
+            raise InvalidRequest(msg, code="other_sets")
+        labels = resolve(given[digest], config.label_names, config.num_classes)
+        split = split_images(labels.accepted, request.held_out_fraction, request.seed)
+        material = SetMaterial(given[digest], config.num_classes, labels, split)
+        found.append(material.encoded(DataConfig.of(read_timm_config(ingredient))))
+    return found
 
 
 def _checked(manifest: Manifest, index: int, ingredients: Mapping[str, Path]) -> Path:

@@ -5,7 +5,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from search.evaluation import Flags, Outcome, SetOutcome, Weights
+from search.evaluation import PLAIN, Flags, Outcome, Refinement, SetOutcome, Weights
 from search.objectives import Measure, Objectives
 from service.schemas.job import Point, SetScore
 from service.schemas.objective import Measured
@@ -60,8 +60,14 @@ class Scoring:
         """Accuracy, and robust accuracy under each threat and under their union, as the request names them."""
         return dict(zip(self._request.metric_names, self.objectives.metrics(outcome), strict=False))
 
-    def point(self, weights: Weights, outcome: Outcome, index: int) -> Point:
-        """A soup as the job's list of points shows it."""
+    def point(
+        self,
+        weights: Weights,
+        outcome: Outcome,
+        index: int,
+        refinement: Refinement = PLAIN,
+    ) -> Point:
+        """A soup, scored after ``refinement``, as the job's list of points shows it."""
         evaluation = self.objectives.evaluation(weights, outcome)
         return Point(
             index=index,
@@ -79,6 +85,7 @@ class Scoring:
             violation=evaluation.violation,
             sets=self._set_scores(outcome) if evaluation.score is not None else [],
             seconds=outcome.seconds,
+            refinement=refinement,
         )
 
     def document(self, outcome: Outcome) -> Score:

@@ -1,19 +1,23 @@
 """A soup as a file: the winner, or another soup on request."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from service.artifacts.store import ArtifactStore
 from service.schemas.job import Point
-from service.schemas.result import MergedModel
+from service.schemas.result import AppliedRefinement, MergedModel
+from workers.evaluation.sets import EncodedSet
 from workers.jobs.manifest import Manifest, ManifestIngredient
 from workers.jobs.material import Ingredients
+from workers.jobs.refining import refined_soup
 from workers.jobs.reproduce import file_digest
 from workers.ray_runtime.version import scoring_version
 from workers.soups.files import save_model, soup_config
-from workers.soups.merge import merge
 from workers.soups.stack import single_model
 
 
@@ -23,6 +27,7 @@ class MergedFile:
 
     weights: Path
     sha256: str
+    refinement: AppliedRefinement | None = None
 
     @property
     def stack_key(self) -> str:
@@ -40,18 +45,30 @@ class MergedFile:
         return MergedModel(sha256=self.sha256, bytes=size, url=url)
 
 
-def write_soup(material: Ingredients, point: Point, folder: Path) -> MergedFile:
+def write_soup(material: Ingredients, point: Point, sets: Sequence[EncodedSet], folder: Path) -> MergedFile:
     """Merge the soup of ``point`` in float32 and write it with its manifest as a timm folder inside ``folder``.
 
-    Equal requests on equal pantries and sets give equal bytes. Raises OSError if the disk fails.
+    It is refined as the point was scored, on all images of ``sets``, the job's selection. Equal requests on equal
+    pantries and sets give equal bytes, see ``refined_soup``, which raises ValueError. Raises OSError if the disk fails.
     """
-    manifest = manifest_of(material, point)
-    config = soup_config(material.stack.config)
-    weights = save_model(folder / "model", merge(material.stack, point.weights), config, manifest.metadata())
-    return MergedFile(weights, file_digest(weights))
+    tensors, refinement = refined_soup(material.stack, point.weights, sets, point.refinement)
+    manifest = manifest_of(material, point, refinement)
+    return write_model(material, tensors, manifest.metadata(), folder / "model", refinement)
 
 
-def manifest_of(material: Ingredients, point: Point) -> Manifest:
+def write_model(
+    material: Ingredients,
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, str],
+    folder: Path,
+    refinement: AppliedRefinement | None = None,
+) -> MergedFile:
+    """Write a model of the pantry's architecture as the timm folder ``folder``. Raises OSError if the disk fails."""
+    weights = save_model(folder, tensors, soup_config(material.stack.config), metadata)
+    return MergedFile(weights, file_digest(weights), refinement)
+
+
+def manifest_of(material: Ingredients, point: Point, refinement: AppliedRefinement | None) -> Manifest:
     """Describes how the soup of ``point`` was made."""
     ingredients = material.pantry.ingredients
     return Manifest(
@@ -66,4 +83,5 @@ def manifest_of(material: Ingredients, point: Point) -> Manifest:
         weights=dict(zip(material.names, point.weights, strict=True)),
         score=point.score or 0.0,
         nll=None if point.nll is None else round(point.nll, 6),
+        refinement=refinement,
     )

@@ -11,13 +11,13 @@ import torch
 import search
 import workers
 
-_SCORING = ("architectures", "soups", "evaluation", "attacks")
+_SCORING = ("architectures", "soups", "evaluation", "refinement", "attacks")
 _SERVING = ("ray_runtime",)
 
 
 @lru_cache
 def scoring_version() -> str:
-    """Digest (hexadecimal, 16 characters) of all that scores depend on: merging, evaluation and their libraries."""
+    """Digest (hexadecimal, 16 characters) of all that scores depend on: what makes and evaluates soups, and libraries."""
     return _digest(_SCORING)
 
 

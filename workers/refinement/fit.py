@@ -7,8 +7,8 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from search.evaluation import Refinement
-from workers.refinement.folds import FOLDS, folds_of
+from search.evaluation import FOLDS, Refinement
+from workers.refinement.folds import folds_of
 from workers.refinement.head import STRENGTHS, HeadRegression
 from workers.refinement.labels import PooledLabels
 from workers.refinement.reading import SoupReading

@@ -48,18 +48,21 @@ def merge_point(settings: Settings, job_id: str, index: int) -> None:
     """Merge the soup of a point as the winner was merged, store it and name it in the job.
 
     Raises JobNotFound, Expired, NotFound (``point_not_found``), PantryNotFound, InvalidRequest (``pantry_changed``),
-    StorageFull.
+    StorageFull; and SetNotFound where the soup is refined.
     """
-    from workers.jobs.material import Ingredients
+    from workers.jobs.material import Ingredients, Material
     from workers.jobs.soup_file import write_soup
 
     store = open_store(settings)
     with connect(settings) as client, store.staging() as folder:
         jobs = JobStore(client, settings)
         echo, point = jobs.get(job_id).request, jobs.point(job_id, index)
-        ingredients = Ingredients(echo, settings)
+        ingredients, sets = Ingredients(echo, settings), []
+        if point.refinement.changes_anything:
+            material = Material(echo, settings)
+            ingredients, sets = material, material.encoded_sets
         store.reserve(max(each.bytes for each in ingredients.pantry.ingredients))
-        merged = write_soup(ingredients, point, folder)
+        merged = write_soup(ingredients, point, sets, folder)
         url = f"{job_urls(job_id, settings).model}?point={index}"
         jobs.keep_model(job_id, index, merged.commit(store, url))
 

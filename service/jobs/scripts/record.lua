@@ -1,5 +1,5 @@
--- id, attempt, seconds to keep the journal, best or "", then for each point: weights key, index, forward passes,
--- backward passes, known | evaluated | pruned, document, packed outcome or "" to leave the journal as it is
+-- id, attempt, seconds to keep the journal, best or "", then for each point: weights key, journal key, index,
+-- forward passes, backward passes, known | evaluated | pruned, document, packed outcome or "" to leave the journal as it is
 -- -> ok, newly recorded | missing | fenced | not_started
 local id, attempt, keep, best = unpack(ARGV, 1, 4)
 local refused = refusal(id, attempt)
@@ -14,15 +14,15 @@ end
 local journal = key("journal", scope)
 local recorded, evaluated, pruned_points, forward, backward = 0, 0, 0, 0, 0
 
-local function record(weights, index, images, gradients, kind, document, outcome)
+local function record(soup, name, index, images, gradients, kind, document, outcome)
   if outcome ~= "" then
-    redis.call("HSET", journal, weights, outcome)
+    redis.call("HSET", journal, name, outcome)
     redis.call("EXPIRE", journal, keep)
   end
-  if redis.call("HSETNX", key("job", id, "points"), weights, document) == 0 then
+  if redis.call("HSETNX", key("job", id, "points"), soup, document) == 0 then
     return
   end
-  redis.call("ZADD", key("job", id, "order"), index, weights)
+  redis.call("ZADD", key("job", id, "order"), index, soup)
   recorded = recorded + 1
   -- A pruned point is unfinished: whether it may be dropped depends on the other points of this search.
   if kind == "pruned" then
@@ -36,8 +36,8 @@ local function record(weights, index, images, gradients, kind, document, outcome
   append_event(id, "point", document)
 end
 
-for first = 5, #ARGV, 7 do
-  record(unpack(ARGV, first, first + 6))
+for first = 5, #ARGV, 8 do
+  record(unpack(ARGV, first, first + 7))
 end
 
 local better = best ~= "" and best ~= get(id, "best")

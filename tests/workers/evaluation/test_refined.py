@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from search.evaluation import EvaluationRequest, Passes, Refinement, Weights
+from search.evaluation import FOLDS, EvaluationRequest, Passes, Refinement, Weights
 from tests.search.outcomes import assert_same
 from tests.workers.evaluation.images import CLASSES, random_set, resnet_stack, vit_stack
 from tests.workers.evaluation.shipped import shipped_set, shipped_stack
@@ -23,7 +23,6 @@ from workers.evaluation.labels import LabelSpace
 from workers.evaluation.sets import EncodedSet
 from workers.refinement import fit
 from workers.refinement.checkpoint import refined
-from workers.refinement.folds import FOLDS
 from workers.soups.merge import merge
 from workers.soups.model import build_model
 from workers.soups.resident import ResidentSoup

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import torch
 
+from search.evaluation import FOLDS
 from tests.workers.evaluation.images import CLASSES, random_set
 from workers.evaluation.sets import EncodedSet
-from workers.refinement.folds import FOLDS
 from workers.refinement.reading import SoupReading
 
 

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from search.evaluation import Refinement
+from search.evaluation import FOLDS, Refinement
 from tests.workers.refinement.readings import random_reading, with_labels_changed
 from workers.evaluation.sets import EncodedSet
 from workers.refinement.fit import LabelFit
-from workers.refinement.folds import FOLDS, folds_of
+from workers.refinement.folds import folds_of
 from workers.refinement.head import STRENGTHS, HeadRegression
 from workers.refinement.labels import PooledLabels
 from workers.refinement.reading import SoupReading

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from workers.refinement.folds import FOLDS, folds_of
+from search.evaluation import FOLDS
+from workers.refinement.folds import folds_of
 
 
 def test_a_fold_has_its_share_of_each_class_of_each_set() -> None:

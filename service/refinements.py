@@ -1,0 +1,68 @@
+"""What a pantry and its adaptation sets allow a refinement to change."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from search.evaluation import FOLDS, LEAST_LABELLED
+from service.adaptation_sets.labels import Labels
+from service.errors import InvalidRequest
+from service.schemas.pantry import Pantry
+from service.schemas.request import Refine
+
+
+@dataclass(frozen=True)
+class RefinementLimits:
+    """Why soups cannot be refined: of their statistics, their last layer and their temperature; None where they can."""
+
+    statistics: str | None = None
+    head: str | None = None
+    temperature: str | None = None
+
+    def check(self, refine: Refine) -> None:
+        """Raise InvalidRequest when ``refine`` asks for what cannot be done; what is ``auto`` asks for nothing.
+
+        Its code is ``statistics_not_adaptable``, ``head_not_refittable`` or ``temperature_not_fittable``.
+        """
+        if refine.statistics == "adapted" and self.statistics is not None:
+            raise InvalidRequest(self.statistics, param="refine.statistics", code="statistics_not_adaptable")
+        if refine.head == "refit" and self.head is not None:
+            raise InvalidRequest(self.head, param="refine.head", code="head_not_refittable")
+        if refine.temperature and self.temperature is not None:
+            raise InvalidRequest(self.temperature, param="refine.temperature", code="temperature_not_fittable")
+
+
+def limits_of(pantry: Pantry, labels: Sequence[Labels], images: Sequence[int]) -> RefinementLimits:
+    """The limits of soups of ``pantry`` on sets with these labels, of which so many images select."""
+    few = None
+    if sum(images) < LEAST_LABELLED or max(images) < FOLDS:
+        few = (
+            f"is fitted to {LEAST_LABELLED} labelled images or more, with {FOLDS} in one set at least, and "
+            f"{sum(images)} select the soup: label more images, or hold fewer out"
+        )
+    return RefinementLimits(
+        statistics=None if pantry.batch_norm else _no_statistics(pantry),
+        head=_no_head(pantry, labels, sum(images), few),
+        temperature=None if few is None else f"A temperature {few}, or leave refine.temperature out.",
+    )
+
+
+def _no_statistics(pantry: Pantry) -> str:
+    return f'{pantry.architecture} has no BatchNorm statistics to adapt: ask for refine.statistics "source" or "auto".'
+
+
+def _no_head(pantry: Pantry, labels: Sequence[Labels], images: int, few: str | None) -> str | None:
+    classes = tuple((index,) for index in range(pantry.num_classes))
+    otherwise = 'ask for refine.head "keep" or "auto"'
+    if any(each.columns != classes for each in labels):
+        return (
+            "A last layer is refitted to labels that are the model's classes, and a label map gives them other "
+            f"columns: {otherwise}, or label the images by the model's classes."
+        )
+    if few is not None:
+        return f"A last layer {few}, or {otherwise}."
+    if images < pantry.num_classes:
+        return (
+            f"{images} labelled images cannot tell how to refit a last layer of {pantry.num_classes} classes: "
+            f"{otherwise}, or label at least {pantry.num_classes}."
+        )
+    return None
