@@ -35,6 +35,7 @@ from workers.jobs.preflight import Compared, Preflight, compare_with
 from workers.jobs.refining import ADAPTED, REFITTED, best_place, refined_soup
 from workers.jobs.scoring import Scoring
 from workers.jobs.soup_file import MergedFile, write_model, write_soup
+from workers.jobs.summary import summarise
 from workers.ray_runtime.evaluators import EvaluatorPool
 from workers.ray_runtime.task import Task
 
@@ -87,7 +88,7 @@ class Finalizer:
             held_out = self._held_out(merged, preflight, folder, is_cancelled)
             model = merged.commit(self.store, url)
         value = self.scoring.objectives.value(score)
-        return Result(
+        result = Result(
             weights=self._named(best),
             refinement=merged.refinement,
             metric=self.material.request.ranked_by[0].metric,
@@ -112,6 +113,7 @@ class Finalizer:
             cost=self._cost(progress, reused, seconds()),
             model=model,
         )
+        return result.model_copy(update={"summary": summarise(result, self.material.request)})
 
     def _written(self, best: Point, folder: Path) -> MergedFile:
         sets = self.material.encoded_sets if best.refinement.changes_anything else []

@@ -17,7 +17,7 @@ _SERVING = ("ray_runtime",)
 
 @lru_cache
 def scoring_version() -> str:
-    """Digest (hexadecimal, 16 characters) of all that scores depend on: what makes and evaluates soups, and libraries."""
+    """Digest (hexadecimal, 16 characters) of all that scores depend on: what makes and evaluates soups; libraries."""
     return _digest(_SCORING)
 
 

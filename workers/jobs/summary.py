@@ -1,0 +1,160 @@
+"""What a result says in plain words."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from service.schemas.objective import Measured
+from service.schemas.request import AdaptRequest
+from service.schemas.result import AppliedRefinement, Baselines, HeldOut, PairedTest, Result, Score
+
+SIGNIFICANT = 0.05
+"""A difference from the best ingredient counts when chance alone gives it less often than this."""
+_OVER_SETS = {"mean": ", on average over the sets", "worst": ", in the worst set"}
+
+
+def summarise(result: Result, request: AdaptRequest) -> str:
+    """Say how good the soup is, whether that is more than the best ingredient, and what else would be better.
+
+    The figures are those of the held-out images, where there are some.
+    """
+    measured, apart = request.ranked_by[0], result.held_out
+    many = len(result.per_set) > 1
+    soup, test, images = result.score, result.paired_test, _counted(result.images, "images that chose it")
+    rivals: Baselines | HeldOut | None = result.baselines
+    if apart is not None:
+        soup, test, images = apart.soup.score, apart.paired_test, _counted(apart.images, "held-out images")
+        rivals = apart
+    figures = _Figures(measured, images, many_sets=many)
+    sentences = [_against_ingredient(_subject(result, request), soup, rivals, test, figures)]
+    if rivals is not None and (rival := _strongest(soup, rivals, request)) is not None:
+        sentences.append(rival.sentence(soup, figures))
+    if result.constraints_met is False:
+        sentences.append("No soup meets all constraints; this one violates them least.")
+    if result.partial:
+        sentences.append("The search was cancelled before it had tried every soup.")
+    return " ".join(sentences)
+
+
+def _counted(images: int | None, what: str) -> str:
+    return f"the {what}" if images is None else f"the {images} {what}"
+
+
+@dataclass(frozen=True)
+class _Figures:
+    """How scores of an objective read, on ``images`` of one set or of several."""
+
+    measured: Measured
+    images: str
+    many_sets: bool = False
+
+    @property
+    def is_likelihood(self) -> bool:
+        """Whether scores are in nats."""
+        return self.measured.metric == "nll"
+
+    def score(self, value: float) -> str:
+        """A score alone."""
+        return f"{value:.3f} nats" if self.is_likelihood else f"{value:.1%}".replace("%", " %")
+
+    def found(self, value: float) -> str:
+        """What a model is or has, as a predicate."""
+        sets = _OVER_SETS[self.measured.over_sets] if self.many_sets else ""
+        if self.is_likelihood:
+            return f"has a log-likelihood of {self.score(value)} on {self.images}{sets}"
+        attacked = " under attack" if self.measured.metric == "robust_accuracy" else ""
+        return f"is right{attacked} on {self.score(value)} of {self.images}{sets}"
+
+    def difference(self, value: float) -> str:
+        """How much more or less a score is."""
+        size = f"{abs(value):.3f} nats" if self.is_likelihood else f"{100 * abs(value):.1f} points"
+        return "as much" if float(size.split(maxsplit=1)[0]) == 0 else f"{size} {'more' if value > 0 else 'less'}"
+
+
+def _subject(result: Result, request: AdaptRequest) -> str:
+    used = [name for name, weight in result.weights.items() if weight]
+    parts = [f"which is {used[0]} alone"] if len(used) == 1 else []
+    parts += [] if result.refinement is None else [f"with {' and '.join(_changes(result.refinement))}"]
+    subject = f"The soup, {', '.join(parts)}," if parts else "The soup"
+    named = [each.name for each in request.objectives or []]
+    return f"By the objective {named[0]}, {subject[0].lower()}{subject[1:]}" if named else subject
+
+
+def _changes(refinement: AppliedRefinement) -> list[str]:
+    changes = {
+        "adapted statistics": refinement.statistics == "adapted",
+        "a refitted last layer": refinement.head == "refit",
+        "a fitted temperature": refinement.temperature is not None,
+    }
+    return [what for what, applies in changes.items() if applies]
+
+
+def _against_ingredient(
+    subject: str, soup: float, rivals: Baselines | HeldOut | None, test: PairedTest | None, figures: _Figures
+) -> str:
+    if rivals is None or test is None:
+        return f"{subject} {figures.found(soup)}."
+    theirs = rivals.ingredients[test.against].score
+    best = f"the best ingredient ({test.against})"
+    if _is_significant(test) and test.difference > 0:
+        return f"{subject} {figures.found(soup)}, {figures.difference(test.difference)} than {best}."
+    verdict = f"worse than {best}" if _is_significant(test) else f"no better than {best} as far as these images tell"
+    return f"{subject} is {verdict}: it {figures.found(soup)}, {test.against} {_short(theirs, figures)}."
+
+
+def _short(value: float, figures: _Figures) -> str:
+    return f"{'one of' if figures.is_likelihood else 'on'} {figures.score(value)}"
+
+
+def _is_significant(test: PairedTest) -> bool:
+    if test.p_value is not None:
+        return test.p_value < SIGNIFICANT
+    low, high = test.interval
+    return low > 0 or high < 0
+
+
+@dataclass(frozen=True)
+class _Rival:
+    """A model beside the soup: what it is, its score, what to do or know if it is better."""
+
+    what: str
+    score: float
+    if_better: str = "."
+
+    def sentence(self, soup: float, figures: _Figures) -> str:
+        """Say how far it is from the soup."""
+        difference = self.score - soup
+        end = self.if_better if difference > 0 else "."
+        return f"{self.what} gives {figures.score(self.score)}, {figures.difference(difference)}{end}"
+
+
+def _strongest(soup: float, rivals: Baselines | HeldOut, request: AdaptRequest) -> _Rival | None:
+    """The best of all rivals where it is better than the soup, else the best of the refined ingredients."""
+    refined = _refined(rivals, request)
+    every = [*refined, *_others(rivals)]
+    score: Callable[[_Rival], float] = lambda rival: rival.score  # noqa: E731
+    best = max(every, key=score, default=None)
+    return best if best is not None and best.score > soup else max(refined, key=score, default=None)
+
+
+def _refined(rivals: Baselines | HeldOut, request: AdaptRequest) -> list[_Rival]:
+    statistics, head = rivals.adapted_statistics, rivals.refitted_head
+    found = []
+    if statistics is not None:
+        advice = ': use refine.statistics "auto".' if request.refine.statistics == "source" else "."
+        found.append(_Rival(f"Adapting the statistics of {statistics.ingredient} alone", statistics.score, advice))
+    if head is not None:
+        advice = ': use refine.head "auto".' if request.refine.head == "keep" else "."
+        found.append(_Rival(f"Refitting the last layer of {head.ingredient} alone", head.score, advice))
+    return found
+
+
+def _others(rivals: Baselines | HeldOut) -> list[_Rival]:
+    costly = ", but costs a pass through every ingredient."
+    models: list[tuple[str, Score | None, str]] = [
+        *((f"The ingredient {name}", score, ".") for name, score in rivals.ingredients.items()),
+        ("The uniform soup", rivals.uniform_soup, "."),
+        ("The reference", rivals.reference, "."),
+        ("The logit ensemble", rivals.logit_ensemble, costly),
+        ("The softmax ensemble", rivals.softmax_ensemble, costly),
+    ]
+    return [_Rival(name, score.score, end) for name, score, end in models if score is not None]
