@@ -20,7 +20,16 @@ from service.schemas.job import (
 from service.schemas.objective import Constraint, Objective, ThreatModel
 from service.schemas.pantry import Ingredient, Pantry, PantryList, PantryRequest
 from service.schemas.request import AdaptRequest
-from service.schemas.result import Baselines, Cost, MergedModel, PairedTest, Result, Score, ScoredSoup
+from service.schemas.result import (
+    Baselines,
+    Cost,
+    MergedModel,
+    PairedTest,
+    RefinedIngredient,
+    Result,
+    Score,
+    ScoredSoup,
+)
 
 NAMES = ("linf", "l2", "l1", "nominal")
 WEIGHTS = (0.2, -0.4, 0.4, 0.8)
@@ -96,6 +105,8 @@ PANTRY = Pantry(
 PANTRY_LIST = PantryList(items=[PANTRY])
 
 RESULT = Result(
+    summary="The soup is right on 86.0 % of the 100 images that chose it, 10.0 points more than the best ingredient "
+    "(l1). Refitting the last layer of nominal alone gives 83.0 %, 3.0 points less.",
     weights=_soup(*WEIGHTS),
     metric="accuracy",
     score=0.86,
@@ -112,6 +123,7 @@ RESULT = Result(
         uniform_soup=_score(0.77, 0.66),
         logit_ensemble=_score(0.78, 0.65),
         softmax_ensemble=_score(0.77, 0.67),
+        refitted_head=RefinedIngredient(ingredient="nominal", score=0.83, nll=0.52, interval=(0.76, 0.9)),
     ),
     paired_test=PairedTest(against="l1", difference=0.1, interval=(0.03, 0.17), p_value=0.006),
     cost=Cost(points=480, images=100, forward_passes=48_000, grid_forward_passes=48_000, seconds=19.5),

@@ -76,6 +76,15 @@ def adapt(
         float, typer.Option(help="Share of the images to keep out of the selection and score the soup on.")
     ] = 0.0,
     top_k: Annotated[int, typer.Option(help="How many of the best soups the result lists.")] = 5,
+    refine_statistics: Annotated[
+        str, typer.Option(help="BatchNorm statistics of every soup: source, adapted to the images, or auto.")
+    ] = "source",
+    refine_head: Annotated[
+        str, typer.Option(help="Last layer of every soup: keep, refit to the labels, or auto.")
+    ] = "keep",
+    temperature: Annotated[
+        bool, typer.Option("--temperature", help="Also fit a temperature, if it makes the labels likelier.")
+    ] = False,
     precision: Annotated[str, typer.Option(help="float32 or bfloat16 forward passes.")] = "float32",
     seed: Annotated[int, typer.Option(help="Seed of the held-out split, the attacks and the bootstrap.")] = 0,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the job's id and return immediately.")] = False,
@@ -86,6 +95,8 @@ def adapt(
     Example: `soupsearch adapt shifted.zip --pantry fashion --out model`
 
     Robust: `soupsearch adapt shifted.zip --pantry fashion --threat Linf:0.1 --threat L2:1.5 --min-accuracy 0.8`
+
+    Refined: `soupsearch adapt shifted.zip --pantry fashion --refine-statistics auto --refine-head auto`
 
     As good as before on clean images: `soupsearch adapt shifted.zip --pantry fashion --min-accuracy clean.zip=0.85`
     """
@@ -108,6 +119,7 @@ def adapt(
         "pantry": pantry,
         "search": _search(strategy, {"lower": lower, "upper": upper, "step": step, "convex": convex}, evaluations)
         | limits(fix or (), bound or ()),
+        "refine": {"statistics": refine_statistics, "head": refine_head, "temperature": temperature},
         "precision": precision,
         "held_out_fraction": held_out,
         "top_k": top_k,
@@ -185,7 +197,7 @@ def _report(job: Any, *, as_json: bool) -> None:
     if as_json:
         typer.echo(job.model_dump_json(indent=2))
     elif job.result is not None:
-        show(*result_tables(job))
+        show(*result_tables(job), job.result.summary)
     if job.error is not None:
         raise CommandError(f"job {job.id} failed: {job.error.message}")
     if job.status != "succeeded":

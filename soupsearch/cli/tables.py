@@ -92,7 +92,9 @@ def _baselines(scores: Baselines | HeldOut) -> dict[str, Score]:
         "softmax ensemble": scores.softmax_ensemble,
         "reference": scores.reference,
     }
-    return scores.ingredients | {name: score for name, score in others.items() if score is not None}
+    changes = {"adapted statistics": scores.adapted_statistics, "refitted last layer": scores.refitted_head}
+    refined = {f"{score.ingredient}, {change}": score for change, score in changes.items() if score is not None}
+    return scores.ingredients | refined | {name: score for name, score in others.items() if score is not None}
 
 
 def _each_set(result: Result) -> Table:

@@ -31,7 +31,9 @@ def test_a_user_finds_a_soup_without_leaving_the_page(browser: Browser, service:
     expect(page.locator("#against-table")).to_contain_text("nominal")
 
     job = httpx2.get(page.url.removesuffix("/view")).json()
-    expect(page.locator("#verdict")).to_contain_text(f"{100 * job['result']['score']:.1f} %")
+    expect(page.locator("#verdict")).to_have_text(job["result"]["summary"])
+    expect(page.locator("#facts")).to_contain_text(f"{100 * job['result']['score']:.1f} %")
+    expect(page.locator("#against-table")).to_contain_text("adapted statistics")
     with page.expect_download() as downloading:
         page.click("#download")
     saved = tmp_path / "model.safetensors"

@@ -111,9 +111,7 @@ class Recorder(Observer, Journal):
                 _log.warning("the journal holds an outcome that cannot be read: %s", error)
         return self._baselines.get(key)
 
-    def _record(
-        self, points: list[Point], outcomes: Mapping[int, str | None], names: Mapping[int, str]
-    ) -> None:
+    def _record(self, points: list[Point], outcomes: Mapping[int, str | None], names: Mapping[int, str]) -> None:
         self.points |= {point.index: point for point in points}
         for point in rank(points)[:1]:
             if self._best is None or sort_key(point) < sort_key(self._best):

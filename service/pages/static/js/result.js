@@ -7,10 +7,13 @@ import { plotAgainst } from "./plots.js";
 const SHORT = 12;
 
 /** A soup and its baselines, as rows of name, score, nll and interval; best ingredients first. */
-function rowsOf(found, { ingredients, uniform_soup, logit_ensemble, softmax_ensemble, reference }) {
+function rowsOf(found, { ingredients, uniform_soup, logit_ensemble, softmax_ensemble, reference, adapted_statistics, refitted_head }) {
   const singles = Object.entries(ingredients).sort(([, first], [, second]) => second.score - first.score);
   const others = { "uniform soup": uniform_soup, "logit ensemble": logit_ensemble, "softmax ensemble": softmax_ensemble, reference };
-  const known = [...singles, ...Object.entries(others)].filter(([, score]) => score);
+  const refined = [["adapted statistics", adapted_statistics], ["refitted last layer", refitted_head]]
+    .filter(([, score]) => score)
+    .map(([change, score]) => [`${score.ingredient}, ${change}`, score]);
+  const known = [...singles, ...refined, ...Object.entries(others)].filter(([, score]) => score);
   return [{ ...found, name: "the soup", isSoup: true }, ...known.map(([name, score]) => ({ ...score, name }))];
 }
 
@@ -27,16 +30,20 @@ function pValue(test) {
   return test.p_value == null ? "95 % interval" : `p = ${test.p_value.toPrecision(2)}`;
 }
 
-function verdict(result) {
-  const shown = scale(result.metric);
-  const found = `The soup scores ${score(result.score, shown)} (95 % interval ${scoreInterval(result.interval, shown)})`;
-  const partial = result.partial ? " It is the best soup tried before the job was cancelled." : "";
-  const test = result.paired_test;
-  if (!test) return `${found}.${partial}`;
+/** How far the soup is from the best ingredient, with interval and test. */
+function differenceText(test, metric) {
+  const shown = scale(metric);
   const points = { ...shown, unit: shown.unit === "%" ? "points" : shown.unit };
-  const difference = `${score(test.difference, points)} ${test.difference < 0 ? "from" : "more than"} ${test.against}, the best ingredient`;
   const range = scoreInterval(test.interval, { ...shown, unit: "" }).trim();
-  return `${found}: ${difference} (${range}; ${pValue(test)}).${partial}`;
+  return `${score(test.difference, points)} (${range}; ${pValue(test)})`;
+}
+
+function refinementText({ statistics, head, temperature, images }) {
+  const parts = [];
+  if (statistics === "adapted") parts.push("adapted BatchNorm statistics");
+  if (head === "refit") parts.push("refitted last layer");
+  if (temperature !== null) parts.push(`temperature ${temperature.toFixed(2)}`);
+  return `${parts.join(", ")}; from ${count(images)} images`;
 }
 
 /** What the score is. */
@@ -72,11 +79,14 @@ function facts(result, request) {
   const { cost, model, constraints } = result;
   const known = {
     ...objectiveFacts(request),
+    Score: scored(result, result.metric),
     Soup: soup(result.weights),
     Model: `${bytes(model.bytes)}, sha256 ${model.sha256.slice(0, 12)}…`,
     Search: `${count(cost.points)} soups on ${count(cost.images)} images in ${seconds(cost.seconds)}`,
     "Forward passes": `${count(cost.forward_passes)} of ${count(cost.grid_forward_passes)} in a plain grid`,
   };
+  if (result.refinement) known.Refinement = refinementText(result.refinement);
+  if (result.paired_test) known[`Difference from ${result.paired_test.against}`] = differenceText(result.paired_test, result.metric);
   if (cost.backward_passes) known["Backward passes"] = count(cost.backward_passes);
   for (const [name, value] of Object.entries(result.metrics)) known[name] = percent(value);
   const sets = Object.entries(result.per_set);
@@ -125,7 +135,7 @@ function showAgainst(result) {
 /** Show the result of a job that has one, and what its `request` asked for. */
 export function showResult(result, request) {
   byId("result").hidden = false;
-  byId("verdict").textContent = verdict(result);
+  byId("verdict").textContent = result.summary;
   byId("facts").replaceChildren(...facts(result, request));
   showAgainst(result);
 }
