@@ -96,7 +96,8 @@ def run_preflight(material: Material, scoring: Scoring, pool: EvaluatorPool, tok
     found = evaluate_refined(executor, models, sorted(wanted, key=simplicity))
     plain = (*compared.baselines.ingredients, compared.baselines.uniform_soup)
     refined = RefinedModels({PLAIN: plain, **found.outcomes}, found.refused)
-    return Preflight(compared, warnings, models, refined, choose(refined, open_ones, scoring.objectives.nll))
+    chosen = choose(refined, open_ones, scoring.objectives.nll)
+    return Preflight(compared, warnings, models, refined.with_logits_of(chosen), chosen)
 
 
 def compare_with(material: Material, pool: EvaluatorPool, token: str, *, held_out: bool) -> Compared:

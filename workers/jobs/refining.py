@@ -56,14 +56,22 @@ class RefinedModels:
     outcomes: Mapping[Refinement, tuple[Outcome, ...]]
     refused: Mapping[Refinement, str]
 
+    def with_logits_of(self, kept: Refinement) -> "RefinedModels":
+        """The same, without logits after all other refinements."""
+        outcomes = {
+            each: found if each == kept else tuple(outcome.without_logits() for outcome in found)
+            for each, found in self.outcomes.items()
+        }
+        return RefinedModels(outcomes, self.refused)
+
 
 def evaluate_refined(executor: Executor, soups: Sequence[Weights], refinements: Sequence[Refinement]) -> RefinedModels:
-    """Evaluate every soup after every refinement.
+    """Evaluate every soup after every refinement, with its logits.
 
     A refinement that the model does not allow, or the evaluators' memory, is left out. Raises what else the executor
     raises.
     """
-    requests = [EvaluationRequest(soup, refinement=each) for soup in soups for each in refinements]
+    requests = [EvaluationRequest(soup, keep_logits=True, refinement=each) for soup in soups for each in refinements]
     try:
         found = executor.outcomes(requests)
     except (ValueError, EvaluationMemoryError) as error:
