@@ -51,6 +51,7 @@ def _soup(*weights: float) -> dict[str, float]:
 
 REQUEST = AdaptRequest(
     pantry="fashion",
+    preset="paper",
     objective=Objective(metric="accuracy"),
     search=Grid(strategy="grid", lower=-0.4, upper=1.4, step=0.2),
 )

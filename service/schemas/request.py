@@ -2,19 +2,13 @@
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from search.strategies.grid import Grid
+from search.strategies.auto import Auto
 from search.strategy import StrategyRequest, kinds
 from service.schemas.adaptation_set import LabelMap
 from service.schemas.base import Document, Name, Sha256
 from service.schemas.objective import MAX_THREATS, Constraint, Measured, NamedObjective, Objective, ThreatModel
-
-
-def _with_strategy(value: object) -> object:
-    """A search with only bounds is a grid."""
-    return {"strategy": "grid", **value} if isinstance(value, dict) else value
-
 
 if TYPE_CHECKING:
     Search = StrategyRequest
@@ -22,7 +16,6 @@ else:
     Search = Annotated[
         Union[tuple(kind.request for kind in kinds().values())],  # noqa: UP007 - the strategies are known at run time
         Field(discriminator="strategy"),
-        BeforeValidator(_with_strategy),
     ]
 
 
@@ -42,10 +35,32 @@ class Refine(Document):
     )
 
 
+Preset = Literal["auto", "paper"]
+_PRESETS: dict[Preset, dict[str, dict[str, Any]]] = {
+    "auto": {
+        "objective": {"metric": "nll"},
+        "search": {"strategy": "auto"},
+        "refine": {"statistics": "auto", "head": "auto"},
+    },
+    "paper": {"objective": {"metric": "accuracy"}, "search": {"strategy": "grid"}, "refine": {}},
+}
+
+
+def _names_threats(measured: Any) -> bool:
+    threats = measured.get("threats") if isinstance(measured, dict) else getattr(measured, "threats", None)
+    return bool(threats)
+
+
 class AdaptRequest(Document):
     """A request to find the best soup of a pantry for one or several adaptation sets. Only ``pantry`` is required."""
 
     pantry: Name
+    preset: Preset = Field(
+        default="auto",
+        description="What fields that are left out stand for. auto: the best model that we know how to find, by "
+        "likelihood, with statistics and last layer refined where cross-validation says so. paper: the best soup of "
+        "the whole lattice by accuracy, as it is (Croce et al., CVPR 2023).",
+    )
     adaptation_sets: list[Sha256] | None = Field(
         default=None,
         min_length=1,
@@ -56,7 +71,7 @@ class AdaptRequest(Document):
         default=None, description="For the set uploaded with this request: its classes to the model's."
     )
     objective: Objective | None = Field(
-        default=None, description="What soups are scored by: accuracy, when neither this nor objectives is given."
+        default=None, description="What soups are scored by, when objectives is not given; by default as preset says."
     )
     objectives: list[NamedObjective] | None = Field(
         default=None,
@@ -67,9 +82,11 @@ class AdaptRequest(Document):
     constraints: list[Constraint] = Field(
         default_factory=list, max_length=8, description="Soups that violate one go after all soups that violate none."
     )
-    search: Search = Field(default=Grid(), description="How soup weights are proposed.")
+    search: Search = Field(default=Auto(), description="How soup weights are proposed; by default as preset says.")
     refine: Refine = Field(
-        default=Refine(), description="How each soup is changed beyond its weights; by default not at all."
+        default=Refine(statistics="auto", head="auto"),
+        description="How each soup is changed beyond its weights; by default as preset says, and not at all under "
+        "threats or in bfloat16.",
     )
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32",
@@ -86,11 +103,20 @@ class AdaptRequest(Document):
 
     @model_validator(mode="before")
     @classmethod
-    def _with_objective(cls, value: Any) -> Any:
-        """Use accuracy if the request gives no objective."""
-        if isinstance(value, dict) and value.get("objective") is None and value.get("objectives") is None:
-            return value | {"objective": {}}
-        return value
+    def _filled(cls, value: Any) -> Any:
+        """Fill in what is left out of objective, search and refine, as ``preset`` says."""
+        if not isinstance(value, dict) or value.get("preset", "auto") not in _PRESETS:
+            return value
+        defaults = _PRESETS[value.get("preset", "auto")]
+        filled = dict(value)
+        measured = [value.get("objective"), *(value.get("objectives") or []), *(value.get("constraints") or [])]
+        is_plain = value.get("precision", "float32") != "float32" or any(map(_names_threats, measured))
+        for field in ("objective", "search", "refine"):
+            given = value.get(field)
+            is_open = field != "objective" or not (value.get("objectives") or _names_threats(given))
+            if (given is None or isinstance(given, dict)) and is_open:
+                filled[field] = ({} if field == "refine" and is_plain else defaults[field]) | (given or {})
+        return filled
 
     @model_validator(mode="after")
     def _objectives_agree(self) -> Self:

@@ -43,18 +43,25 @@ def adapt(
     pantry: Annotated[str, typer.Option(help="The pantry whose ingredients are mixed.")],
     url: Url = DEFAULT_URL,
     out: Out = None,
-    strategy: Annotated[
+    preset: Annotated[
         str,
-        typer.Option(help="grid: every soup. bayes: few, to find one about as good. uniform: only that soup."),
-    ] = "grid",
-    evaluations: Annotated[int, typer.Option(help="Most soups to try (bayes).")] = 32,
-    lower: Annotated[float, typer.Option(help="Least weight of an ingredient.")] = -0.4,
-    upper: Annotated[float, typer.Option(help="Greatest weight of an ingredient.")] = 1.4,
-    step: Annotated[float, typer.Option(help="Distance between neighbouring weights.")] = 0.2,
+        typer.Option(
+            help="What options left out stand for. auto: the best model, found by likelihood and refined. paper: the "
+            "best of all soups by accuracy, as it is."
+        ),
+    ] = "auto",
+    strategy: Annotated[
+        str | None,
+        typer.Option(help="grid: every soup. bayes: few, to find one about as good. greedy, random, uniform, auto."),
+    ] = None,
+    evaluations: Annotated[int | None, typer.Option(help="Most soups to try.")] = None,
+    lower: Annotated[float | None, typer.Option(help="Least weight of an ingredient (-0.4).")] = None,
+    upper: Annotated[float | None, typer.Option(help="Greatest weight of an ingredient (1.4).")] = None,
+    step: Annotated[float | None, typer.Option(help="Distance between neighbouring weights (0.2).")] = None,
     convex: Annotated[bool, typer.Option("--convex", help="Only weights in [0, 1].")] = False,
     metric: Annotated[
-        str, typer.Option(help="What soups are scored by without --threat: accuracy, or nll, better with few labels.")
-    ] = "accuracy",
+        str | None, typer.Option(help="What soups are scored by without --threat: nll or accuracy.")
+    ] = None,
     fix: Annotated[
         list[str] | None, typer.Option(metavar="NAME=WEIGHT", help="Keep an ingredient at this weight. Repeatable.")
     ] = None,
@@ -77,11 +84,11 @@ def adapt(
     ] = 0.0,
     top_k: Annotated[int, typer.Option(help="How many of the best soups the result lists.")] = 5,
     refine_statistics: Annotated[
-        str, typer.Option(help="BatchNorm statistics of every soup: source, adapted to the images, or auto.")
-    ] = "source",
+        str | None, typer.Option(help="BatchNorm statistics of every soup: source, adapted to the images, or auto.")
+    ] = None,
     refine_head: Annotated[
-        str, typer.Option(help="Last layer of every soup: keep, refit to the labels, or auto.")
-    ] = "keep",
+        str | None, typer.Option(help="Last layer of every soup: keep, refit to the labels, or auto.")
+    ] = None,
     temperature: Annotated[
         bool, typer.Option("--temperature", help="Also fit a temperature, if it makes the labels likelier.")
     ] = False,
@@ -96,7 +103,7 @@ def adapt(
 
     Robust: `soupsearch adapt shifted.zip --pantry fashion --threat Linf:0.1 --threat L2:1.5 --min-accuracy 0.8`
 
-    Refined: `soupsearch adapt shifted.zip --pantry fashion --refine-statistics auto --refine-head auto`
+    As in the paper: `soupsearch adapt shifted.zip --pantry fashion --preset paper`
 
     As good as before on clean images: `soupsearch adapt shifted.zip --pantry fashion --min-accuracy clean.zip=0.85`
     """
@@ -115,11 +122,14 @@ def adapt(
         min_accuracy=min_accuracy or (),
         pareto=pareto,
     )
+    budget = None if evaluations is None else {"evaluations": evaluations}
+    search = {"strategy": strategy, "lower": lower, "upper": upper, "step": step, "convex": convex, "budget": budget}
+    refine = {"statistics": refine_statistics, "head": refine_head, "temperature": temperature}
     request = {
         "pantry": pantry,
-        "search": _search(strategy, {"lower": lower, "upper": upper, "step": step, "convex": convex}, evaluations)
-        | limits(fix or (), bound or ()),
-        "refine": {"statistics": refine_statistics, "head": refine_head, "temperature": temperature},
+        "preset": preset,
+        "search": _given(search) | limits(fix or (), bound or ()),
+        **({"refine": _given(refine)} if _given(refine) else {}),
         "precision": precision,
         "held_out_fraction": held_out,
         "top_k": top_k,
@@ -166,9 +176,9 @@ def _mapped(names: list[str], scored: list[str], label_map: Path | None) -> dict
     return {name: mapping if name in scored else None for name in names}
 
 
-def _search(strategy: str, lattice: dict[str, Any], evaluations: int) -> dict[str, Any]:
-    fields = {"grid": lattice, "bayes": lattice | {"budget": {"evaluations": evaluations}}}
-    return {"strategy": strategy} | fields.get(strategy, {})
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given."""
+    return {name: value for name, value in options.items() if value is not None and value is not False}
 
 
 def _followed(client: Any, job_id: str, out: Path | None, *, quiet: bool) -> Any:

@@ -24,7 +24,7 @@ class Wanted:
     constraints, written [SET=]VALUE.
     """
 
-    metric: str = "accuracy"
+    metric: str | None = None
     over_sets: str = "mean"
     over_threats: str = "union"
     steps: int = 40
@@ -47,9 +47,9 @@ class Wanted:
 def objective_fields(threats: Sequence[str], wanted: Wanted, sets: Sequence[str]) -> Fields:
     """The fields ``objective`` or ``objectives``, and ``constraints``, of a request.
 
-    ``threats`` are written NORM:EPS; without any, soups are scored by ``wanted.metric``. ``sets`` are the sets
-    that soups are scored on. ``adaptation_sets`` holds them as written on the command line, for ``with_ids`` to
-    replace. With ``pareto``, accuracy and each threat are separate objectives; without threats, accuracy on each set.
+    ``threats`` are written NORM:EPS; without any, soups are scored by ``wanted.metric``, or as the preset says.
+    ``sets`` are the sets that soups are scored on. ``adaptation_sets`` holds them as written on the command line, for
+    ``with_ids`` to replace. With ``pareto``, accuracy and each threat are separate objectives; without threats, accuracy on each set.
     Raises CommandError for options that cannot be read or do not fit together.
     """
     parsed = [_parsed(text) for text in threats]
@@ -68,7 +68,7 @@ def objective_fields(threats: Sequence[str], wanted: Wanted, sets: Sequence[str]
     robust: Fields = (
         {"metric": "robust_accuracy", "threats": list(chain.from_iterable(models)), "over_threats": wanted.over_threats}
         if models
-        else ({} if wanted.metric == Wanted.metric else {"metric": wanted.metric})
+        else ({} if wanted.metric is None else {"metric": wanted.metric})
     )
     return {"objective": {"over_sets": wanted.over_sets} | scored | robust, "constraints": constraints}
 
@@ -144,7 +144,7 @@ def _check(threats: Sequence[Threat], wanted: Wanted) -> None:
         )
     if wanted.larger_radii and not any(threat.norm == "L1" for threat in threats):
         raise CommandError("--larger-radii only applies to L1: add a --threat L1:EPS, or leave it out")
-    if wanted.metric != Wanted.metric and (threats or wanted.pareto):
+    if wanted.metric is not None and (threats or wanted.pareto):
         raise CommandError(
             f"--metric {wanted.metric} applies to one objective without attacks: leave it out, or --threat and --pareto"
         )

@@ -53,12 +53,40 @@ def test_parts_come_in_either_order(api: httpx2.Client) -> None:
     assert first == second
 
 
-def test_a_search_without_a_strategy_is_a_grid(api: httpx2.Client) -> None:
-    sets = [store_set(api)]
-    answer = api.post("/adapt", json={"pantry": "fashion", "adaptation_sets": sets, "search": {"convex": True}})
+LATTICE = {"lower": -0.4, "upper": 1.4, "step": 0.2, "convex": True}
+AUTO = {"statistics": "auto", "head": "auto", "temperature": False}
+PLAIN = {"statistics": "source", "head": "keep", "temperature": False}
+LINF = {"norm": "Linf", "eps": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("fields", "metric", "search", "refine"),
+    [
+        ({}, "nll", {"strategy": "auto", **LATTICE, "budget": None}, AUTO),
+        ({"preset": "paper"}, "accuracy", {"strategy": "grid", **LATTICE}, PLAIN),
+        ({"objective": {"over_sets": "worst"}}, "nll", {"strategy": "auto", **LATTICE, "budget": None}, AUTO),
+        ({"objective": {"metric": "accuracy"}, "refine": {"head": "keep"}}, "accuracy", None, AUTO | {"head": "keep"}),
+        ({"objective": {"metric": "robust_accuracy", "threats": [LINF]}}, "robust_accuracy", None, PLAIN),
+        ({"constraints": [{"metric": "robust_accuracy", "threats": [LINF], "at_least": 0.1}]}, "nll", None, PLAIN),
+        ({"precision": "bfloat16"}, "nll", None, PLAIN),
+    ],
+)
+def test_what_is_left_out_is_as_the_preset_says(
+    api: httpx2.Client, fields: dict[str, Any], metric: str, search: dict[str, Any] | None, refine: dict[str, Any]
+) -> None:
+    body = {"pantry": "fashion", "adaptation_sets": [store_set(api)], "search": {"convex": True}} | fields
+    answer = api.post("/adapt", json=body)
     assert answer.status_code == 202
-    search = answer.json()["request"]["request"]["search"]
-    assert search == {"strategy": "grid", "lower": -0.4, "upper": 1.4, "step": 0.2, "convex": True}
+    echo = answer.json()["request"]["request"]
+    assert echo["objective"]["metric"] == metric
+    assert search is None or echo["search"] == search
+    assert echo["refine"] == refine
+    assert AdaptRequest.model_validate(echo).model_dump(mode="json") == echo
+
+
+def test_an_unknown_preset_is_refused(api: httpx2.Client) -> None:
+    answer = api.post("/adapt", json={"pantry": "fashion", "adaptation_sets": ["a" * 64], "preset": "best"})
+    assert (answer.status_code, answer.json()["param"]) == (422, "preset")
 
 
 def test_stored_sets_are_named_in_json(api: httpx2.Client) -> None:
@@ -150,7 +178,9 @@ def search(**fields: object) -> str:
 
 
 THREAT = {"norm": "Linf", "eps": 0.1, "steps": 1000, "restarts": 10}
-COSTLY = json.dumps({"pantry": "fashion", "objective": {"metric": "robust_accuracy", "threats": [THREAT]}})
+COSTLY = json.dumps(
+    {"pantry": "fashion", "preset": "paper", "objective": {"metric": "robust_accuracy", "threats": [THREAT]}}
+)
 
 
 @pytest.mark.usefixtures("nothing_is_kept")

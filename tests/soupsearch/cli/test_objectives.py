@@ -12,7 +12,7 @@ from soupsearch.cli.objectives import Wanted, objective_fields, with_ids
 
 def request_of(*threats: str, **options: Any) -> AdaptRequest:
     fields = objective_fields(threats, Wanted(**options), ["shifted.zip"])
-    return AdaptRequest.model_validate({"pantry": "fashion"} | fields)
+    return AdaptRequest.model_validate({"pantry": "fashion", "preset": "paper"} | fields)
 
 
 def fields_of(*sets: str, **options: Any) -> dict[str, Any]:

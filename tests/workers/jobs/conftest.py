@@ -75,6 +75,7 @@ class Bench:
         """The id of a new job; what is not given has a default, the stored set of IMAGES among them."""
         body: dict[str, object] = {
             "pantry": pantry,
+            "preset": "paper",
             "search": SMALL_GRID,
             "adaptation_sets": [self.add_set()],
             "held_out_fraction": HELD_OUT,

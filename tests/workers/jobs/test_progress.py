@@ -27,7 +27,10 @@ SCOPE = "scope"
 @pytest.fixture
 def claim(job_store: JobStore) -> Claim:
     echo = RequestEcho(
-        request=AdaptRequest(pantry="tiny"), pantry_digest="0" * 64, adaptation_sets=[SET], ingredients=NAMES
+        request=AdaptRequest(pantry="tiny", preset="paper"),
+        pantry_digest="0" * 64,
+        adaptation_sets=[SET],
+        ingredients=NAMES,
     )
     job_store.submit(NewJob(echo), idempotency_key=None, body_digest="")
     claim = job_store.claim("tests")
@@ -39,7 +42,7 @@ SOUPS = ((0.0, 1.0), (0.5, 0.5), (1.0, 0.0))
 
 
 def recorder(store: JobStore, claim: Claim, soups: Sequence[Weights] = SOUPS, scope: str = SCOPE) -> Recorder:
-    recorder = Recorder(store, claim, Scoring(AdaptRequest(pantry="tiny"), [SET]), NAMES)
+    recorder = Recorder(store, claim, Scoring(AdaptRequest(pantry="tiny", preset="paper"), [SET]), NAMES)
     recorder.start(len(soups), scope)
     recorder.proposed(generation(soups))
     return recorder

@@ -15,7 +15,7 @@ L1 = {"norm": "L1", "eps": 12, "larger_radii": True}
 
 
 def scoring_of(**fields: object) -> Scoring:
-    return Scoring(AdaptRequest.model_validate({"pantry": "tiny"} | fields), SETS)
+    return Scoring(AdaptRequest.model_validate({"pantry": "tiny", "preset": "paper"} | fields), SETS)
 
 
 WEIGHTS = (0.25, 0.75)

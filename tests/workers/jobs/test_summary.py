@@ -56,7 +56,7 @@ def result(score: float = 0.63, test: PairedTest | None = BETTER, best: float = 
 
 
 def request(**fields: Any) -> AdaptRequest:
-    return AdaptRequest.model_validate({"pantry": "tiny", **fields})
+    return AdaptRequest.model_validate({"pantry": "tiny", "preset": "paper", **fields})
 
 
 def with_baselines(best: float = 0.51, **others: Any) -> dict[str, Any]:

@@ -29,7 +29,8 @@ function request() {
   const number = (id) => byId(id).valueAsNumber;
   return {
     pantry: byId("pantry").value,
-    search: { strategy: "grid", lower: number("lower"), upper: number("upper"), step: number("step"), convex: byId("convex").checked },
+    preset: byId("preset").value,
+    search: { lower: number("lower"), upper: number("upper"), step: number("step"), convex: byId("convex").checked },
     precision: byId("precision").value,
     held_out_fraction: number("held-out"),
   };
