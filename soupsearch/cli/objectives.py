@@ -49,7 +49,8 @@ def objective_fields(threats: Sequence[str], wanted: Wanted, sets: Sequence[str]
 
     ``threats`` are written NORM:EPS; without any, soups are scored by ``wanted.metric``, or as the preset says.
     ``sets`` are the sets that soups are scored on. ``adaptation_sets`` holds them as written on the command line, for
-    ``with_ids`` to replace. With ``pareto``, accuracy and each threat are separate objectives; without threats, accuracy on each set.
+    ``with_ids`` to replace. With ``pareto``, accuracy and each threat are separate objectives; without threats,
+    accuracy on each set.
     Raises CommandError for options that cannot be read or do not fit together.
     """
     parsed = [_parsed(text) for text in threats]

@@ -9,7 +9,7 @@ from search.evaluation import Outcome, Passes, Refinement, Weights
 from workers.evaluation.errors import EvaluationStopped
 from workers.evaluation.sets import EncodedSet
 from workers.evaluation.tally import Tally
-from workers.refinement.fit import LabelFit
+from workers.refinement.fit import LabelFit, one_thread
 from workers.refinement.labels import PooledLabels
 from workers.refinement.reading import SoupReader, SoupReading, Stop
 from workers.soups.resident import ResidentSoup
@@ -56,7 +56,8 @@ class RefinedSoups:
             return Outcome("stopped", tuple(tally.result() for tally in tallies))
         logits, finite = kept.reading.logits, kept.reading.is_finite
         if labels is not None and finite:
-            logits = LabelFit(kept.reading, labels, refinement).crossed_logits().float()
+            with one_thread():
+                logits = LabelFit(kept.reading, labels, refinement).crossed_logits().float()
         parts = torch.split(logits, [len(each) for each in self._sets])
         for tally, source, part in zip(tallies, self._sets, parts, strict=True):
             mask = None if source.accepted is None else source.space.mask(source.accepted).to(part.device)

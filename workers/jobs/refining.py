@@ -1,12 +1,10 @@
 """Which refinement the soups of a job get, and refined soups as tensors."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from search.evaluation import EvaluationRequest, Outcome, Refinement, Weights
@@ -18,6 +16,7 @@ from service.schemas.result import AppliedRefinement
 from workers.evaluation.errors import EvaluationMemoryError
 from workers.evaluation.sets import EncodedSet
 from workers.refinement.checkpoint import RefinementRecord, refined
+from workers.refinement.fit import one_thread
 from workers.soups.merge import merge
 from workers.soups.stack import IngredientStack
 
@@ -123,7 +122,7 @@ def refined_soup(
     tensors = merge(stack, weights)
     if not refinement.changes_anything:
         return tensors, None
-    with _one_thread():
+    with one_thread():
         tensors, record = refined(tensors, stack.config, sets, refinement)
     return tensors, _applied(refinement, record)
 
@@ -137,13 +136,3 @@ def _applied(refinement: Refinement, record: RefinementRecord) -> AppliedRefinem
         prior=record.prior,
         images=record.images,
     )
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
