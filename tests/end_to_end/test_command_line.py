@@ -51,6 +51,26 @@ def test_reproduce_notices_a_changed_weight(adapted: Path, service: LiveService,
     assert "differ" in run.stderr
 
 
+def test_a_refined_soup_is_found_explained_and_made_again(service: LiveService, tmp_path: Path) -> None:
+    images, out = SETS / "adaptation.zip", tmp_path / "model"
+    refine = ("--refine-statistics", "auto", "--refine-head", "keep", "--temperature")
+    run = service.cli("adapt", images, "--pantry", "fashion", "--strategy", "uniform", *refine, "--out", out)
+    assert run.returncode == 0, run.stderr
+    assert "adapted statistics" in run.stdout
+    assert "refitted last layer" in run.stdout
+    result = json.loads((out / "result.json").read_text())["result"]
+    assert result["refinement"]["statistics"] == "adapted"
+    assert result["summary"] in " ".join(run.stdout.split())
+    model = out / "model.safetensors"
+    for given in ((), ("--adaptation-set", images)):
+        again = service.cli("reproduce", model, *given)
+        assert again.returncode == 0, again.stderr
+    ingredients = ("--pantry", ROOT / "examples/pantries/fashion-resnet")
+    other = service.cli("reproduce", model, *ingredients, "--adaptation-set", SETS / "held_out.zip")
+    assert other.returncode == 1
+    assert "other images" in other.stderr
+
+
 def test_jobs_lists_what_ran(adapted: Path, service: LiveService) -> None:
     job_id = json.loads((adapted / "result.json").read_text())["id"]
     assert job_id in service.cli("jobs").stdout

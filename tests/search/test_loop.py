@@ -2,7 +2,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from search.evaluation import EvaluationRequest
+from search.evaluation import EvaluationRequest, Refinement
 from search.loop import ContractError, Interrupted, OnFound, run_search
 from search.objectives import Objectives
 from search.space import Space
@@ -29,6 +29,14 @@ def test_what_the_journal_knows_is_not_evaluated() -> None:
     assert run_search(Enumeration(soups), 3, executor, trace, trace) == 3
     with pytest.raises(Interrupted):
         executor.evaluate(soups[:1], lambda found: None)
+
+
+def test_every_soup_is_evaluated_after_the_refinement_that_the_search_is_for() -> None:
+    landscape, soups = Landscape(2), tuple(EvaluationRequest((w, 1 - w)) for w in (0.0, 0.5, 1.0))
+    trace, refinement = Trace({soups[0]: landscape.outcome(soups[0])}), Refinement("adapted", temperature=True)
+    assert run_search(Enumeration(soups), 3, LandscapeExecutor(landscape), trace, trace, refinement=refinement) == 3
+    assert trace.soups == [EvaluationRequest(soup.model, refinement=refinement) for soup in soups]
+    assert set(trace.found_now) == set(trace.soups)
 
 
 def test_a_large_grid_comes_in_generations_of_bounded_size() -> None:

@@ -40,6 +40,14 @@ def test_points_are_in_the_job_and_the_journal_by_their_weights(job_store: JobSt
     assert journalled(job_store, 0, 1, 2) == ["a", None, "c"]
 
 
+def test_an_outcome_is_kept_under_the_name_of_its_request(job_store: JobStore, claim: Claim) -> None:
+    name = f"{weights_key(point(0).weights)} adapted"
+    job_store.record_points(claim.job_id, 1, [point(0), point(1)], outcomes={0: "a", 1: "b"}, names={0: name})
+    assert journalled(job_store, 0, 1) == [None, "b"]
+    assert job_store.journalled(SCOPE, [name]) == ["a"]
+    assert list(job_store.iter_points(claim.job_id)) == [point(0), point(1)]
+
+
 def test_a_point_recorded_again_changes_nothing(job_store: JobStore, claim: Claim) -> None:
     job_store.record_points(claim.job_id, 1, [point(1)], best())
     before = job_store.get(claim.job_id)

@@ -83,6 +83,27 @@ def test_a_finer_search_takes_over_what_is_known(job_store: JobStore, claim: Cla
     assert job_store.get(claim.job_id).progress.images == 20
 
 
+def test_a_refined_outcome_is_found_by_its_refinement_alone(job_store: JobStore, claim: Claim) -> None:
+    refined = [
+        EvaluationRequest(SOUPS[0], refinement=each) for each in (Refinement("adapted"), Refinement(head="refit"))
+    ]
+    for place, request in enumerate(refined):
+        writer = Recorder(job_store, claim, Scoring(AdaptRequest(pantry="tiny"), [SET]), NAMES)
+        writer.start(1, SCOPE)
+        writer.proposed((request,))
+        writer.found([(0, outcome(place + 3))], known=False)
+    found = recorder(job_store, claim).find([EvaluationRequest(SOUPS[0]), *refined])
+    assert [each and packed(each) for each in found] == [None, packed(outcome(3)), packed(outcome(4))]
+
+
+def test_a_refined_baseline_is_offered_for_its_refinement_alone(job_store: JobStore, claim: Claim) -> None:
+    writer = recorder(job_store, claim)
+    request = EvaluationRequest(SOUPS[0], refinement=Refinement("adapted"))
+    writer.offer({request: outcome(3)})
+    found = writer.find([EvaluationRequest(SOUPS[0]), request])
+    assert [each is not None for each in found] == [False, True]
+
+
 def test_refined_soups_are_not_taken_for_soups(job_store: JobStore, claim: Claim) -> None:
     writer = recorder(job_store, claim)
     writer.found([(0, outcome(3))], known=False)
