@@ -167,6 +167,11 @@ class Result(Document):
     )
     nll: float | None = None
     interval: tuple[float, float] | None = None
+    cross_validated: Score | None = Field(
+        default=None,
+        description="What a soup chosen so scores on other images: each image is judged by the soup that would have "
+        "been chosen without a tenth of the images. Null for a set of fewer than 10 images, and for very many soups.",
+    )
     metrics: dict[str, float] = Field(default_factory=dict, description=METRICS)
     objectives: dict[Name, float] = Field(
         default_factory=dict, description="With several objectives: each one's value."

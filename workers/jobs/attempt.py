@@ -160,6 +160,7 @@ class Attempt:
         result = finalizer.finish(
             recorder.ranked(),
             preflight,
+            crossed=recorder.cross_validated(),
             progress=self._store.get(job_id).progress,
             is_partial=is_partial,
             reused=recorder.reused,

@@ -67,6 +67,7 @@ class Finalizer:
         ranked: Sequence[Point],
         preflight: Preflight | None,
         *,
+        crossed: Outcome | None,
         progress: Progress,
         is_partial: bool,
         reused: int,
@@ -75,6 +76,8 @@ class Finalizer:
         url: str,
     ) -> Result:
         """Merge, write, score the written file and store it; without held-out scores if the job is cancelled meanwhile.
+
+        ``crossed`` is the outcome of the choice, cross-validated.
 
         Raises NoFiniteSoup when no point has a score, StorageFull.
         """
@@ -96,6 +99,7 @@ class Finalizer:
             images=sum(len(each.split.selection) for each in self.scoring.of_sets(self.material.sets)),
             nll=self.scoring.objectives.nll(score),
             interval=self.scoring.objectives.interval(score),
+            cross_validated=None if crossed is None else self.scoring.document(crossed),
             metrics=self.scoring.metrics(score) or best.metrics,
             objectives=best.objectives,
             constraints=self._constraints(best),

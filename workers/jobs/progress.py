@@ -5,9 +5,10 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from search.evaluation import EvaluationRequest, Outcome, journal_key, packed, unpacked
+from search.evaluation import EvaluationRequest, Outcome, Weights, journal_key, packed, unpacked
 from search.loop import Found, Journal, Observer
 from search.ranking import rank, sort_key
+from search.selection import cross_validated
 from search.strategy import Generation
 from service.connection import connect
 from service.errors import Expired, FencedOut, JobNotFound
@@ -18,6 +19,8 @@ from service.settings import Settings
 from workers.jobs.scoring import Scoring
 
 POLL_INTERVAL = 0.25
+KEPT_IMAGES = 20_000_000
+"""Most outcomes of single images that are kept to cross-validate the choice, about 10 bytes each."""
 _log = logging.getLogger(__name__)
 
 
@@ -35,6 +38,8 @@ class Recorder(Observer, Journal):
         self._scope = ""
         self._soups: list[EvaluationRequest] = []
         self._baselines: dict[str | None, Outcome] = {}
+        self._seen: list[tuple[Weights, Outcome]] = []
+        self._images_seen = 0
         self.points: dict[int, Point] = {}
         self.reused = 0
         self._journal_bytes = 0
@@ -83,6 +88,7 @@ class Recorder(Observer, Journal):
                 outcomes[place] = None if name is None else self._kept(packed(outcome))
                 names[place] = name or ""
             self.reused += not is_new
+            self._keep(soup.weights, outcome)
         self._record(points, outcomes, names)
 
     def warn(self, warnings: Iterable[JobWarning]) -> None:
@@ -93,6 +99,17 @@ class Recorder(Observer, Journal):
     def ranked(self) -> list[Point]:
         """All points with a score, best first."""
         return rank(self.points.values())
+
+    def cross_validated(self) -> Outcome | None:
+        """See ``search.selection``; None also where this attempt has not seen every point's outcome, or too many."""
+        if len(self._seen) < len(self.points) or self._images_seen > KEPT_IMAGES:
+            return None
+        return cross_validated(self._scoring.objectives, self._seen)
+
+    def _keep(self, weights: Weights, outcome: Outcome) -> None:
+        self._images_seen += sum(each.seen for each in outcome.sets)
+        if self._images_seen <= KEPT_IMAGES:
+            self._seen.append((weights, outcome.without_logits()))
 
     def _kept(self, text: str) -> str | None:
         """``text`` while the search's outcomes fit into the journal; what does not is evaluated again when needed."""

@@ -15,19 +15,21 @@ _OVER_SETS = {"mean": ", on average over the sets", "worst": ", in the worst set
 def summarise(result: Result, request: AdaptRequest) -> str:
     """Say how good the soup is, whether that is more than the best ingredient, and what else would be better.
 
-    The figures are those of the held-out images, where there are some.
+    The figures are those of the held-out images, where there are some. Where soups are scored by likelihood, they are
+    told by their accuracy, if it is known.
     """
     measured, apart = request.ranked_by[0], result.held_out
     many = len(result.per_set) > 1
-    soup, test, images = result.score, result.paired_test, _counted(result.images, "images that chose it")
+    soup: Result | Score = result
+    test, images = result.paired_test, _counted(result.images, "images that chose it")
     rivals: Baselines | HeldOut | None = result.baselines
     if apart is not None:
-        soup, test, images = apart.soup.score, apart.paired_test, _counted(apart.images, "held-out images")
+        soup, test, images = apart.soup, apart.paired_test, _counted(apart.images, "held-out images")
         rivals = apart
-    figures = _Figures(measured, images, many_sets=many)
+    figures = _Figures(measured, images, many_sets=many, in_nats=measured.metric == "nll" and not result.metrics)
     sentences = [_against_ingredient(_subject(result, request), soup, rivals, test, figures)]
-    if rivals is not None and (rival := _strongest(soup, rivals, request)) is not None:
-        sentences.append(rival.sentence(soup, figures))
+    if rivals is not None and (rival := _strongest(soup, rivals, request, figures)) is not None:
+        sentences.append(rival.sentence(figures.told(soup), figures))
     if result.constraints_met is False:
         sentences.append("No soup meets all constraints; this one violates them least.")
     if result.partial:
@@ -46,27 +48,28 @@ class _Figures:
     measured: Measured
     images: str
     many_sets: bool = False
+    in_nats: bool = False
 
-    @property
-    def is_likelihood(self) -> bool:
-        """Whether scores are in nats."""
-        return self.measured.metric == "nll"
+    def told(self, score: Score | Result) -> float:
+        """The figure that is told of a model: its score, or its accuracy where that is a likelihood."""
+        is_accuracy = self.measured.metric == "nll" and not self.in_nats
+        return score.metrics["accuracy"] if is_accuracy else score.score
 
     def score(self, value: float) -> str:
         """A score alone."""
-        return f"{value:.3f} nats" if self.is_likelihood else f"{value:.1%}".replace("%", " %")
+        return f"{value:.3f} nats" if self.in_nats else f"{value:.1%}".replace("%", " %")
 
     def found(self, value: float) -> str:
         """What a model is or has, as a predicate."""
         sets = _OVER_SETS[self.measured.over_sets] if self.many_sets else ""
-        if self.is_likelihood:
+        if self.in_nats:
             return f"has a log-likelihood of {self.score(value)} on {self.images}{sets}"
         attacked = " under attack" if self.measured.metric == "robust_accuracy" else ""
         return f"is right{attacked} on {self.score(value)} of {self.images}{sets}"
 
     def difference(self, value: float) -> str:
         """How much more or less a score is."""
-        size = f"{abs(value):.3f} nats" if self.is_likelihood else f"{100 * abs(value):.1f} points"
+        size = f"{abs(value):.3f} nats" if self.in_nats else f"{100 * abs(value):.1f} points"
         return "as much" if float(size.split(maxsplit=1)[0]) == 0 else f"{size} {'more' if value > 0 else 'less'}"
 
 
@@ -89,20 +92,25 @@ def _changes(refinement: AppliedRefinement) -> list[str]:
 
 
 def _against_ingredient(
-    subject: str, soup: float, rivals: Baselines | HeldOut | None, test: PairedTest | None, figures: _Figures
+    subject: str,
+    soup: Result | Score,
+    rivals: Baselines | HeldOut | None,
+    test: PairedTest | None,
+    figures: _Figures,
 ) -> str:
     if rivals is None or test is None:
-        return f"{subject} {figures.found(soup)}."
-    theirs = rivals.ingredients[test.against].score
+        return f"{subject} {figures.found(figures.told(soup))}."
+    ours, theirs = figures.told(soup), figures.told(rivals.ingredients[test.against])
     best = f"the best ingredient ({test.against})"
-    if _is_significant(test) and test.difference > 0:
-        return f"{subject} {figures.found(soup)}, {figures.difference(test.difference)} than {best}."
-    verdict = f"worse than {best}" if _is_significant(test) else f"no better than {best} as far as these images tell"
-    return f"{subject} is {verdict}: it {figures.found(soup)}, {test.against} {_short(theirs, figures)}."
+    if _is_significant(test) and test.difference > 0 and ours > theirs:
+        return f"{subject} {figures.found(ours)}, {figures.difference(ours - theirs)} than {best}."
+    is_worse = _is_significant(test) and test.difference < 0
+    verdict = f"worse than {best}" if is_worse else f"no better than {best} as far as these images tell"
+    return f"{subject} is {verdict}: it {figures.found(ours)}, {test.against} {_short(theirs, figures)}."
 
 
 def _short(value: float, figures: _Figures) -> str:
-    return f"{'one of' if figures.is_likelihood else 'on'} {figures.score(value)}"
+    return f"{'one of' if figures.in_nats else 'on'} {figures.score(value)}"
 
 
 def _is_significant(test: PairedTest) -> bool:
@@ -127,28 +135,32 @@ class _Rival:
         return f"{self.what} gives {figures.score(self.score)}, {figures.difference(difference)}{end}"
 
 
-def _strongest(soup: float, rivals: Baselines | HeldOut, request: AdaptRequest) -> _Rival | None:
+def _strongest(
+    soup: Result | Score, rivals: Baselines | HeldOut, request: AdaptRequest, figures: _Figures
+) -> _Rival | None:
     """The best of all rivals where it is better than the soup, else the best of the refined ingredients."""
-    refined = _refined(rivals, request)
-    every = [*refined, *_others(rivals)]
+    refined = _refined(rivals, request, figures)
+    every = [*refined, *_others(rivals, figures)]
     score: Callable[[_Rival], float] = lambda rival: rival.score  # noqa: E731
     best = max(every, key=score, default=None)
-    return best if best is not None and best.score > soup else max(refined, key=score, default=None)
+    return best if best is not None and best.score > figures.told(soup) else max(refined, key=score, default=None)
 
 
-def _refined(rivals: Baselines | HeldOut, request: AdaptRequest) -> list[_Rival]:
+def _refined(rivals: Baselines | HeldOut, request: AdaptRequest, figures: _Figures) -> list[_Rival]:
     statistics, head = rivals.adapted_statistics, rivals.refitted_head
     found = []
     if statistics is not None:
         advice = ': use refine.statistics "auto".' if request.refine.statistics == "source" else "."
-        found.append(_Rival(f"Adapting the statistics of {statistics.ingredient} alone", statistics.score, advice))
+        found.append(
+            _Rival(f"Adapting the statistics of {statistics.ingredient} alone", figures.told(statistics), advice)
+        )
     if head is not None:
         advice = ': use refine.head "auto".' if request.refine.head == "keep" else "."
-        found.append(_Rival(f"Refitting the last layer of {head.ingredient} alone", head.score, advice))
+        found.append(_Rival(f"Refitting the last layer of {head.ingredient} alone", figures.told(head), advice))
     return found
 
 
-def _others(rivals: Baselines | HeldOut) -> list[_Rival]:
+def _others(rivals: Baselines | HeldOut, figures: _Figures) -> list[_Rival]:
     costly = ", but costs a pass through every ingredient."
     models: list[tuple[str, Score | None, str]] = [
         *((f"The ingredient {name}", score, ".") for name, score in rivals.ingredients.items()),
@@ -157,4 +169,4 @@ def _others(rivals: Baselines | HeldOut) -> list[_Rival]:
         ("The logit ensemble", rivals.logit_ensemble, costly),
         ("The softmax ensemble", rivals.softmax_ensemble, costly),
     ]
-    return [_Rival(name, score.score, end) for name, score, end in models if score is not None]
+    return [_Rival(name, figures.told(score), end) for name, score, end in models if score is not None]

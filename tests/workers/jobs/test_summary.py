@@ -154,6 +154,29 @@ def test_likelihoods_are_in_nats_and_judged_by_their_interval() -> None:
     assert found.endswith("l1 one of -0.900 nats.")
 
 
+def test_likelihoods_are_told_by_accuracy_where_it_is_known() -> None:
+    def scored(score: float, accuracy: float) -> dict[str, Any]:
+        return {"score": score, "metrics": {"accuracy": accuracy}}
+
+    level = Score(**scored(-1.0, 0.5))
+    baselines = Baselines(
+        ingredients={"l1": level},
+        uniform_soup=level,
+        logit_ensemble=level,
+        softmax_ensemble=level,
+        refitted_head=RefinedIngredient(ingredient="l1", **scored(-0.7, 0.6)),
+    )
+    test = PairedTest(against="l1", difference=0.3, interval=(0.2, 0.4), p_value=None)
+    found = result(-0.7, test, metrics={"accuracy": 0.62}, baselines=baselines)
+    asked = request(objective={"metric": "nll"})
+    assert summarise(found, asked) == (
+        "The soup is right on 62.0 % of the 100 images that chose it, 12.0 points more than the best ingredient (l1). "
+        "Refitting the last layer of l1 alone gives 60.0 %, 2.0 points less."
+    )
+    likelier = found.model_copy(update={"metrics": {"accuracy": 0.5}})
+    assert summarise(likelier, asked).startswith("The soup is no better than the best ingredient (l1)")
+
+
 def test_robustness_several_sets_and_several_objectives_are_named() -> None:
     threat = {"norm": "Linf", "eps": 0.1}
     robust = request(objective={"metric": "robust_accuracy", "threats": [threat]})

@@ -92,6 +92,7 @@ function facts(result, request) {
   const sets = Object.entries(result.per_set);
   if (sets.length > 1) for (const [id, each] of sets) known[`On set ${short(id)}`] = scored(each, result.metric);
   constraints.forEach((each, place) => (known[`Constraint ${place + 1}`] = constraintText(each)));
+  if (result.cross_validated) known["Choice cross-validated"] = scored(result.cross_validated, result.metric);
   if (result.held_out) known["On held-out images"] = scored(result.held_out.soup, result.metric);
   if (result.floored_channels) known["BatchNorm channels floored"] = count(result.floored_channels);
   return Object.entries(known).map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value)));
