@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for shift in options.shifts:
         path = options.out / options.pantry.name / f"{shift.replace(':', '-')}.npz"
         if not path.exists():
-            _record(stack, _images(data, rows, shift), data.labels[rows], options.threads).save(path)
+            _record(stack, shifted_images(data, rows, shift), data.labels[rows], options.threads).save(path)
             print(path, flush=True)
 
 
@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _images(data: LabelledImages, rows: NDArray[np.intp], shift: str) -> NDArray[np.uint8]:
+def shifted_images(data: LabelledImages, rows: NDArray[np.intp], shift: str) -> NDArray[np.uint8]:
     """Grey images (N, H, W, 1)."""
     if shift in SHIFTS:
         return np.stack([shifted_image(data, int(row), shift, 0) for row in rows])
