@@ -110,7 +110,10 @@ class Lattice:
         return np.stack(columns, axis=1)
 
     def sample(self, rng: np.random.Generator) -> NDArray[np.intp]:
-        """A random point, in steps, shape (size,): each ingredient in turn takes any share that leaves a point."""
+        """A random point, in steps, shape (size,): in random order, each ingredient takes any share that is possible.
+
+        Every point may be drawn, but not all are equally likely.
+        """
         order = rng.permutation(self.size)
         tops = np.array([top for _, top in self._axes])
         left, room = self._total or 0, int(tops.sum())

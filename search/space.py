@@ -28,8 +28,10 @@ class Space:
             raise SearchError(f"a soup needs at least one ingredient, not {self.size}")
         if self.bounds is None:
             return
-        if len(self.bounds) != self.size or any(low > high for low, high in self.bounds):
-            raise SearchError(f"give {self.size} bounds, each with its least weight first: {self.bounds}")
+        if len(self.bounds) != self.size:
+            raise SearchError(f"{self.size} ingredients have {self.size} bounds, not {len(self.bounds)}")
+        if any(low > high for low, high in self.bounds):
+            raise SearchError("give the least weight of an ingredient first, and then its greatest")
         low, high = (sum(each) for each in zip(*self.bounds, strict=True))
         if low > 1 + TOLERANCE or high < 1 - TOLERANCE:
             raise SearchError(f"weights within these bounds sum to {low:g} at least and {high:g} at most, never to 1")

@@ -16,7 +16,7 @@ import search.strategies
 from search.evaluation import EvaluationRequest, Outcome, Weights
 from search.lattice import Lattice
 from search.objectives import Objectives
-from search.space import SearchError, Space
+from search.space import TOLERANCE, SearchError, Space
 
 ENTRY_POINTS = "soupsearch.strategies"
 """Group of the entry points by which an installed package adds strategies; each names a StrategyKind."""
@@ -79,6 +79,9 @@ class StrategyRequest(BaseModel):
         twice = sorted(self.fixed.keys() & self.bounds.keys())
         if twice:
             raise SearchError(f"{twice[0]!r} is both fixed and bounded: leave one out")
+        for name, (low, high) in self.bounds.items():
+            if low > high:
+                raise SearchError(f"the bounds of {name!r} are {low:g} and {high:g}: give the least weight first")
         if not (self.fixed or self.bounds):
             return Space(len(names))
         limits = self.bounds | {name: (weight, weight) for name, weight in self.fixed.items()}
@@ -104,6 +107,11 @@ class LatticeRequest(StrategyRequest):
         """The lattice within the bounds of ``space``. Raises LatticeError when it has no point."""
         return Lattice(space.size, self.lower, self.upper, self.step, self.convex, space.bounds)
 
+    def admits(self, weights: Weights, space: Space) -> bool:
+        """Whether a soup, on the lattice or not, lies in ``space`` and within the limits of every ingredient."""
+        low, high = (max(self.lower, 0.0), min(self.upper, 1.0)) if self.convex else (self.lower, self.upper)
+        return weights in space and all(low - TOLERANCE <= weight <= high + TOLERANCE for weight in weights)
+
 
 class Budget(BaseModel):
     """What a search may cost."""
@@ -117,8 +125,9 @@ class Budget(BaseModel):
 class StrategyKind:
     """A strategy as requests name it: ``name``, the model of its ``request``, its ``bound`` and how to ``start`` it.
 
-    ``bound`` returns the greatest number of evaluations for a request in a space, without enumerating them;
-    ``start`` makes the strategy, whose randomness comes only from the seed. Both raise SearchError.
+    ``bound`` returns the greatest number of evaluations for a request in a space, without enumerating them, and raises
+    SearchError if no search is possible there. ``start`` then makes the strategy, whose randomness comes only from the
+    seed.
     """
 
     name: str

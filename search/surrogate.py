@@ -193,23 +193,25 @@ class LogitSurrogate(Surrogate):
         logits = np.sqrt(np.mean(((responses - left_out) / deviation[:, None]) ** 2))
         pairs = zip(self._split(responses), self._split(left_out), strict=True)
         margins = [
-            np.abs(_margins(true, labels) - _margins(guess, labels)) / deviation[:, None]
+            np.abs(_margins(true[:, some], labels[some]) - _margins(guess[:, some], labels[some])) / deviation[:, None]
             for (true, labels), (guess, _) in pairs
+            for some in [~labels.all(axis=1)]
         ]
-        return float(logits), _GAUSSIAN_MEDIAN * float(np.median(np.concatenate(margins, axis=1)))
+        known = np.concatenate(margins, axis=1)
+        return float(logits), _GAUSSIAN_MEDIAN * float(np.median(known)) if known.size else 0.0
 
     def _read(self, responses: Array, deviation: Array) -> Array:
         """The measures (q, k) expected of logits with mean ``responses`` (q, m) and their ``deviation`` (q,)."""
-        each = [
-            {
-                "accuracy": _expected_accuracy(logits, labels, self._margin_error * deviation),
-                "nll": _expected_likelihood(logits, labels, self._logit_error * deviation),
-            }
-            for logits, labels in self._split(responses)
-        ]
+        each: dict[str, list[Array]] = {}
+        for metric in {measure.metric for measure in self._measures}:
+            expected, error = {
+                "accuracy": (_expected_accuracy, self._margin_error),
+                "nll": (_expected_likelihood, self._logit_error),
+            }[metric]
+            each[metric] = [expected(logits, labels, error * deviation) for logits, labels in self._split(responses)]
         columns = []
         for measure in self._measures:
-            sets = measure.of_sets([values[measure.metric] for values in each])
+            sets = measure.of_sets(each[measure.metric])
             columns.append(np.min(sets, axis=0) if measure.over_sets == "worst" else np.mean(sets, axis=0))
         return np.stack(columns, axis=1)
 
@@ -245,6 +247,6 @@ def _expected_accuracy(logits: Array, accepted: Flags, error: Array) -> Array:
 
 
 def _margins(logits: Array, accepted: Flags) -> Array:
-    """The best accepted class's logit minus the best other's, (q, images)."""
+    """The best accepted class's logit minus the best other's, (q, images); infinite where every class is accepted."""
     others = np.where(accepted, -np.inf, logits).max(axis=2)
     return np.asarray(np.where(accepted, logits, -np.inf).max(axis=2) - others)

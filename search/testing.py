@@ -21,7 +21,7 @@ from search.evaluation import EvaluationRequest, Flags, Outcome, Passes, SetOutc
 from search.loop import ContractError, Executor, Found, Interrupted, Journal, Observer, OnFound, run_search
 from search.objectives import Measure, Objectives
 from search.space import SearchError, Space
-from search.strategy import Generation, Strategy, StrategyKind, StrategyRequest
+from search.strategy import Generation, LatticeRequest, Strategy, StrategyKind, StrategyRequest
 
 
 @dataclass(frozen=True)
@@ -228,6 +228,8 @@ def check_soups_lie_in_the_space(kind: StrategyKind, request: StrategyRequest, c
     """Weights sum to 1 and respect bounds and fixed weights."""
     for soup in _searched(kind, request, case).soups:
         assert soup.weights in case.space, f"{soup.weights} lies outside the space"
+        if isinstance(request, LatticeRequest):
+            assert request.admits(soup.weights, case.space), f"{soup.weights} lies outside the limits of the request"
 
 
 def check_nothing_is_proposed_twice(kind: StrategyKind, request: StrategyRequest, case: Case) -> None:
@@ -267,11 +269,12 @@ def check_an_interrupted_search_resumes(kind: StrategyKind, request: StrategyReq
 
 
 def _started(kind: StrategyKind, request: StrategyRequest, case: Case) -> tuple[Strategy, int] | None:
-    """The strategy and its bound; None where it refuses the space."""
+    """The strategy and its bound; None where it refuses the space, which the bound alone may do."""
     try:
-        return kind.start(request, case.space, case.objectives, case.seed), kind.bound(request, case.space)
+        bound = kind.bound(request, case.space)
     except SearchError:
         return None
+    return kind.start(request, case.space, case.objectives, case.seed), bound
 
 
 def _searched(

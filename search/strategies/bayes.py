@@ -70,7 +70,7 @@ class BayesianSearch(Strategy):
         self._names: set[str] = set()
         self._outcomes: list[Outcome] = []
         self._centre = (1 / space.size,) * space.size
-        self._starts = [start for start in starts(space.size) if start in space]
+        self._starts = [start for start in starts(space.size) if request.admits(start, space)]
 
     def propose(self) -> Generation | None:
         """See ``Strategy``."""

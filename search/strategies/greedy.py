@@ -64,9 +64,14 @@ def _is_worse(soup: Evaluation, than: Evaluation) -> bool:
 
 def _start(request: Greedy, space: Space, objectives: Objectives, seed: int) -> Strategy:
     del request, seed
-    if space.bounds is not None:
-        raise SearchError("greedy soups are averages of ingredients: leave fixed and bounds out, or choose bayes")
     return GreedySearch(space, objectives)
 
 
-KIND = StrategyKind("greedy", Greedy, lambda _, space: 2 * space.size - 1, _start)
+def _bound(request: Greedy, space: Space) -> int:
+    del request
+    if space.bounds is not None:
+        raise SearchError("greedy soups are averages of ingredients: leave fixed and bounds out, or choose bayes")
+    return 2 * space.size - 1
+
+
+KIND = StrategyKind("greedy", Greedy, _bound, _start)

@@ -16,9 +16,14 @@ class Uniform(StrategyRequest):
 
 def _start(request: Uniform, space: Space, objectives: Objectives, seed: int) -> Strategy:
     del request, objectives, seed
-    if space.uniform not in space:
-        raise SearchError("the uniform soup lies outside the bounds: widen them, or choose another strategy")
     return Enumeration(generation([space.uniform]))
 
 
-KIND = StrategyKind("uniform", Uniform, lambda *_: 1, _start)
+def _bound(request: Uniform, space: Space) -> int:
+    del request
+    if space.uniform not in space:
+        raise SearchError("the uniform soup lies outside the bounds: widen them, or choose another strategy")
+    return 1
+
+
+KIND = StrategyKind("uniform", Uniform, _bound, _start)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from search.lattice import LatticeError
 from search.space import SearchError
 from search.strategy import kind_of
 from service.adaptation_sets.labels import check_attackable, resolve
@@ -132,8 +133,10 @@ def _count_points(request: AdaptRequest, pantry: Pantry) -> int:
         return kind_of(request.search).bound(
             request.search, request.search.space([each.name for each in pantry.ingredients])
         )
-    except SearchError as error:
+    except LatticeError as error:
         raise InvalidRequest(f"The search has no points: {error}.", param="search", code=error.code) from error
+    except SearchError as error:
+        raise InvalidRequest(f"The search cannot be made: {error}.", param="search", code=error.code) from error
 
 
 def check_cost(use: Services, request: AdaptRequest, pantry: Pantry, sets: Sequence[str]) -> None:

@@ -1,5 +1,6 @@
 """The request to adapt."""
 
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union
 
 from pydantic import Field, model_validator
@@ -84,7 +85,7 @@ class AdaptRequest(Document):
     )
     search: Search = Field(default=Auto(), description="How soup weights are proposed; by default as preset says.")
     refine: Refine = Field(
-        default=Refine(statistics="auto", head="auto"),
+        default=Refine(**_PRESETS["auto"]["refine"]),
         description="How each soup is changed beyond its weights; by default as preset says, and not at all under "
         "threats or in bfloat16.",
     )
@@ -105,11 +106,16 @@ class AdaptRequest(Document):
     @classmethod
     def _filled(cls, value: Any) -> Any:
         """Fill in what is left out of objective, search and refine, as ``preset`` says."""
-        if not isinstance(value, dict) or value.get("preset", "auto") not in _PRESETS:
+        if not isinstance(value, dict):
             return value
-        defaults = _PRESETS[value.get("preset", "auto")]
+        preset = value.get("preset", "auto")
+        if not isinstance(preset, str) or preset not in _PRESETS:
+            return value
+        defaults = _PRESETS[preset]
         filled = dict(value)
-        measured = [value.get("objective"), *(value.get("objectives") or []), *(value.get("constraints") or [])]
+        several = [value.get(field) for field in ("objectives", "constraints")]
+        lists = [each for each in several if isinstance(each, list)]
+        measured = [value.get("objective"), *chain.from_iterable(lists)]
         is_plain = value.get("precision", "float32") != "float32" or any(map(_names_threats, measured))
         for field in ("objective", "search", "refine"):
             given = value.get(field)

@@ -21,7 +21,11 @@ from search.testing import Case, Check, Landscape, cases, strategy_checks
 MORE: dict[str, list[StrategyRequest]] = {
     "grid": [Grid(lower=-1, upper=2, step=0.5), Grid(convex=True)],
     "auto": [Auto(convex=True, step=0.5), Auto(budget=Budget(evaluations=9))],
-    "bayes": [Bayes(convex=True, step=0.25, batch=3, tolerance=0), Bayes(step=0.05, budget=Budget(evaluations=11))],
+    "bayes": [
+        Bayes(lower=0, upper=0.6, step=0.02, budget=Budget(evaluations=12)),
+        Bayes(convex=True, step=0.25, batch=3, tolerance=0),
+        Bayes(step=0.05, budget=Budget(evaluations=11)),
+    ],
     "random": [Random(step=0.01, budget=Budget(evaluations=50)), Random(convex=True, step=0.5)],
 }
 """Requests besides the default one."""

@@ -19,22 +19,18 @@ FOLDER = Path(__file__).parent / "landscapes"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.npz"))
 ACCURACY, NLL = Measure(), Measure(metric="nll")
 REGRET = {
-    ("grid", "nll"): 0.0,
     ("bayes", "nll"): 0.02,
     ("auto", "nll"): 0.02,
     ("random", "nll"): 0.6,
-    ("uniform", "nll"): np.inf,
-    ("grid", "accuracy"): 0.0,
     ("bayes", "accuracy"): 0.04,
     ("auto", "accuracy"): 0.04,
     ("random", "accuracy"): 0.16,
-    ("uniform", "accuracy"): 1.0,
 }
 """Most that a recommendation may fall short of the grid's best, in nats or as a share of the 50 images."""
-UNRECORDED = {"greedy"}
-"""Strategies whose soups are not on the lattice."""
+UNTRIED = {"greedy", "grid", "uniform"}
+"""Strategies whose soups were not recorded, or that leave nothing to find."""
 REQUESTS: dict[str, StrategyRequest] = {
-    name: kind.request.model_validate({}) for name, kind in kinds().items() if name not in UNRECORDED
+    name: kind.request.model_validate({}) for name, kind in kinds().items() if name not in {"greedy"}
 }
 
 
@@ -55,12 +51,12 @@ def searched(name: str, strategy: str, measure: Measure) -> tuple[list[Evaluatio
 
 
 def test_every_strategy_is_tried() -> None:
-    assert {strategy for strategy, _ in REGRET} | UNRECORDED == set(kinds())
+    assert {strategy for strategy, _ in REGRET} | UNTRIED == set(kinds())
     assert len(NAMES) == 6
 
 
 @pytest.mark.parametrize("measure", [ACCURACY, NLL], ids=lambda measure: measure.metric)
-@pytest.mark.parametrize("strategy", REQUESTS)
+@pytest.mark.parametrize("strategy", sorted({strategy for strategy, _ in REGRET}))
 @pytest.mark.parametrize("name", NAMES)
 def test_the_recommendation_is_close_to_the_grids_best(name: str, strategy: str, measure: Measure) -> None:
     found, landscape = searched(name, strategy, measure)
@@ -73,9 +69,11 @@ def test_the_recommendation_is_close_to_the_grids_best(name: str, strategy: str,
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_bayes_needs_a_fifteenth_of_the_grids_evaluations(name: str) -> None:
+def test_bayes_comes_near_the_best_within_its_budget_and_on_the_vit_in_half_of_it(name: str) -> None:
     found, _ = searched(name, "bayes", NLL)
-    assert len(found) <= 32
+    best = rank(searched(name, "grid", NLL)[0])[0].score or 0.0
+    near = [place for place, soup in enumerate(found, start=1) if (soup.score or -np.inf) >= best - 0.02]
+    assert min(near) <= (16 if "vit" in name else 32)
 
 
 def test_the_grid_recommends_what_it_always_has() -> None:

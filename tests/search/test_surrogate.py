@@ -81,3 +81,14 @@ def test_scores_order_soups_as_their_measures_do() -> None:
     assert np.corrcoef(predicted[:, 0], truth[:, 0])[0, 1] > 0.95
     holds = surrogate.found[:, 1] >= surrogate.thresholds[0] - 1e-9
     assert holds.tolist() == [objectives.every_value(each)[1] >= 0.5 for each in outcomes]
+
+
+def test_an_image_that_accepts_every_class_tells_nothing_and_harms_nothing() -> None:
+    landscape = Landscape(3, images=30, classes=3)
+    accepted = landscape.accepted.copy()
+    accepted[0] = True
+    known = soups(6)
+    outcomes = [landscape.outcome(EvaluationRequest(tuple(each), keep_logits=True)) for each in known]
+    surrogate = LogitSurrogate(Objectives((Measure(metric="nll"), Measure()), accepted=(accepted,)), known, outcomes)
+    assert np.isfinite(surrogate.errors).all()
+    assert np.isfinite(surrogate.predict(soups(5, seed=1))).all()

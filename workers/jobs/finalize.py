@@ -13,8 +13,8 @@ from search.lattice import LatticeError
 from search.loop import Interrupted
 from search.objectives import violation
 from search.pareto import pareto_front
-from search.space import Space
 from search.strategies.grid import Grid
+from search.strategy import LatticeRequest
 from service.artifacts.store import ArtifactStore
 from service.errors import SoupsearchError
 from service.schemas.job import Point, Progress
@@ -267,11 +267,11 @@ class Finalizer:
         )
 
     def _grid_points(self, total: int) -> int:
-        """Points of the request's grid; for other strategies those of the default grid."""
-        if isinstance(self.material.request.search, Grid):
-            return total
+        """Points of the lattice that the search chose from; for strategies without one those of the default grid."""
+        search = self.material.request.search
+        lattice = search if isinstance(search, LatticeRequest) else Grid()
         try:
-            return Grid().lattice(Space(len(self.material.names))).count()
+            return lattice.lattice(search.space(self.material.names)).count()
         except LatticeError:
             return total
 

@@ -46,4 +46,4 @@ def test_it_ends_where_no_ingredient_has_a_score() -> None:
 
 def test_bounds_are_refused() -> None:
     with pytest.raises(SearchError, match="leave fixed and bounds out"):
-        KIND.start(Greedy(), Space(2, ((0, 1), (0, 1))), Objectives(), 0)
+        KIND.bound(Greedy(), Space(2, ((0, 1), (0, 1))))

@@ -84,9 +84,39 @@ def test_what_is_left_out_is_as_the_preset_says(
     assert AdaptRequest.model_validate(echo).model_dump(mode="json") == echo
 
 
-def test_an_unknown_preset_is_refused(api: httpx2.Client) -> None:
-    answer = api.post("/adapt", json={"pantry": "fashion", "adaptation_sets": ["a" * 64], "preset": "best"})
-    assert (answer.status_code, answer.json()["param"]) == (422, "preset")
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"preset": "best"}, "preset"),
+        ({"preset": [1]}, "preset"),
+        ({"preset": {}}, "preset"),
+        ({"objectives": 5}, "objectives"),
+        ({"constraints": True}, "constraints"),
+        ({"constraints": [7]}, "constraints.0"),
+        ({"objective": 3}, "objective"),
+        ({"refine": 1}, "refine"),
+        ({"search": {"fixed": {"linf": 20}}}, "search.fixed.linf"),
+    ],
+)
+def test_fields_of_another_form_are_refused(api: httpx2.Client, fields: dict[str, Any], param: str) -> None:
+    answer = api.post("/adapt", json={"pantry": "fashion", "adaptation_sets": ["a" * 64], **fields})
+    assert (answer.status_code, answer.json()["param"]) == (422, param)
+
+
+@pytest.mark.parametrize(
+    ("search", "says"),
+    [
+        ({"fixed": {"foo": 0.2}}, "no ingredient 'foo'"),
+        ({"bounds": {NAMES[0]: [1, 0]}}, f"bounds of '{NAMES[0]}' are 1 and 0"),
+        ({"strategy": "greedy", "fixed": {NAMES[0]: 0.2}}, "leave fixed and bounds out"),
+        ({"strategy": "uniform", "bounds": {NAMES[0]: [0.9, 1]}}, "the uniform soup lies outside"),
+    ],
+)
+def test_limits_that_leave_no_search_are_refused_at_once(api: httpx2.Client, search: dict[str, Any], says: str) -> None:
+    body = {"pantry": "fashion", "adaptation_sets": [store_set(api)], "search": search}
+    answer = api.post("/adapt", json=body)
+    assert (answer.status_code, answer.json()["param"]) == (422, "search")
+    assert says in answer.json()["detail"]
 
 
 def test_stored_sets_are_named_in_json(api: httpx2.Client) -> None:
