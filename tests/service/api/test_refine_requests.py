@@ -17,8 +17,9 @@ def body(**fields: object) -> str:
     return json.dumps({"pantry": "fashion"} | fields)
 
 
-def test_nothing_is_refined_by_default(adapt: Post) -> None:
-    request = adapt().json()["request"]["request"]
+@pytest.mark.parametrize("fields", [{"preset": "paper"}, {"objective": THREAT}, {"precision": "bfloat16"}])
+def test_the_papers_soups_and_those_that_cannot_be_are_not_refined(adapt: Post, fields: dict[str, object]) -> None:
+    request = adapt(request=body(**fields)).json()["request"]["request"]
     assert request["refine"] == {"statistics": "source", "head": "keep", "temperature": False}
 
 

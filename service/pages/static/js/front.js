@@ -10,7 +10,7 @@ export function showFront(result, request, url) {
   byId("front").hidden = !front.length;
   if (!front.length) return;
   const objectives = Object.keys(front[0].objectives);
-  const scales = Object.fromEntries(request.objectives.map((each) => [each.name, scale(each.metric)]));
+  const scales = Object.fromEntries(objectives.map((name) => [name, scale(request.objectives?.find((each) => each.name === name)?.metric)]));
   const radios = front.map((each, place) => radio(each, place));
   fillTable(
     byId("front-table"),
