@@ -33,11 +33,13 @@ def archive(tmp_path: Path) -> Path:
 
 
 def start_job(page: Page, archive: Path) -> None:
-    """Start a job by the form; ends on the job's page."""
+    """Start a job of the paper's protocol by the form; ends on the job's page."""
     page.goto("/")
     expect(page.locator("#pantry")).to_have_value("fashion")
     page.set_input_files("#file", archive)
     expect(page.locator("#chosen")).to_contain_text(archive.name)
+    page.click("#adapt summary")
+    page.select_option("#preset", "paper")
     page.click("#start")
     page.wait_for_url("**/view", wait_until="commit")
 

@@ -32,7 +32,7 @@ def test_a_user_finds_a_soup_without_leaving_the_page(browser: Browser, service:
 
     job = httpx2.get(page.url.removesuffix("/view")).json()
     expect(page.locator("#verdict")).to_have_text(job["result"]["summary"])
-    expect(page.locator("#facts")).to_contain_text(f"{100 * job['result']['score']:.1f} %")
+    expect(page.locator("#facts")).to_contain_text(f"{100 * job['result']['metrics']['accuracy']:.1f} %")
     expect(page.locator("#against-table")).to_contain_text("adapted statistics")
     with page.expect_download() as downloading:
         page.click("#download")
