@@ -21,7 +21,7 @@ from tests.waiting import wait_until
 PANTRY = ROOT / "examples/pantries/fashion-resnet"
 ADAPTATION_SET = ROOT / "examples/sets/fashion-low-contrast/adaptation.zip"
 SEARCH = {"strategy": "grid", "lower": -0.4, "upper": 1.4, "step": 0.2}
-REQUEST = {"pantry": "fashion", "objective": {"metric": "accuracy"}, "search": SEARCH}
+REQUEST = {"pantry": "fashion", "preset": "paper", "objective": {"metric": "accuracy"}, "search": SEARCH}
 
 
 def curl(*arguments: str) -> str:
