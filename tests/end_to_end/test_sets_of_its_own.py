@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 SHIFTED, OTHER = (ROOT / f"examples/sets/fashion-{shift}/adaptation.zip" for shift in ("gaussian-noise", "rotation"))
 SEARCH = {"lower": -0.5, "upper": 1.0, "step": 0.5}
-GRID = ["--lower", "-0.5", "--upper", "1", "--step", "0.5"]
+GRID = ["--preset", "paper", "--lower", "-0.5", "--upper", "1", "--step", "0.5"]
 
 
 def curl(*arguments: str) -> Any:
@@ -31,7 +31,7 @@ def sets(service: LiveService) -> list[str]:
 
 def adapt(service: LiveService, sets: list[str], **fields: object) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The result of a job and its points."""
-    request = {"pantry": "fashion", "adaptation_sets": sets, "search": SEARCH} | fields
+    request = {"pantry": "fashion", "preset": "paper", "adaptation_sets": sets, "search": SEARCH} | fields
     accepted = curl("-H", "Content-Type: application/json", "-d", json.dumps(request), f"{service.url}/adapt")
     url = f"{service.url}/jobs/{accepted['id']}"
     job = wait_until(lambda: (found := curl(url))["is_terminal"] and found, timeout=400)
@@ -84,7 +84,8 @@ def test_the_front_of_one_set_against_the_other(service: LiveService, sets: list
 
 
 def test_the_tables_say_which_constraint_holds_on_which_set(service: LiveService, sets: list[str]) -> None:
-    options = ["--min-accuracy", f"{sets[1]}=0.05", "--strategy", "uniform", "--held-out", "0.2"]
+    options = ["--min-accuracy", f"{sets[1]}=0.05", "--preset", "paper", "--strategy", "uniform"]
+    options += ["--held-out", "0.2"]
     run = service.cli("adapt", sets[0], "--pantry", "fashion", *options)
     assert run.returncode == 0, run.stderr
     constraint = next(line for line in run.stdout.splitlines() if "without attack" in line)
