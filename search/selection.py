@@ -12,10 +12,10 @@ FOLDS = 10
 MOST_SOUPS = 10_000
 """More are not compared: it would take longer than many a search."""
 
-Found = Sequence[tuple[Weights, Outcome]]
+Tried = Sequence[tuple[Weights, Outcome]]
 
 
-def cross_validated(objectives: Objectives, found: Found, folds: int = FOLDS) -> Outcome | None:
+def cross_validated(objectives: Objectives, tried: Tried, folds: int = FOLDS) -> Outcome | None:
     """The outcome in which each image is that of the soup chosen without it, and without all images of its fold.
 
     The best of many soups owes part of its score to luck with the images that chose it. This outcome does not: its
@@ -26,7 +26,7 @@ def cross_validated(objectives: Objectives, found: Found, folds: int = FOLDS) ->
     Image i of a set is in fold i modulo ``folds``: sets are in the order of their classes. None when no soup can be
     chosen in some fold, images are fewer than folds, or soups more than ``MOST_SOUPS``.
     """
-    valid = [(weights, outcome) for weights, outcome in found if objectives.is_valid(outcome)]
+    valid = [(weights, outcome) for weights, outcome in tried if objectives.is_valid(outcome)]
     sizes = [each.seen for each in valid[0][1].sets] if valid else []
     if not valid or min(sizes) < folds or len(valid) > MOST_SOUPS:
         return None

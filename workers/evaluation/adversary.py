@@ -1,6 +1,6 @@
 """Attacks on the model that is resident, on the images that are."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -12,11 +12,10 @@ from workers.attacks.apgd import apgd
 from workers.attacks.attack import Attack
 from workers.attacks.model import exact_arithmetic
 from workers.evaluation.batches import Batch, ResidentImages
-from workers.evaluation.errors import EvaluationMemoryError, EvaluationStopped
+from workers.evaluation.errors import EvaluationMemoryError, EvaluationStopped, Stop
 from workers.evaluation.forward import is_out_of_memory
 from workers.evaluation.labels import LabelSpace
 
-Stop = Callable[[], bool]
 Flags = NDArray[np.bool_]
 
 

@@ -23,7 +23,7 @@ from workers.attacks.attack import Attack
 from workers.evaluation.adversary import Adversary
 from workers.evaluation.batches import Batch, ResidentImages
 from workers.evaluation.ensemble import EnsembleModel
-from workers.evaluation.errors import EvaluationStopped
+from workers.evaluation.errors import EvaluationStopped, Stop
 from workers.evaluation.forward import ForwardPass
 from workers.evaluation.labels import ImageOutcomes
 from workers.evaluation.preprocess import DataConfig
@@ -37,7 +37,6 @@ from workers.soups.resident import Precision, ResidentSoup
 from workers.soups.stack import IngredientStack
 
 SoupWeights = Sequence[float] | NDArray[np.floating[Any]]
-Stop = Callable[[], bool]
 STREAM_BATCH_SIZE = 64
 """Images that one of several streams scores at once: few, so that a hundred images are enough for two streams."""
 LONE_BATCH_SIZES: dict[Precision, int] = {"float32": 128, "bfloat16": 256}

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import torch
 
 from search.evaluation import Outcome, Passes, Refinement, Weights
-from workers.evaluation.errors import EvaluationStopped
+from workers.evaluation.errors import EvaluationStopped, Stop
 from workers.evaluation.sets import EncodedSet
+from workers.evaluation.streams import one_thread
 from workers.evaluation.tally import Tally
-from workers.refinement.fit import LabelFit, one_thread
+from workers.refinement.fit import LabelFit
 from workers.refinement.labels import PooledLabels
-from workers.refinement.reading import SoupReader, SoupReading, Stop
+from workers.refinement.reading import SoupReader, SoupReading
 from workers.soups.resident import ResidentSoup
 
 

@@ -1,8 +1,9 @@
-"""Several batches at once on a CPU."""
+"""CPU threads: several batches at once, or one thread for many small operations."""
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from functools import lru_cache
 from threading import Barrier
 from typing import TypeVar
@@ -81,3 +82,18 @@ def _pool(threads: int, count: int) -> ThreadPoolExecutor:
     finally:
         torch.set_num_threads(before)
     return pool
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """PyTorch's operations in this thread on one CPU thread.
+
+    Fits are many small operations: with two threads on a machine with other work they took six to nine times as long.
+    Their results then do not depend on the number of threads either.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

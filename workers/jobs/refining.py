@@ -15,8 +15,8 @@ from service.schemas.request import Refine
 from service.schemas.result import AppliedRefinement
 from workers.evaluation.errors import EvaluationMemoryError
 from workers.evaluation.sets import EncodedSet
+from workers.evaluation.streams import one_thread
 from workers.refinement.checkpoint import RefinementRecord, refined
-from workers.refinement.fit import one_thread
 from workers.soups.merge import merge
 from workers.soups.stack import IngredientStack
 

@@ -1,7 +1,6 @@
 """The last layer and the temperature, fitted to labels."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -26,21 +25,6 @@ class LayerChange:
     weight: Tensor | None = None
     bias: Tensor | None = None
     temperature: float | None = None
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """PyTorch's operations in this thread on one CPU thread.
-
-    Fits are many small operations: with two threads on a machine with other work they took six to nine times as long.
-    Their results then do not depend on the number of threads either.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 class LabelFit:

@@ -1,7 +1,7 @@
 """What a refinement is learnt from: a model's logits on the images, and the inputs of its last layer."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -11,14 +11,13 @@ from torch import Tensor, nn
 
 from search.evaluation import Refinement
 from workers.evaluation.batches import Batch, ResidentImages
-from workers.evaluation.errors import EvaluationMemoryError, EvaluationStopped
+from workers.evaluation.errors import EvaluationMemoryError, EvaluationStopped, Stop
 from workers.evaluation.forward import ForwardPass, forward_context, is_out_of_memory
 from workers.evaluation.streams import Streams
 from workers.refinement.head import last_layer
 from workers.refinement.statistics import BATCH_SIZE, adapt_statistics
 
 Item = TypeVar("Item")
-Stop = Callable[[], bool]
 
 
 @dataclass(frozen=True)
@@ -117,9 +116,14 @@ class _FeaturesAndLogits(nn.Module):
         calls: list[tuple[Tensor, Tensor]] = []
         self._taken.calls = calls
         logits = self.model(images)
-        if len(calls) != 1 or not torch.equal(calls[0][1], logits):
+        if len(calls) != 1 or not _same(calls[0][1], logits):
             raise ValueError(
                 "this architecture's logits are not what its last layer returns for one vector an image: "
                 'ask for head "keep" and no temperature'
             )
         return torch.cat([calls[0][0].float(), logits.float()], dim=1)
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors are equal, where a NaN equals a NaN."""
+    return one.shape == other.shape and torch.allclose(one, other, rtol=0, atol=0, equal_nan=True)

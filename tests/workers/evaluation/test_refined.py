@@ -166,6 +166,15 @@ def test_soups_without_finite_logits_are_not_fitted(tmp_path: Path) -> None:
     assert outcome.sets[0].nll == np.inf
 
 
+def test_soups_far_outside_the_ingredients_are_not_finite_and_not_refused() -> None:
+    stack = shipped_stack("fashion-resnet")
+    outcome = Evaluator(stack, [shipped_set(stack, "fashion-low-contrast")]).answer(
+        asked(HEAD, (1e12, -1e12, 1.0, 0.0))
+    )
+    assert np.isnan(outcome.sets[0].logits).any()  # type: ignore[arg-type]
+    assert outcome.status == "not_finite"
+
+
 def test_statistics_are_adapted_to_images_without_labels(evaluator: Evaluator, sets: list[EncodedSet]) -> None:
     bare = Evaluator(evaluator.soup.stack, [replace(each, accepted=None) for each in sets], batch_size=16)
     found, expected = bare.answer(asked(ADAPTED)), evaluator.answer(asked(ADAPTED))
@@ -214,7 +223,7 @@ def test_requests_that_cannot_be_answered_are_refused(evaluator: Evaluator, tmp_
     assert attacked.answer(replace(asked(ADAPTED), attacked=False)).sets[0].robust is None
 
 
-def test_threads_change_no_bit(evaluator: Evaluator) -> None:
+def test_threads_change_logits_by_rounding_alone(evaluator: Evaluator) -> None:
     before = torch.get_num_threads()
     source = random_set(150)
     try:

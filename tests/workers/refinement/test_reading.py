@@ -133,7 +133,8 @@ def test_two_heads_are_refused() -> None:
         reader_of(model, channels=3).read(HEAD)
 
 
-def test_numbers_that_are_not_finite_are_seen() -> None:
+@pytest.mark.parametrize("number", ["inf", "-inf", "nan"])
+def test_numbers_that_are_not_finite_are_seen(number: str) -> None:
     model = build_model(config_of(VIT)).requires_grad_(requires_grad=False)
-    model.head.bias.fill_(float("inf"))  # type: ignore[union-attr, operator]
+    model.head.bias.fill_(float(number))  # type: ignore[union-attr, operator]
     assert not reader_of(model).read(HEAD).is_finite
