@@ -23,7 +23,7 @@ def weights_key(weights: Sequence[float]) -> str:
     return ",".join(format(weight + 0.0, ".12g") for weight in weights)
 
 
-FOLDS = 5
+REFINEMENT_FOLDS = 5
 """Into how many parts labelled images are cut to cross-validate a refinement."""
 LEAST_LABELLED = 10
 """Fewer labelled images cannot tell a better last layer or temperature from a worse one."""

@@ -3,19 +3,22 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from search.evaluation import Outcome, Weights, joined
+from search.folds import stratified_folds
 from search.objectives import Objectives
 from search.ranking import rank
 
-FOLDS = 10
+CHOICE_FOLDS = 10
+"""Into how many parts images are cut to cross-validate the choice of a soup."""
 MOST_SOUPS = 10_000
 """More are not compared: it would take longer than many a search."""
 
 Tried = Sequence[tuple[Weights, Outcome]]
 
 
-def cross_validated(objectives: Objectives, tried: Tried, folds: int = FOLDS) -> Outcome | None:
+def cross_validated(objectives: Objectives, tried: Tried, folds: int = CHOICE_FOLDS) -> Outcome | None:
     """The outcome in which each image is that of the soup chosen without it, and without all images of its fold.
 
     The best of many soups owes part of its score to luck with the images that chose it. This outcome does not: its
@@ -23,15 +26,16 @@ def cross_validated(objectives: Objectives, tried: Tried, folds: int = FOLDS) ->
     Cross-validatory choice and assessment of statistical predictions, JRSS B 1974). A search whose proposals depend on
     what it found has seen all images when it proposes; that is not corrected.
 
-    Image i of a set is in fold i modulo ``folds``: sets are in the order of their classes. None when no soup can be
-    chosen in some fold, images are fewer than folds, or soups more than ``MOST_SOUPS``.
+    Each fold has its share of every class of each set; where the labels of a set are not known, image i is in fold i
+    modulo ``folds``. None when no soup can be chosen in some fold, images are fewer than folds, or soups more than
+    ``MOST_SOUPS``.
     """
     valid = [(weights, outcome) for weights, outcome in tried if objectives.is_valid(outcome)]
     sizes = [each.seen for each in valid[0][1].sets] if valid else []
     if not valid or min(sizes) < folds or len(valid) > MOST_SOUPS:
         return None
     valid = [(weights, outcome.without_logits()) for weights, outcome in valid]
-    folds_of = [np.arange(size) % folds for size in sizes]
+    folds_of = [stratified_folds(labels, folds) for labels in _labels(objectives, sizes)]
     parts = []
     for fold in range(folds):
         kept = [np.flatnonzero(each != fold) for each in folds_of]
@@ -40,3 +44,10 @@ def cross_validated(objectives: Objectives, tried: Tried, folds: int = FOLDS) ->
         parts.append(best.of_images([np.flatnonzero(each == fold) for each in folds_of]))
     order = [np.argsort(np.argsort(each, kind="stable"), kind="stable") for each in folds_of]
     return joined(parts).of_images(order)
+
+
+def _labels(objectives: Objectives, sizes: Sequence[int]) -> list[NDArray[np.intp]]:
+    """One label for each image of sets of these sizes, the first that it accepts; all zero where they are not known."""
+    known = objectives.accepted or (None,) * len(sizes)
+    pairs = zip(known, sizes, strict=True)
+    return [np.zeros(size, np.intp) if accepted is None else accepted.argmax(axis=1) for accepted, size in pairs]

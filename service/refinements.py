@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from search.evaluation import FOLDS, LEAST_LABELLED
+from search.evaluation import LEAST_LABELLED, REFINEMENT_FOLDS
 from service.adaptation_sets.labels import Labels
 from service.errors import InvalidRequest
 from service.schemas.pantry import Pantry
@@ -34,9 +34,9 @@ class RefinementLimits:
 def limits_of(pantry: Pantry, labels: Sequence[Labels], images: Sequence[int]) -> RefinementLimits:
     """The limits of soups of ``pantry`` on sets with these labels, of which so many images select."""
     few = None
-    if sum(images) < LEAST_LABELLED or max(images) < FOLDS:
+    if sum(images) < LEAST_LABELLED or max(images) < REFINEMENT_FOLDS:
         few = (
-            f"is fitted to {LEAST_LABELLED} labelled images or more, with {FOLDS} in one set at least, and "
+            f"is fitted to {LEAST_LABELLED} labelled images or more, with {REFINEMENT_FOLDS} in one set at least, and "
             f"{sum(images)} select the soup: label more images, or hold fewer out"
         )
     return RefinementLimits(

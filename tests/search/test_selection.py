@@ -37,6 +37,24 @@ def test_each_image_is_that_of_the_soup_chosen_without_its_fold(seed: int, folds
         assert whole.sets[0].prediction[image] == chosen.prediction[image]
 
 
+def test_folds_have_their_share_of_every_class() -> None:
+    """Labels tell the folds, in whatever order images are; without labels, places do."""
+    labels = np.arange(40) % 10
+    accepted = labels[:, None] == np.arange(10)
+    found = coins(40, 40, 3)
+    whole = cross_validated(Objectives(accepted=(accepted,)), found)
+    order = np.argsort(labels, kind="stable")
+    in_order = [(weights, outcome.of_images([order])) for weights, outcome in found]
+    expected = cross_validated(Objectives(accepted=(accepted[order],)), in_order)
+    assert whole is not None
+    assert expected is not None
+    assert_same(whole.of_images([order]), expected)
+    by_place = cross_validated(Objectives(), in_order)
+    assert by_place is not None
+    assert_same(by_place, expected)
+    assert_same(cross_validated(Objectives(accepted=(None,)), in_order) or whole, by_place)
+
+
 def test_one_soup_is_itself() -> None:
     [(weights, outcome)] = coins(1, 30, 0)
     whole = cross_validated(Objectives(), [(weights, outcome)])

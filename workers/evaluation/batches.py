@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from search.folds import stratified_folds
 from workers.evaluation.labels import ImageOutcomes, LabelSpace
 from workers.evaluation.preprocess import DataConfig, Normaliser
 from workers.evaluation.sets import EncodedSet
@@ -63,14 +64,27 @@ class ResidentImages:
         return len(self.batches)
 
     def mixed(self, batch_size: int) -> Iterator[Tensor]:
-        """All images, normalised, in the fewest batches of at most ``batch_size``: every k-th image in one of k.
+        """All images, normalised, in the fewest batches of at most ``batch_size``: equal ones, but for an image.
 
-        Images of a set are in the order of their classes, so each batch has its share of every class of every set.
+        Each batch has its share of every set and, of a set with labels, of every class, in whatever order images are;
+        of a set without, every k-th image.
         """
         images = torch.cat([batch.images for batch in self.batches])
         count = -(-len(images) // batch_size)
-        for first in range(count):
-            yield self.normalise(images[first::count])
+        folds = torch.from_numpy(stratified_folds(self._strata(), count)).to(images.device)
+        for fold in range(count):
+            yield self.normalise(images[folds == fold])
+
+    def _strata(self) -> list[int]:
+        """A number for each image that tells its set and the first column that it accepts, in their order."""
+        columns = max(len(batch.space) for batch in self.batches)
+        strata: list[int] = []
+        for batch in self.batches:
+            start = batch.set_index * columns
+            accepted = batch.accepted
+            first = [0] * len(batch.images) if accepted is None else accepted.to(torch.int64).argmax(dim=1).tolist()
+            strata += [start + column for column in first]
+        return strata
 
     def cut(self, batch_size: int) -> list[list[Batch]]:
         """Each batch in smaller ones, not copied, an even number of them when it was larger than this.

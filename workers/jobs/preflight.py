@@ -77,7 +77,7 @@ def run_preflight(material: Material, scoring: Scoring, pool: EvaluatorPool, tok
             "the ensemble of all ingredients does not fit into memory under attack: use fewer ingredients, or a "
             "device with more memory"
         )
-    small = material.task("float32", lambda each: spread(each.split.selection, MIDPOINT_IMAGES))
+    small = material.task("float32", lambda each: spread(each.split.selection, each.labels.accepted, MIDPOINT_IMAGES))
     size = len(material.names)
     pairs = list(combinations(range(size), 2))
     soups = [*np.eye(size).tolist(), *(_midpoint(pair, size) for pair in pairs)]

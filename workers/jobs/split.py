@@ -42,8 +42,9 @@ def _shares(sizes: NDArray[np.intp], total: int) -> list[int]:
     return [int(share) for share in shares]
 
 
-def spread(rows: Rows, count: int) -> Rows:
-    """At most ``count`` of ``rows``, evenly spread: images of a set are in the order of their classes."""
+def spread(rows: Rows, accepted: Sequence[Sequence[int]], count: int) -> Rows:
+    """At most ``count`` of ``rows``, in their order, spread evenly over the classes (by first accepted label)."""
     if len(rows) <= count:
         return rows
-    return tuple(rows[position] for position in np.linspace(0, len(rows) - 1, count).round().astype(int))
+    by_class = sorted(rows, key=lambda row: accepted[row][0])
+    return tuple(sorted(by_class[place] for place in np.linspace(0, len(rows) - 1, count).round().astype(int)))

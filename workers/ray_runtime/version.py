@@ -29,9 +29,10 @@ def evaluator_version() -> str:
 
 def _digest(packages: tuple[str, ...]) -> str:
     root = Path(workers.__file__).parent
-    outcomes = Path(search.__file__).parent / "evaluation.py"
+    pure = Path(search.__file__).parent
     digest = hashlib.sha256(f"torch {torch.__version__} timm {timm.__version__} numpy {np.__version__}".encode())
-    digest.update(outcomes.read_bytes())
+    for name in ("evaluation.py", "folds.py"):
+        digest.update((pure / name).read_bytes())
     for package in packages:
         for path in sorted((root / package).rglob("*.py")):
             digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())

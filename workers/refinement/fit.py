@@ -7,7 +7,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from search.evaluation import FOLDS, Refinement
+from search.evaluation import REFINEMENT_FOLDS, Refinement
 from workers.refinement.folds import folds_of
 from workers.refinement.head import STRENGTHS, HeadRegression
 from workers.refinement.labels import PooledLabels
@@ -42,7 +42,7 @@ class LabelFit:
     ) -> None:
         self._labels = labels
         self._with_temperature = refinement.temperature
-        self._folds = folds_of(labels.sizes).to(reading.logits.device)
+        self._folds = folds_of(labels.first).to(reading.logits.device)
         self._head: _KeptHead | _RefitHead = _KeptHead(reading.logits.double())
         if refinement.head == "refit":
             strengths = STRENGTHS if strength is None else (strength,)
@@ -81,7 +81,7 @@ class _KeptHead:
         self.crossed = logits
 
     def without_two(self) -> list[Tensor]:
-        return [self.crossed] * FOLDS
+        return [self.crossed] * REFINEMENT_FOLDS
 
     def change(self) -> tuple[None, None]:
         return None, None
@@ -94,7 +94,7 @@ class _RefitHead:
         self._regression = HeadRegression(reading.features, reading.logits, labels.accepted)
         self._folds = folds
         self._images = torch.arange(len(folds), device=folds.device)
-        training = folds[:, None] != torch.arange(FOLDS, device=folds.device)
+        training = folds[:, None] != torch.arange(REFINEMENT_FOLDS, device=folds.device)
         crossed = {
             strength: self._regression.logits(changes)[self._images, folds]
             for strength, changes in self._regression.path(training, strengths)
@@ -107,13 +107,13 @@ class _RefitHead:
 
         Those of the fold itself mean nothing.
         """
-        pairs = list(combinations(range(FOLDS), 2))
+        pairs = list(combinations(range(REFINEMENT_FOLDS), 2))
         training = (self._folds[:, None, None] != torch.tensor(pairs, device=self._folds.device)).all(dim=2)
         logits = self._regression.logits(self._fitted(training))
-        heads = torch.zeros(FOLDS, FOLDS, dtype=torch.int64, device=self._folds.device)
+        heads = torch.zeros(REFINEMENT_FOLDS, REFINEMENT_FOLDS, dtype=torch.int64, device=self._folds.device)
         for head, (one, other) in enumerate(pairs):
             heads[one, other] = heads[other, one] = head
-        return [logits[self._images, heads[fold, self._folds]] for fold in range(FOLDS)]
+        return [logits[self._images, heads[fold, self._folds]] for fold in range(REFINEMENT_FOLDS)]
 
     def change(self) -> tuple[Tensor, Tensor]:
         weights, biases = self._regression.layer(self._fitted(torch.ones_like(self._folds)[:, None]))

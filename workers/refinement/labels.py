@@ -11,6 +11,8 @@ from workers.evaluation.sets import LabelledColumns
 class PooledLabels:
     """The labels of several sets, one set after the other, on ``device``; N images in all.
 
+    ``sizes`` are the sets' numbers of images, ``first`` the first column that each image of a set accepts.
+
     Raises ValueError when a set has none.
     """
 
@@ -23,6 +25,7 @@ class PooledLabels:
         self._spaces = [source.space for source in sets]
         self._masks = [source.space.mask(source.accepted or ()).to(device) for source in sets]
         self.sizes = [len(mask) for mask in self._masks]
+        self.first: list[list[int]] = [mask.to(torch.int64).argmax(dim=1).tolist() for mask in self._masks]
 
     @property
     def accepted(self) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from search.evaluation import FOLDS, EvaluationRequest, Passes, Refinement, Weights
+from search.evaluation import REFINEMENT_FOLDS, EvaluationRequest, Passes, Refinement, Weights
 from tests.search.outcomes import assert_same
 from tests.workers.evaluation.images import CLASSES, random_set, resnet_stack, vit_stack
 from tests.workers.evaluation.shipped import shipped_set, shipped_stack
@@ -90,20 +90,39 @@ def test_the_cross_validated_nll_foretells_that_of_other_images(pantry: str) -> 
     assert evaluate_model(model, source).nll < found.nll
 
 
+@pytest.mark.parametrize("refinement", [HEAD, EVERYTHING], ids=["head", "everything"])
+def test_the_order_of_images_hardly_changes_a_refined_soup(refinement: Refinement) -> None:
+    """Images of each class one after the other, and images of all classes in turn."""
+    stack = shipped_stack("fashion-resnet")
+    source = shipped_set(stack, "fashion-low-contrast")
+    labels = np.array(source.labels)[:, 0]
+    in_turn = np.argsort(labels, kind="stable").reshape(10, 10).T.ravel()
+    mixed = replace(source, images=source.images[in_turn], accepted=tuple(source.labels[row] for row in in_turn))
+    assert np.array(mixed.labels)[:, 0].tolist() == (np.arange(100) % 10).tolist()
+    sorted_nll, mixed_nll = (
+        Evaluator(stack, [each]).answer(asked(refinement, (0.25,) * 4)).sets[0].nll for each in (source, mixed)
+    )
+    assert mixed_nll == pytest.approx(sorted_nll, rel=0.1)
+
+
 @pytest.mark.parametrize("refinement", [HEAD, WARM, EVERYTHING], ids=["head", "temperature", "everything"])
 def test_no_image_is_judged_by_a_model_that_saw_its_label(
     monkeypatch: pytest.MonkeyPatch, evaluator: Evaluator, sets: list[EncodedSet], refinement: Refinement
 ) -> None:
     monkeypatch.setattr(fit, "STRENGTHS", (0.16,))
+    folds = torch.cat([torch.arange(len(each)) % REFINEMENT_FOLDS for each in sets])
+    monkeypatch.setattr(fit, "folds_of", lambda _: folds)
     before = evaluator.answer(asked(refinement))
-    for fold in range(FOLDS):
+    for fold in range(REFINEMENT_FOLDS):
         changed = [with_labels_changed(each, fold) for each in sets]
         after = Evaluator(evaluator.soup.stack, changed, batch_size=16).answer(asked(refinement))
         for ours, theirs in zip(before.sets, after.sets, strict=True):
             assert ours.logits is not None
             assert theirs.logits is not None
-            np.testing.assert_array_equal(ours.logits[fold::FOLDS], theirs.logits[fold::FOLDS])
-            np.testing.assert_array_equal(ours.prediction[fold::FOLDS], theirs.prediction[fold::FOLDS])
+            np.testing.assert_array_equal(ours.logits[fold::REFINEMENT_FOLDS], theirs.logits[fold::REFINEMENT_FOLDS])
+            np.testing.assert_array_equal(
+                ours.prediction[fold::REFINEMENT_FOLDS], theirs.prediction[fold::REFINEMENT_FOLDS]
+            )
             assert (ours.logits != theirs.logits).any()
 
 

@@ -36,17 +36,19 @@ def test_without_a_fraction_all_images_select() -> None:
 
 @given(rows=st.lists(st.integers(0, 999), unique=True, min_size=1).map(sorted), count=st.integers(1, 50))
 def test_spread_rows_are_some_of_them_in_order(rows: list[int], count: int) -> None:
-    chosen = spread(tuple(rows), count)
+    chosen = spread(tuple(rows), [(row % 7,) for row in range(1000)], count)
     assert len(chosen) == min(count, len(rows))
     assert list(chosen) == sorted(set(chosen))
     assert set(chosen) <= set(rows)
 
 
-def test_spread_rows_reach_every_class() -> None:
-    rows = tuple(range(1000))
-    assert {row // 100 for row in spread(rows, 20)} == set(range(10))
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_spread_rows_reach_every_class(interleaved: bool) -> None:
+    labels = [row % 10 if interleaved else row // 100 for row in range(1000)]
+    chosen = spread(tuple(range(1000)), [(label,) for label in labels], 20)
+    assert Counter(labels[row] for row in chosen) == dict.fromkeys(range(10), 2)
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_few_spread_rows(count: int) -> None:
-    assert len(spread((5, 6, 7), count)) == count
+    assert len(spread((5, 6, 7), [(0,)] * 8, count)) == count

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import torch
 
-from search.evaluation import FOLDS
+from search.evaluation import REFINEMENT_FOLDS
 from tests.workers.evaluation.images import CLASSES, random_set
 from workers.evaluation.sets import EncodedSet
 from workers.refinement.reading import SoupReading
@@ -24,5 +24,5 @@ def random_reading(sizes: Sequence[int], features: int = 12) -> tuple[SoupReadin
 
 def with_labels_changed(source: EncodedSet, fold: int) -> EncodedSet:
     """The set with another label for each image of ``fold``."""
-    labels = [((label + (place % FOLDS == fold)) % CLASSES,) for place, (label,) in enumerate(source.labels)]
+    labels = [((label + (place % REFINEMENT_FOLDS == fold)) % CLASSES,) for place, (label,) in enumerate(source.labels)]
     return replace(source, accepted=tuple(labels))

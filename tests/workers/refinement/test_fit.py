@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from search.evaluation import FOLDS, Refinement
+from search.evaluation import REFINEMENT_FOLDS, Refinement
 from tests.workers.refinement.readings import random_reading, with_labels_changed
 from workers.evaluation.sets import EncodedSet
+from workers.refinement import fit
 from workers.refinement.fit import LabelFit
 from workers.refinement.folds import folds_of
 from workers.refinement.head import STRENGTHS, HeadRegression
@@ -18,15 +19,18 @@ ALL = [Refinement(head="refit"), Refinement(temperature=True), BOTH]
 
 
 @pytest.mark.parametrize("refinement", ALL, ids=["head", "temperature", "both"])
-def test_labels_of_a_fold_change_no_bit_of_its_own_logits(refinement: Refinement) -> None:
+def test_labels_of_a_fold_change_no_bit_of_its_own_logits(
+    monkeypatch: pytest.MonkeyPatch, refinement: Refinement
+) -> None:
     reading, sets = random_reading([40, 23])
-    folds = folds_of([40, 23])
+    folds = torch.cat([torch.arange(size) % REFINEMENT_FOLDS for size in (40, 23)])
+    monkeypatch.setattr(fit, "folds_of", lambda _: folds)
     before = LabelFit(reading, PooledLabels(sets), refinement, strength=0.16).crossed_logits()
-    for fold in range(FOLDS):
+    for fold in range(REFINEMENT_FOLDS):
         changed = [with_labels_changed(source, fold) for source in sets]
         after = LabelFit(reading, PooledLabels(changed), refinement, strength=0.16).crossed_logits()
         assert torch.equal(after[folds == fold], before[folds == fold])
-        for other in set(range(FOLDS)) - {fold}:
+        for other in set(range(REFINEMENT_FOLDS)) - {fold}:
             assert not torch.equal(after[folds == other], before[folds == other])
 
 
@@ -35,15 +39,15 @@ def test_logits_are_those_of_fits_to_the_other_folds() -> None:
     labels = PooledLabels(sets)
     assert reading.features is not None
     regression = HeadRegression(reading.features, reading.logits, labels.accepted)
-    folds = folds_of([45])
+    folds = folds_of(labels.first)
     head = LabelFit(reading, labels, Refinement(head="refit"), strength=0.16).crossed_logits()
     both = LabelFit(reading, labels, BOTH, strength=0.16).crossed_logits()
-    for fold in range(FOLDS):
+    for fold in range(REFINEMENT_FOLDS):
         [(_, changes)] = regression.path((folds != fold)[:, None], [0.16])
         expected = regression.logits(changes)[:, 0][folds == fold]
         torch.testing.assert_close(head[folds == fold], expected)
         inner = torch.zeros_like(head)
-        for other in set(range(FOLDS)) - {fold}:
+        for other in set(range(REFINEMENT_FOLDS)) - {fold}:
             [(_, changes)] = regression.path(((folds != fold) & (folds != other))[:, None], [0.16])
             inner[folds == other] = regression.logits(changes)[:, 0][folds == other]
         kept = folds != fold
@@ -67,8 +71,8 @@ def test_the_strength_is_that_of_the_least_cross_validated_nll() -> None:
 def test_the_change_is_fitted_to_all_images() -> None:
     reading, sets = random_reading([40])
     labels = PooledLabels(sets)
-    fit = LabelFit(reading, labels, BOTH, strength=0.16)
-    change = fit.change()
+    found = LabelFit(reading, labels, BOTH, strength=0.16)
+    change = found.change()
     assert reading.features is not None
     assert change.weight is not None
     assert change.bias is not None
