@@ -108,6 +108,11 @@ class Objectives:
         return self.measures[0]
 
     @property
+    def of_accuracy(self) -> "Objectives":
+        """Accuracy without attacks, on the sets of the first objective."""
+        return Objectives((replace(self.first, metric="accuracy", threats=(), over_threats="union"),), seed=self.seed)
+
+    @property
     def every_measure(self) -> tuple[Measure, ...]:
         """The objectives', then the constraints'."""
         return (*self.measures, *(measure for measure, _ in self.constraints))

@@ -81,6 +81,14 @@ class Baselines(Document):
     )
 
 
+class AccuracyTest(Document):
+    """Two models compared by accuracy on the same images, by the exact McNemar test."""
+
+    difference: float = Field(description="Soup's accuracy minus the ingredient's.")
+    interval: tuple[float, float] = Field(description="95 % paired bootstrap interval of the difference.")
+    p_value: float
+
+
 class PairedTest(Document):
     """The soup compared with the best single ingredient on the same images, by the exact McNemar test."""
 
@@ -89,6 +97,9 @@ class PairedTest(Document):
     interval: tuple[float, float] = Field(description="95 % paired bootstrap interval of the difference.")
     p_value: float | None = Field(
         description="Null for nll and for the mean or worst over threats: an image is then not just right or wrong."
+    )
+    accuracy: AccuracyTest | None = Field(
+        default=None, description="For nll: the same two models by accuracy. Null otherwise, and in older results."
     )
 
 

@@ -243,15 +243,7 @@ class Finalizer:
         return int(np.argmax([self.scoring.score(each) for each in compared.baselines.ingredients]))
 
     def _paired_test(self, score: Outcome, compared: Compared, rival: int) -> PairedTest | None:
-        test = self.scoring.objectives.compare(score, compared.baselines.ingredients[rival])
-        if test is None:
-            return None
-        return PairedTest(
-            against=self.material.names[rival],
-            difference=test.difference,
-            interval=test.interval,
-            p_value=test.p_value,
-        )
+        return self.scoring.paired_test(score, compared.baselines.ingredients[rival], self.material.names[rival])
 
     def _cost(self, progress: Progress, reused: int, seconds: float) -> Cost:
         images = self.material.image_count

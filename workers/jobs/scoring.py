@@ -10,7 +10,7 @@ from search.objectives import Measure, Objectives
 from service.schemas.job import Point, SetScore
 from service.schemas.objective import Measured
 from service.schemas.request import AdaptRequest
-from service.schemas.result import Score
+from service.schemas.result import AccuracyTest, PairedTest, Score
 
 UNION = "union"
 _LEAST_LIKELIHOOD = float(np.log(np.finfo(np.float32).tiny))
@@ -96,6 +96,21 @@ class Scoring:
             interval=self.objectives.interval(outcome),
             metrics=self.metrics(outcome),
         )
+
+    def paired_test(self, ours: Outcome, theirs: Outcome, against: str) -> PairedTest | None:
+        """The soup compared with the ingredient ``against``; None where one of the two has no score."""
+        test = self.objectives.compare(ours, theirs)
+        if test is None:
+            return None
+        found = PairedTest(against=against, difference=test.difference, interval=test.interval, p_value=test.p_value)
+        is_nll = self.objectives.first.metric == "nll"
+        by_accuracy = self.objectives.of_accuracy.compare(ours, theirs) if is_nll else None
+        if by_accuracy is None or by_accuracy.p_value is None:
+            return found
+        accuracy = AccuracyTest(
+            difference=by_accuracy.difference, interval=by_accuracy.interval, p_value=by_accuracy.p_value
+        )
+        return found.model_copy(update={"accuracy": accuracy})
 
     def per_set(self, outcome: Outcome) -> dict[str, Score]:
         """The first objective on each set, also on those that it leaves out."""

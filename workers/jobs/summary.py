@@ -1,12 +1,13 @@
 """What a result says in plain words."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from service.schemas.objective import Measured
 from service.schemas.request import AdaptRequest
-from service.schemas.result import AppliedRefinement, Baselines, HeldOut, PairedTest, Result, Score
+from service.schemas.result import AccuracyTest, AppliedRefinement, Baselines, HeldOut, PairedTest, Result, Score
 
+_ACCURACY = "accuracy"
 SIGNIFICANT = 0.05
 """A difference from the best ingredient counts when chance alone gives it less often than this."""
 _OVER_SETS = {"mean": ", on average over the sets", "worst": ", in the worst set"}
@@ -16,7 +17,7 @@ def summarise(result: Result, request: AdaptRequest) -> str:
     """Say how good the soup is, whether that is more than the best ingredient, and what else would be better.
 
     The figures are those of the held-out images, where there are some. Where soups are scored by likelihood, they are
-    told by their accuracy, if it is known.
+    compared and told by their accuracy, if it is known; models whose figure is not known are passed over.
     """
     measured, apart = request.ranked_by[0], result.held_out
     many = len(result.per_set) > 1
@@ -26,10 +27,11 @@ def summarise(result: Result, request: AdaptRequest) -> str:
     if apart is not None:
         soup, test, images = apart.soup, apart.paired_test, _counted(apart.images, "held-out images")
         rivals = apart
-    figures = _Figures(measured, images, many_sets=many, in_nats=measured.metric == "nll" and not result.metrics)
+    knows_accuracy = _ACCURACY in soup.metrics and (test is None or test.accuracy is not None)
+    figures = _Figures(measured, images, many_sets=many, in_nats=measured.metric == "nll" and not knows_accuracy)
     sentences = [_against_ingredient(_subject(result, request), soup, rivals, test, figures)]
     if rivals is not None and (rival := _strongest(soup, rivals, request, figures)) is not None:
-        sentences.append(rival.sentence(figures.told(soup), figures))
+        sentences.append(rival.sentence(figures.of_soup(soup), figures))
     if result.constraints_met is False:
         sentences.append("No soup meets all constraints; this one violates them least.")
     if result.partial:
@@ -50,10 +52,22 @@ class _Figures:
     many_sets: bool = False
     in_nats: bool = False
 
-    def told(self, score: Score | Result) -> float:
-        """The figure that is told of a model: its score, or its accuracy where that is a likelihood."""
-        is_accuracy = self.measured.metric == "nll" and not self.in_nats
-        return score.metrics["accuracy"] if is_accuracy else score.score
+    @property
+    def by_accuracy(self) -> bool:
+        """Whether models that are scored by likelihood are told by their accuracy."""
+        return self.measured.metric == "nll" and not self.in_nats
+
+    def told(self, score: Score | Result) -> float | None:
+        """The figure that is told of a model: its score, or its accuracy where that is a likelihood.
+
+        None where accuracy is told, and a model has none: its logits were not finite.
+        """
+        return score.metrics.get(_ACCURACY) if self.by_accuracy else score.score
+
+    def of_soup(self, soup: Score | Result) -> float:
+        """The figure that is told of the soup itself, which has one."""
+        value = self.told(soup)
+        return soup.score if value is None else value
 
     def score(self, value: float) -> str:
         """A score alone."""
@@ -67,10 +81,12 @@ class _Figures:
         attacked = " under attack" if self.measured.metric == "robust_accuracy" else ""
         return f"is right{attacked} on {self.score(value)} of {self.images}{sets}"
 
-    def difference(self, value: float) -> str:
-        """How much more or less a score is."""
+    def difference(self, value: float, than: str = "") -> str:
+        """How much more or less a score is, than that of another model if it is named."""
         size = f"{abs(value):.3f} nats" if self.in_nats else f"{100 * abs(value):.1f} points"
-        return "as much" if float(size.split(maxsplit=1)[0]) == 0 else f"{size} {'more' if value > 0 else 'less'}"
+        if float(size.split(maxsplit=1)[0]) == 0:
+            return f"as much as {than}" if than else "as much"
+        return f"{size} {'more' if value > 0 else 'less'}{f' than {than}' if than else ''}"
 
 
 def _subject(result: Result, request: AdaptRequest) -> str:
@@ -98,22 +114,41 @@ def _against_ingredient(
     test: PairedTest | None,
     figures: _Figures,
 ) -> str:
-    if rivals is None or test is None:
-        return f"{subject} {figures.found(figures.told(soup))}."
-    ours, theirs = figures.told(soup), figures.told(rivals.ingredients[test.against])
-    best = f"the best ingredient ({test.against})"
-    if _is_significant(test) and test.difference > 0 and ours > theirs:
-        return f"{subject} {figures.found(ours)}, {figures.difference(ours - theirs)} than {best}."
-    is_worse = _is_significant(test) and test.difference < 0
-    verdict = f"worse than {best}" if is_worse else f"no better than {best} as far as these images tell"
-    return f"{subject} is {verdict}: it {figures.found(ours)}, {test.against} {_short(theirs, figures)}."
+    ours = figures.of_soup(soup)
+    theirs = None if rivals is None or test is None else figures.told(rivals.ingredients[test.against])
+    if rivals is None or test is None or theirs is None:
+        return f"{subject} {figures.found(ours)}."
+    best = f"the {_rank_of(test.against, rivals, figures)} ingredient ({test.against})"
+    judged = test.accuracy if figures.by_accuracy and test.accuracy is not None else test
+    better, worse = (_is_significant(judged) and each > 0 for each in (ours - theirs, theirs - ours))
+    if better:
+        return f"{subject} {figures.found(ours)}, {figures.difference(ours - theirs, best)}."
+    both = f"it {figures.found(ours)}, {test.against} {_short(theirs, figures)}"
+    if worse:
+        return f"{subject} is worse than {best}: {both}."
+    if judged is not test and _is_significant(test) and round(test.difference, 3) > 0:
+        return (
+            f"{subject} is as accurate as {best} as far as these images tell, and surer of the right labels: {both}; "
+            f"the right labels are {test.difference:.3f} nats more likely."
+        )
+    return f"{subject} is no better than {best} as far as these images tell: {both}."
+
+
+def _rank_of(name: str, rivals: Baselines | HeldOut, figures: _Figures) -> str:
+    """What the best ingredient is called: it has the best score, which need not be the best figure that is told."""
+    told = {each: figures.told(score) for each, score in rivals.ingredients.items()}
+    own = told[name]
+    is_beaten = (
+        figures.by_accuracy and own is not None and any(each is not None and each > own for each in told.values())
+    )
+    return "likeliest" if is_beaten else "best"
 
 
 def _short(value: float, figures: _Figures) -> str:
     return f"{'one of' if figures.in_nats else 'on'} {figures.score(value)}"
 
 
-def _is_significant(test: PairedTest) -> bool:
+def _is_significant(test: PairedTest | AccuracyTest) -> bool:
     if test.p_value is not None:
         return test.p_value < SIGNIFICANT
     low, high = test.interval
@@ -143,21 +178,19 @@ def _strongest(
     every = [*refined, *_others(rivals, figures)]
     score: Callable[[_Rival], float] = lambda rival: rival.score  # noqa: E731
     best = max(every, key=score, default=None)
-    return best if best is not None and best.score > figures.told(soup) else max(refined, key=score, default=None)
+    return best if best is not None and best.score > figures.of_soup(soup) else max(refined, key=score, default=None)
 
 
 def _refined(rivals: Baselines | HeldOut, request: AdaptRequest, figures: _Figures) -> list[_Rival]:
     statistics, head = rivals.adapted_statistics, rivals.refitted_head
-    found = []
+    models: list[tuple[str, Score | None, str]] = []
     if statistics is not None:
         advice = ': use refine.statistics "auto".' if request.refine.statistics == "source" else "."
-        found.append(
-            _Rival(f"Adapting the statistics of {statistics.ingredient} alone", figures.told(statistics), advice)
-        )
+        models.append((f"Adapting the statistics of {statistics.ingredient} alone", statistics, advice))
     if head is not None:
         advice = ': use refine.head "auto".' if request.refine.head == "keep" else "."
-        found.append(_Rival(f"Refitting the last layer of {head.ingredient} alone", figures.told(head), advice))
-    return found
+        models.append((f"Refitting the last layer of {head.ingredient} alone", head, advice))
+    return _told(models, figures)
 
 
 def _others(rivals: Baselines | HeldOut, figures: _Figures) -> list[_Rival]:
@@ -169,4 +202,10 @@ def _others(rivals: Baselines | HeldOut, figures: _Figures) -> list[_Rival]:
         ("The logit ensemble", rivals.logit_ensemble, costly),
         ("The softmax ensemble", rivals.softmax_ensemble, costly),
     ]
-    return [_Rival(name, figures.told(score), end) for name, score, end in models if score is not None]
+    return _told(models, figures)
+
+
+def _told(models: Sequence[tuple[str, Score | None, str]], figures: _Figures) -> list[_Rival]:
+    """Those whose figure is known."""
+    values = [(name, None if score is None else figures.told(score), end) for name, score, end in models]
+    return [_Rival(name, value, end) for name, value, end in values if value is not None]

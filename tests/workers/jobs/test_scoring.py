@@ -1,5 +1,7 @@
 """From measurements to points and documents."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -139,3 +141,23 @@ def test_without_the_outcome_of_attacks_there_is_no_score() -> None:
     assert objectives.nll(outcome()) is not None
     assert (scoring.metrics(outcome()), objectives.interval(outcome())) == ({}, None)
     assert objectives.compare(outcome(), outcome()) is None
+
+
+def test_models_compared_by_likelihood_are_compared_by_accuracy_too() -> None:
+    """Likelier, with as many right."""
+    theirs = outcome()
+    ours = replace(theirs, sets=(found(9, 10, 0.1), found(10, 20, 1.0)))
+    test = scoring_of(objective={"metric": "nll"}).paired_test(ours, theirs, "l1")
+    assert test is not None
+    assert test.against == "l1"
+    assert test.difference == pytest.approx(0.3)
+    assert test.p_value is None
+    assert test.accuracy is not None
+    assert (test.accuracy.difference, test.accuracy.interval, test.accuracy.p_value) == (0.0, (0.0, 0.0), 1.0)
+    worst = scoring_of(objective={"metric": "nll", "over_sets": "worst"}).paired_test(ours, outcome(), "l1")
+    assert worst is not None
+    assert worst.difference == pytest.approx(0.5)
+    plain = scoring_of().paired_test(ours, theirs, "l1")
+    assert plain is not None
+    assert (plain.p_value, plain.accuracy) == (1.0, None)
+    assert scoring_of(objective={"metric": "nll"}).paired_test(ours, outcome("not_finite"), "l1") is None

@@ -6,6 +6,7 @@ import pytest
 
 from service.schemas.request import AdaptRequest
 from service.schemas.result import (
+    AccuracyTest,
     AppliedRefinement,
     Baselines,
     Cost,
@@ -154,27 +155,110 @@ def test_likelihoods_are_in_nats_and_judged_by_their_interval() -> None:
     assert found.endswith("l1 one of -0.900 nats.")
 
 
-def test_likelihoods_are_told_by_accuracy_where_it_is_known() -> None:
-    def scored(score: float, accuracy: float) -> dict[str, Any]:
-        return {"score": score, "metrics": {"accuracy": accuracy}}
+NLL = {"objective": {"metric": "nll"}}
+ACCURATER = AccuracyTest(difference=0.12, interval=(0.05, 0.2), p_value=0.002)
+AS_ACCURATE = AccuracyTest(difference=0.0, interval=(-0.06, 0.06), p_value=1.0)
 
+
+def scored(score: float, accuracy: float | None) -> dict[str, Any]:
+    return {"score": score, "metrics": {} if accuracy is None else {"accuracy": accuracy}}
+
+
+def by_likelihood(
+    accuracy: float | None,
+    by_accuracy: AccuracyTest | None,
+    interval: tuple[float, float] = (0.2, 0.4),
+    **others: Score,
+) -> Result:
+    """A result that likelihood ranks; l1 is right on half of the images."""
     level = Score(**scored(-1.0, 0.5))
-    baselines = Baselines(
-        ingredients={"l1": level},
-        uniform_soup=level,
-        logit_ensemble=level,
-        softmax_ensemble=level,
-        refitted_head=RefinedIngredient(ingredient="l1", **scored(-0.7, 0.6)),
-    )
-    test = PairedTest(against="l1", difference=0.3, interval=(0.2, 0.4), p_value=None)
-    found = result(-0.7, test, metrics={"accuracy": 0.62}, baselines=baselines)
-    asked = request(objective={"metric": "nll"})
-    assert summarise(found, asked) == (
+    rivals: dict[str, Any] = {"uniform_soup": level, "logit_ensemble": level, "softmax_ensemble": level}
+    ingredients = {"l1": level} | {name: others.pop(name) for name in ("linf",) if name in others}
+    test = PairedTest(against="l1", difference=sum(interval) / 2, interval=interval, p_value=None, accuracy=by_accuracy)
+    found = result(-0.7, test, baselines=Baselines(ingredients=ingredients, **(rivals | others)))
+    return found.model_copy(update=scored(-0.7, accuracy))
+
+
+def test_likelihoods_are_told_by_accuracy_where_it_is_known() -> None:
+    head = RefinedIngredient(ingredient="l1", **scored(-0.7, 0.6))
+    assert summarise(by_likelihood(0.62, ACCURATER, refitted_head=head), request(**NLL)) == (
         "The soup is right on 62.0 % of the 100 images that chose it, 12.0 points more than the best ingredient (l1). "
         "Refitting the last layer of l1 alone gives 60.0 %, 2.0 points less."
     )
-    likelier = found.model_copy(update={"metrics": {"accuracy": 0.5}})
-    assert summarise(likelier, asked).startswith("The soup is no better than the best ingredient (l1)")
+    in_nats = summarise(by_likelihood(None, None), request(**NLL))
+    assert in_nats.startswith(
+        "The soup has a log-likelihood of -0.700 nats on the 100 images that chose it, 0.300 nats"
+    )
+    assert "%" not in summarise(by_likelihood(0.62, None), request(**NLL))
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "by_accuracy", "interval", "sentence"),
+    [
+        (
+            0.5,
+            AS_ACCURATE,
+            (0.2, 0.4),
+            "The soup is as accurate as the best ingredient (l1) as far as these images tell, and surer of the right "
+            "labels: it is right on 50.0 % of the 100 images that chose it, l1 on 50.0 %; the right labels are 0.300 "
+            "nats more likely.",
+        ),
+        (
+            0.5,
+            AS_ACCURATE,
+            (-0.2, 0.4),
+            "The soup is no better than the best ingredient (l1) as far as these images tell: "
+            "it is right on 50.0 % of the 100 images that chose it, l1 on 50.0 %.",
+        ),
+        (
+            0.62,
+            ACCURATER,
+            (-0.4, -0.2),
+            "The soup is right on 62.0 % of the 100 images that chose it, "
+            "12.0 points more than the best ingredient (l1).",
+        ),
+        (
+            0.4,
+            AccuracyTest(difference=-0.1, interval=(-0.2, -0.03), p_value=0.01),
+            (0.2, 0.4),
+            "The soup is worse than the best ingredient (l1): "
+            "it is right on 40.0 % of the 100 images that chose it, l1 on 50.0 %. ",
+        ),
+        (
+            0.5004,
+            AccuracyTest(difference=0.0004, interval=(0.0001, 0.0007), p_value=0.01),
+            (0.2, 0.4),
+            "The soup is right on 50.0 % of the 100 images that chose it, as much as the best ingredient (l1).",
+        ),
+    ],
+)
+def test_what_is_judged_is_what_is_told(
+    accuracy: float, by_accuracy: AccuracyTest, interval: tuple[float, float], sentence: str
+) -> None:
+    found = summarise(by_likelihood(accuracy, by_accuracy, interval), request(**NLL))
+    assert found.startswith(sentence)
+
+
+def test_the_likeliest_ingredient_need_not_be_the_most_accurate() -> None:
+    found = summarise(by_likelihood(0.62, ACCURATER, linf=Score(**scored(-1.2, 0.65))), request(**NLL))
+    assert found == (
+        "The soup is right on 62.0 % of the 100 images that chose it, 12.0 points more than the likeliest ingredient "
+        "(l1). The ingredient linf gives 65.0 %, 3.0 points more."
+    )
+
+
+def test_models_without_finite_logits_are_passed_over() -> None:
+    broken = Score(**scored(-87.0, None))
+    head = RefinedIngredient(ingredient="l1", **scored(-87.0, None))
+    found = by_likelihood(0.62, ACCURATER, linf=broken, uniform_soup=broken, refitted_head=head)
+    assert summarise(found, request(**NLL)).endswith("12.0 points more than the best ingredient (l1).")
+    none_is_finite = found.model_copy(
+        update={"baselines": Baselines(**models(-87.0)), "paired_test": None, "metrics": {"accuracy": 0.62}}
+    )
+    assert summarise(none_is_finite, request(**NLL)) == "The soup is right on 62.0 % of the 100 images that chose it."
+    apart = HeldOut(images=50, soup=broken, **models(-87.0))
+    told = summarise(found.model_copy(update={"held_out": apart}), request(**NLL))
+    assert told == "The soup has a log-likelihood of -87.000 nats on the 50 held-out images."
 
 
 def test_robustness_several_sets_and_several_objectives_are_named() -> None:
