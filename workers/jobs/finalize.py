@@ -16,7 +16,7 @@ from search.pareto import pareto_front
 from search.strategies.grid import Grid
 from search.strategy import LatticeRequest
 from service.artifacts.store import ArtifactStore
-from service.errors import SoupsearchError
+from service.errors import InvalidRequest, SoupsearchError
 from service.schemas.job import Point, Progress
 from service.schemas.objective import Constraint
 from service.schemas.result import (
@@ -38,6 +38,7 @@ from workers.jobs.soup_file import MergedFile, write_model, write_soup
 from workers.jobs.summary import summarise
 from workers.ray_runtime.evaluators import EvaluatorPool
 from workers.ray_runtime.task import Task
+from workers.refinement.checkpoint import NotFiniteLogits
 
 _log = logging.getLogger(__name__)
 _REFINED = {"adapted_statistics": ADAPTED, "refitted_head": REFITTED}
@@ -79,7 +80,8 @@ class Finalizer:
 
         ``crossed`` is the outcome of the choice, cross-validated.
 
-        Raises NoFiniteSoup when no point has a score, StorageFull.
+        Raises NoFiniteSoup when no point has a score, or the winner's logits are not finite; InvalidRequest
+        (``not_refinable``), StorageFull.
         """
         if not ranked:
             msg = "every soup gave logits that are not finite: choose bounds closer to [0, 1], or convex"
@@ -123,8 +125,10 @@ class Finalizer:
         sets = self.material.encoded_sets if best.refinement.changes_anything else []
         try:
             return write_soup(self.material, best, sets, folder)
-        except ValueError as error:
+        except NotFiniteLogits as error:
             raise NoFiniteSoup(str(error), param="search") from error
+        except ValueError as error:
+            raise InvalidRequest(str(error), param="refine", code="not_refinable") from error
 
     def _score(self, best: Point, merged: MergedFile, is_cancelled: Callable[[], bool]) -> Outcome:
         """The winner on the selection images: as its file is, or cross-validated where the file learnt from them.
@@ -175,7 +179,7 @@ class Finalizer:
         try:
             soup = self._evaluate(merged, self.material.held_out(merged.stack_key), self._stoppable)
             compared = compare_with(self.material, self.pool, self._stoppable, held_out=True)
-            refined = self._refined_on_held_out(preflight, folder)
+            refined = self._refined_on_held_out(preflight, folder, is_cancelled)
         except Interrupted:
             if not is_cancelled():
                 raise
@@ -188,10 +192,17 @@ class Finalizer:
             **refined,
         )
 
-    def _refined_on_held_out(self, preflight: Preflight, folder: Path) -> dict[str, Any]:
-        """The checkpoints of the refined ingredients of the baselines, on the images held out."""
+    def _refined_on_held_out(
+        self, preflight: Preflight, folder: Path, is_cancelled: Callable[[], bool]
+    ) -> dict[str, Any]:
+        """The checkpoints of the refined ingredients of the baselines, on the images held out.
+
+        Once the job is cancelled no more is refined. Raises Interrupted.
+        """
         documents = {}
         for name, refinement in _REFINED.items():
+            if is_cancelled():
+                break
             if (place := self._best_refined(preflight, refinement)) is None:
                 continue
             try:

@@ -20,6 +20,10 @@ from workers.refinement.statistics import PRIOR
 from workers.soups.model import TimmConfig, build_model, count_classes
 
 
+class NotFiniteLogits(ValueError):
+    """A soup has logits that are not finite: nothing can be learnt from them."""
+
+
 @dataclass(frozen=True)
 class RefinementRecord:
     """How a checkpoint was refined; ``dataclasses.asdict`` of it is JSON.
@@ -52,7 +56,7 @@ def refined(
     of these may change the last bits. Images are read ``batch_size`` at a time.
 
     Raises ValueError when the soup cannot be refined so: see ``SoupReader``, ``PooledLabels`` and ``LabelFit``; and
-    when its logits are not finite.
+    NotFiniteLogits.
     """
     model = build_model(config).requires_grad_(requires_grad=False)
     model.load_state_dict(dict(tensors))
@@ -65,7 +69,7 @@ def refined(
     forward = ForwardPass(model, device, "float32", batch_size)
     reading = SoupReader(forward, images, images.batches, Streams(1, 1)).read(refinement)
     if not reading.is_finite:
-        raise ValueError("the soup's logits are not finite: choose bounds closer to [0, 1], or convex")
+        raise NotFiniteLogits("the soup's logits are not finite: choose bounds closer to [0, 1], or convex")
     used, change = None, None
     if labels is not None:
         fit = LabelFit(reading, labels, refinement, strength)
