@@ -158,8 +158,8 @@ def test_a_job_says_which_sets_objectives_and_constraints_are_of(page: Page, dri
         )
     ]
     constraint = {"at_least": 0.85, "adaptation_sets": sets[1:]}
-    request = {"pantry": "fashion", "preset": "paper", "adaptation_sets": sets}
-    request |= {"objective": {"adaptation_sets": sets[:1]}}
+    objective = {"adaptation_sets": sets[:1]}
+    request = {"pantry": "fashion", "preset": "paper", "adaptation_sets": sets, "objective": objective}
     job = page.request.post("/adapt", data=request | {"constraints": [constraint]}).json()
     driver.start()
     driver.record(16)
