@@ -9,7 +9,7 @@ STRENGTHS = tuple(0.01 * 4.0**place for place in range(6))
 """Strengths of the penalty that cross-validation chooses among, from 0.01 to about 10."""
 TOLERANCE = 1e-7
 """How far a fit may be from the optimum, in nats over all images together."""
-_MOST_STEPS = 200
+_MOST_STEPS = 1000
 _SLOPE = 1e-4
 
 

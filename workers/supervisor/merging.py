@@ -12,7 +12,7 @@ import sys
 
 from service.artifacts import open_store
 from service.connection import connect
-from service.errors import SoupsearchError
+from service.errors import InvalidRequest, SoupsearchError
 from service.jobs.documents import job_urls
 from service.jobs.merging import document_of, error_of
 from service.jobs.store import JobStore
@@ -47,8 +47,8 @@ def merge_in_process(settings: Settings, job_id: str, point: int) -> None:
 def merge_point(settings: Settings, job_id: str, index: int) -> None:
     """Merge the soup of a point as the winner was merged, store it and name it in the job.
 
-    Raises JobNotFound, Expired, NotFound (``point_not_found``), PantryNotFound, InvalidRequest (``pantry_changed``),
-    StorageFull; and SetNotFound where the soup is refined.
+    Raises JobNotFound, Expired, NotFound (``point_not_found``), PantryNotFound, InvalidRequest (``pantry_changed``,
+    ``not_refinable``), StorageFull; and SetNotFound where the soup is refined.
     """
     from workers.jobs.material import Ingredients, Material
     from workers.jobs.soup_file import write_soup
@@ -62,7 +62,10 @@ def merge_point(settings: Settings, job_id: str, index: int) -> None:
             material = Material(echo, settings)
             ingredients, sets = material, material.encoded_sets
         store.reserve(max(each.bytes for each in ingredients.pantry.ingredients))
-        merged = write_soup(ingredients, point, sets, folder)
+        try:
+            merged = write_soup(ingredients, point, sets, folder)
+        except ValueError as error:
+            raise InvalidRequest(str(error), param="point", code="not_refinable") from error
         url = f"{job_urls(job_id, settings).model}?point={index}"
         jobs.keep_model(job_id, index, merged.commit(store, url))
 
