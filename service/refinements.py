@@ -9,6 +9,9 @@ from service.errors import InvalidRequest
 from service.schemas.pantry import Pantry
 from service.schemas.request import Refine
 
+IMAGES_PER_CLASS = 2
+"""So many labelled images, on average: with one fold left out, the others still show most classes."""
+
 
 @dataclass(frozen=True)
 class RefinementLimits:
@@ -60,9 +63,9 @@ def _no_head(pantry: Pantry, labels: Sequence[Labels], images: int, few: str | N
         )
     if few is not None:
         return f"A last layer {few}, or {otherwise}."
-    if images < pantry.num_classes:
+    if images < IMAGES_PER_CLASS * pantry.num_classes:
         return (
             f"{images} labelled images cannot tell how to refit a last layer of {pantry.num_classes} classes: "
-            f"{otherwise}, or label at least {pantry.num_classes}."
+            f"{otherwise}, or label at least {IMAGES_PER_CLASS * pantry.num_classes}."
         )
     return None

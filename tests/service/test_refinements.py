@@ -39,11 +39,12 @@ def test_few_images_allow_only_statistics(images: list[int]) -> None:
     assert None not in (limits.head, limits.temperature)
 
 
-def test_fewer_images_than_classes_allow_a_temperature_but_no_last_layer() -> None:
-    wide = NORMED.model_copy(update={"num_classes": 101})
-    limits = limits_of(wide, [Labels(tuple((index,) for index in range(101)), (), ())], [100])
+def test_too_few_images_for_the_classes_allow_a_temperature_but_no_last_layer() -> None:
+    wide = NORMED.model_copy(update={"num_classes": 51})
+    limits = limits_of(wide, [Labels(tuple((index,) for index in range(51)), (), ())], [101])
     assert limits.head is not None
-    assert "at least 101" in limits.head
+    assert "at least 102" in limits.head
+    assert limits_of(wide, [Labels(tuple((index,) for index in range(51)), (), ())], [102]).head is None
     assert limits.temperature is None
 
 
