@@ -19,6 +19,16 @@ class LatticeError(SearchError):
     code = "empty_lattice"
 
 
+MOST_STEPS = 10_000
+"""Steps from the least weight of an ingredient to its greatest; finer lattices cost memory and time for nothing."""
+
+
+class FineLatticeError(SearchError):
+    """The step is too small for the bounds."""
+
+    code = "too_many_points"
+
+
 @dataclass(frozen=True)
 class Lattice:
     """All affine weights ``w`` of ``size`` ingredients on a grid with ``sum w = 1`` and ``lower <= w_i <= upper``.
@@ -29,7 +39,7 @@ class Lattice:
     fifth), and points are enumerated in integers, so rounding never adds or drops one. Croce et al. (CVPR 2023,
     section 4.3) use lower -0.4, upper 1.4, step 0.2 with four ingredients: 480 points.
 
-    Raises LatticeError when the bounds admit no point.
+    Raises LatticeError when the bounds admit no point, FineLatticeError for more than ``MOST_STEPS`` steps.
     """
 
     size: int
@@ -44,6 +54,11 @@ class Lattice:
             raise LatticeError(f"a soup needs at least one ingredient, not {self.size}")
         if self.step <= 0 or self.lower >= self.upper:
             raise LatticeError(f"step must be positive and lower less than upper: {self}")
+        if (self.upper - self.lower) / self.step > MOST_STEPS:
+            raise FineLatticeError(
+                f"a step of {self.step:g} cuts [{self.lower:g}, {self.upper:g}] into more than {MOST_STEPS} parts: "
+                "take a greater step"
+            )
         if self.count() == 0:
             raise LatticeError(self._why_empty())
 
@@ -102,12 +117,13 @@ class Lattice:
 
         Each weight is the double nearest to its exact decimal: 0 is exactly 0 and 1 exactly 1.
         """
+        return np.stack([values[steps[:, place]] for place, values in enumerate(self._values)], axis=1)
+
+    @cached_property
+    def _values(self) -> list[NDArray[np.float64]]:
+        """The weights on each ingredient's axis."""
         step = Fraction(str(self.step))
-        columns = [
-            np.array([float(least + k * step) for k in range(top + 1)])[steps[:, place]]
-            for place, (least, top) in enumerate(self._axes)
-        ]
-        return np.stack(columns, axis=1)
+        return [np.array([float(least + k * step) for k in range(top + 1)]) for least, top in self._axes]
 
     def sample(self, rng: np.random.Generator) -> NDArray[np.intp]:
         """A random point, in steps, shape (size,): in random order, each ingredient takes any share that is possible.

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from search.lattice import Lattice, LatticeError
+from search.lattice import MOST_STEPS, FineLatticeError, Lattice, LatticeError
 
 
 def brute_force(size: int, lower: str, upper: str, step: str) -> list[tuple[Fraction, ...]]:
@@ -72,3 +72,14 @@ def test_counts_a_huge_lattice_without_enumerating_it() -> None:
 def test_a_lattice_without_points_says_what_to_change(size: int, lower: float, upper: float, step: float) -> None:
     with pytest.raises(LatticeError, match=r"step|ingredient"):
         Lattice(size, lower, upper, step)
+
+
+@pytest.mark.parametrize("bounds", [None, ((0.2, 0.2), (-10, 10), (0, 1))])
+def test_a_step_that_nobody_can_search_is_refused_before_anything_is_counted(
+    bounds: tuple[tuple[float, float], ...] | None,
+) -> None:
+    with pytest.raises(FineLatticeError, match="take a greater step"):
+        Lattice(3, 0, 1, 0.99 / MOST_STEPS, bounds=bounds)
+    with pytest.raises(FineLatticeError):
+        Lattice(3, 0, 1, 1e-12, bounds=bounds)
+    assert Lattice(3, 0, 1, 1 / MOST_STEPS).count() > MOST_STEPS

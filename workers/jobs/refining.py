@@ -1,7 +1,7 @@
 """Which refinement the soups of a job get, and refined soups as tensors."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Literal
 
@@ -16,7 +16,7 @@ from service.schemas.result import AppliedRefinement
 from workers.evaluation.errors import EvaluationMemoryError
 from workers.evaluation.sets import EncodedSet
 from workers.evaluation.streams import one_thread
-from workers.refinement.checkpoint import RefinementRecord, refined
+from workers.refinement.checkpoint import refined
 from workers.soups.merge import merge
 from workers.soups.stack import IngredientStack
 
@@ -124,15 +124,4 @@ def refined_soup(
         return tensors, None
     with one_thread():
         tensors, record = refined(tensors, stack.config, sets, refinement)
-    return tensors, _applied(refinement, record)
-
-
-def _applied(refinement: Refinement, record: RefinementRecord) -> AppliedRefinement:
-    return AppliedRefinement(
-        statistics=refinement.statistics,
-        head=refinement.head,
-        temperature=record.temperature,
-        strength=record.strength,
-        prior=record.prior,
-        images=record.images,
-    )
+    return tensors, AppliedRefinement(statistics=refinement.statistics, head=refinement.head, **asdict(record))

@@ -208,6 +208,7 @@ def search(**fields: object) -> str:
 
 
 THREAT = {"norm": "Linf", "eps": 0.1, "steps": 1000, "restarts": 10}
+FINE_AND_FIXED = {"step": 1e-9, "fixed": {NAMES[0]: 0.2}}
 COSTLY = json.dumps(
     {"pantry": "fashion", "preset": "paper", "objective": {"metric": "robust_accuracy", "threats": [THREAT]}}
 )
@@ -229,6 +230,8 @@ COSTLY = json.dumps(
         (search(lower=0.5), 422, "empty_lattice", "search"),
         (search(step=0.3), 422, "empty_lattice", "search"),
         (search(step=1e-9), 422, "too_many_points", "search"),
+        (json.dumps({"pantry": "fashion", "search": {"step": 1e-9}}), 422, "too_many_points", "search"),
+        (json.dumps({"pantry": "fashion", "search": FINE_AND_FIXED}), 422, "too_many_points", "search"),
         (search(step=0.1), 422, "too_many_points", "search"),
         (COSTLY, 422, "too_many_passes", "search"),
         ('{"pantry": "fashion", "held_out_fraction": 0.01}', 422, "invalid_request", "held_out_fraction"),
