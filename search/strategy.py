@@ -68,12 +68,18 @@ class StrategyRequest(BaseModel):
         default={}, exclude_if=operator.not_, description="Least and greatest weights of single ingredients, by name."
     )
 
+    @property
+    def varied(self) -> tuple[str, ...] | None:
+        """Names of the only ingredients that may have a weight other than 0 or a fixed one; None for all of them."""
+        return None
+
     def space(self, names: Sequence[str]) -> Space:
         """Where the weights of these ingredients may lie.
 
-        Raises SearchError for a name that is not among them or is both fixed and bounded, and as ``Space`` does.
+        Raises SearchError for a name that is not among them or is both fixed and bounded, for bounds of an ingredient
+        that does not vary, and as ``Space`` does.
         """
-        unknown = sorted((self.fixed.keys() | self.bounds.keys()) - set(names))
+        unknown = sorted((self.fixed.keys() | self.bounds.keys() | set(self.varied or ())) - set(names))
         if unknown:
             raise SearchError(f"there is no ingredient {unknown[0]!r}: the pantry has {', '.join(names)}")
         twice = sorted(self.fixed.keys() & self.bounds.keys())
@@ -82,9 +88,14 @@ class StrategyRequest(BaseModel):
         for name, (low, high) in self.bounds.items():
             if low > high:
                 raise SearchError(f"the bounds of {name!r} are {low:g} and {high:g}: give the least weight first")
-        if not (self.fixed or self.bounds):
+        left_out = [] if self.varied is None else [name for name in names if name not in self.varied]
+        for name in left_out:
+            if name in self.bounds:
+                raise SearchError(f"{name!r} has bounds, but {self.strategy} leaves it out: name it, or fix its weight")
+        fixed = dict.fromkeys(left_out, 0.0) | self.fixed
+        if not (fixed or self.bounds):
             return Space(len(names))
-        limits = self.bounds | {name: (weight, weight) for name, weight in self.fixed.items()}
+        limits = self.bounds | {name: (weight, weight) for name, weight in fixed.items()}
         return Space(len(names), tuple(limits.get(name, (-MOST, MOST)) for name in names))
 
 

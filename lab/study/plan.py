@@ -14,6 +14,9 @@ from lab.study.inputs import StackInput, set_part
 from lab.study.jobs import AttackJob, ScoreJob, StudyJob, Weights
 from lab.study.shifts import Shift
 from lab.study.store import Store, digest_of, file_digest
+from search.space import Space
+from search.strategies.curve import Curve
+from search.strategies.simplex import Simplex
 from workers.ray_runtime.task import SetPart
 from workers.soups.model import CONFIG_FILE, WEIGHTS_FILE
 
@@ -23,7 +26,7 @@ PASSES_A_JOB = 60_000
 SECOND_ALONE = (0.0, 1.0)
 """A comparison model is scored as the second of a stack that begins with an ingredient, so each has its own digest."""
 
-CURVE_WEIGHTS = tuple(round(-0.4 + 0.2 * step, 1) for step in range(10))
+CURVE_WEIGHTS = tuple(w for _, w in Curve().soups(Space(2)))
 """The weights of the second model on a curve of two (Croce et al., CVPR 2023, Figs 1, 2 and 5)."""
 
 
@@ -90,20 +93,17 @@ def attacked_soups(config: StudyConfig) -> tuple[tuple[float, ...], ...]:
 
 def curves(names: Sequence[str], pairs: Sequence[tuple[str, str]]) -> list[list[tuple[float, ...]]]:
     """For each pair, the soups with (1 - w) of the first and w of the second, for w in ``CURVE_WEIGHTS``."""
-    return [[_soup(names, {a: 1 - w, b: w}) for w in CURVE_WEIGHTS] for a, b in pairs]
+    groups = []
+    for first, second in pairs:
+        curve = Curve(between=(first, second))
+        groups.append(curve.soups(curve.space(names), (names.index(first), names.index(second))))
+    return groups
 
 
 def simplices(names: Sequence[str], triples: Sequence[tuple[str, str, str]]) -> list[list[tuple[float, ...]]]:
     """For each triple its convex soups of step 0.2 (Croce et al., CVPR 2023, Figs 3, 4 and 10)."""
-    shares = [(i, j, 5 - i - j) for i in range(6) for j in range(6 - i)]
-    return [
-        [_soup(names, {name: part / 5 for name, part in zip(triple, share, strict=True)}) for share in shares]
-        for triple in triples
-    ]
-
-
-def _soup(names: Sequence[str], weights: dict[str, float]) -> tuple[float, ...]:
-    return tuple(round(weights.get(name, 0.0), 6) for name in names)
+    groups = [Simplex(among=triple) for triple in triples]
+    return [simplex.soups(simplex.space(names)) for simplex in groups]
 
 
 class _Planner:

@@ -52,7 +52,15 @@ def adapt(
     ] = "auto",
     strategy: Annotated[
         str | None,
-        typer.Option(help="grid: every soup. bayes: few, to find one about as good. greedy, random, uniform, auto."),
+        typer.Option(
+            help="grid: every soup. bayes: few, to find one about as good. "
+            "Or auto, curve, simplex, greedy, random, uniform."
+        ),
+    ] = None,
+    between: Annotated[str | None, typer.Option(metavar="NAME,NAME", help="For curve: the two ingredients.")] = None,
+    points: Annotated[int | None, typer.Option(help="For curve: how many soups (10).")] = None,
+    among: Annotated[
+        str | None, typer.Option(metavar="NAME,NAME,...", help="For simplex: the ingredients, by default all.")
     ] = None,
     evaluations: Annotated[int | None, typer.Option(help="Most soups to try.")] = None,
     lower: Annotated[float | None, typer.Option(help="Least weight of an ingredient (-0.4).")] = None,
@@ -123,7 +131,17 @@ def adapt(
         pareto=pareto,
     )
     budget = None if evaluations is None else {"evaluations": evaluations}
-    search = {"strategy": strategy, "lower": lower, "upper": upper, "step": step, "convex": convex, "budget": budget}
+    search = {
+        "strategy": strategy,
+        "between": between and between.split(","),
+        "points": points,
+        "among": among and among.split(","),
+        "lower": lower,
+        "upper": upper,
+        "step": step,
+        "convex": convex,
+        "budget": budget,
+    }
     refine = {"statistics": refine_statistics, "head": refine_head, "temperature": temperature}
     request = {
         "pantry": pantry,

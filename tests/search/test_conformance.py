@@ -13,8 +13,10 @@ from search.objectives import Objectives
 from search.space import Space
 from search.strategies.auto import Auto
 from search.strategies.bayes import Bayes
+from search.strategies.curve import Curve
 from search.strategies.grid import Grid
 from search.strategies.random import Random
+from search.strategies.simplex import Simplex
 from search.strategy import Budget, Generation, Strategy, StrategyKind, StrategyRequest, generation, kind_of, kinds
 from search.testing import Case, Check, Landscape, cases, strategy_checks
 
@@ -26,6 +28,8 @@ MORE: dict[str, list[StrategyRequest]] = {
         Bayes(convex=True, step=0.25, batch=3, tolerance=0),
         Bayes(step=0.05, budget=Budget(evaluations=11)),
     ],
+    "curve": [Curve(lower=0, upper=1, points=5), Curve(lower=-1, upper=1.7, points=11)],
+    "simplex": [Simplex(step=0.5), Simplex(step=0.3)],
     "random": [Random(step=0.01, budget=Budget(evaluations=50)), Random(convex=True, step=0.5)],
 }
 """Requests besides the default one."""

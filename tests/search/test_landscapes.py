@@ -11,6 +11,7 @@ from search.loop import run_search
 from search.objectives import Measure, Objectives
 from search.ranking import Evaluation, rank
 from search.space import Space
+from search.strategies.curve import Curve
 from search.strategies.grid import Grid
 from search.strategy import StrategyRequest, kind_of, kinds
 from search.testing import LandscapeExecutor, RecordedLandscape, Trace
@@ -27,18 +28,22 @@ REGRET = {
     ("random", "accuracy"): 0.16,
 }
 """Most that a recommendation may fall short of the grid's best, in nats or as a share of the 50 images."""
-UNTRIED = {"greedy", "grid", "uniform"}
+ENUMERATED = {"grid", "curve", "simplex"}
+"""Strategies that try every soup of theirs, whose best is known."""
+UNTRIED = {"greedy", "uniform"}
 """Strategies whose soups were not recorded, or that leave nothing to find."""
+INGREDIENTS = ("l1", "l2", "linf", "nominal")
 REQUESTS: dict[str, StrategyRequest] = {
     name: kind.request.model_validate({}) for name, kind in kinds().items() if name not in {"greedy"}
-}
+} | {"curve": Curve(between=("linf", "nominal"))}
 
 
 @cache
 def searched(name: str, strategy: str, measure: Measure) -> tuple[list[Evaluation], RecordedLandscape]:
     landscape = RecordedLandscape.load(FOLDER / f"{name}.npz")
     objectives = Objectives((measure,), accepted=(landscape.accepted,))
-    request, space, trace = REQUESTS[strategy], Space(4), Trace()
+    request, trace = REQUESTS[strategy], Trace()
+    space = request.space(INGREDIENTS)
     kind = kind_of(request)
     run_search(
         kind.start(request, space, objectives, 0),
@@ -51,7 +56,7 @@ def searched(name: str, strategy: str, measure: Measure) -> tuple[list[Evaluatio
 
 
 def test_every_strategy_is_tried() -> None:
-    assert {strategy for strategy, _ in REGRET} | UNTRIED == set(kinds())
+    assert {strategy for strategy, _ in REGRET} | ENUMERATED | UNTRIED == set(kinds())
     assert len(NAMES) == 6
 
 
@@ -76,11 +81,29 @@ def test_bayes_comes_near_the_best_within_its_budget_and_on_the_vit_in_half_of_i
     assert min(near) <= (16 if "vit" in name else 32)
 
 
-def test_the_grid_recommends_what_it_always_has() -> None:
+@pytest.mark.parametrize("measure", [ACCURACY, NLL], ids=lambda measure: measure.metric)
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("strategy", "grid"),
+    [("curve", Grid(fixed={"l1": 0, "l2": 0})), ("simplex", Grid(convex=True))],
+    ids=["curve", "simplex"],
+)
+def test_a_curve_and_a_simplex_recommend_the_best_of_their_part_of_the_grid(
+    strategy: str, grid: Grid, name: str, measure: Measure
+) -> None:
+    found, landscape = searched(name, strategy, measure)
+    objectives = Objectives((measure,))
+    part = {tuple(row) for row in grid.lattice(grid.space(INGREDIENTS)).weights().tolist()}
+    every = [objectives.evaluation(soup, landscape.outcome(EvaluationRequest(soup))) for soup in sorted(part)]
+    assert {soup.weights for soup in found} == part
+    assert rank(found)[0] == rank(every)[0]
+
+
+def test_searches_that_try_every_soup_recommend_what_they_always_have() -> None:
     lines = (FOLDER / "recommendations.csv").read_text().splitlines()
-    assert lines[0] == "landscape,metric,l1,l2,linf,nominal"
+    assert lines[0] == "strategy,landscape,metric,l1,l2,linf,nominal"
     for line in lines[1:]:
-        name, metric, *weights = line.split(",")
-        found, _ = searched(name, "grid", NLL if metric == "nll" else ACCURACY)
+        strategy, name, metric, *weights = line.split(",")
+        found, _ = searched(name, strategy, NLL if metric == "nll" else ACCURACY)
         assert rank(found)[0].weights == pytest.approx([float(weight) for weight in weights], abs=1e-12)
-    assert len(lines) == 1 + 2 * len(NAMES)
+    assert len(lines) == 1 + 2 * len(NAMES) * len(ENUMERATED)

@@ -51,6 +51,25 @@ def label_maps(url: str, capsys: pytest.CaptureFixture[str], *arguments: object)
     return [httpx2.get(f"{url}/adaptation-sets/{each}").json()["label_map"] for each in sets]
 
 
+def submitted(url: str, capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, object]:
+    """The search of the job that these arguments start, as the service understood it."""
+    assert exit_code("adapt", *arguments, "--pantry", "fashion", "--url", url, "--no-wait") == 0
+    search: dict[str, object] = httpx2.get(f"{url}/jobs/{capsys.readouterr().out.strip()}").json()["request"][
+        "request"
+    ]["search"]
+    return search
+
+
+def test_a_curve_and_a_simplex_name_their_ingredients(
+    url: str, archives: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    clean = archives[-1]
+    curve = submitted(url, capsys, clean, "--strategy", "curve", "--between", "l2,linf", "--points", 5)
+    assert (curve["strategy"], curve["between"], curve["points"]) == ("curve", ["l2", "linf"], 5)
+    simplex = submitted(url, capsys, clean, "--strategy", "simplex", "--among", "linf,l2", "--step", 0.25)
+    assert (simplex["strategy"], simplex["among"], simplex["step"]) == ("simplex", ["linf", "l2"], 0.25)
+
+
 @pytest.mark.parametrize("scored", [1, 2])
 def test_a_label_map_is_of_the_sets_that_soups_are_scored_by(
     url: str, archives: list[Path], capsys: pytest.CaptureFixture[str], scored: int
