@@ -55,7 +55,7 @@ def ours(data: LabelledImages, steps: int, device: str, *, adversarial: bool) ->
     """Our trainer, without checkpoints."""
     network = create_network(MODEL, seed=0)
     chosen = recipe(steps, adversarial=adversarial)
-    Trainer(network, MODEL, ImagesInMemory(data), chosen, device=device).run(lambda _: None)
+    Trainer(network, MODEL, ImagesInMemory(data, {}), chosen, device=device).run(lambda _: None)
 
 
 def bare(data: LabelledImages, steps: int, device: str, *, adversarial: bool) -> None:

@@ -48,7 +48,7 @@ def measure(recipe: IngredientRecipe, size: int, steps: int, device: str) -> dic
     """Train ``steps`` steps and ``WARM_UP`` before; the trainer reads each step's loss, which waits for the device."""
     check_network(recipe.model, (size, size))
     training = shortened(recipe.training, steps + WARM_UP)
-    images = ImagesInMemory(noise(2 * training.batch_size, size, len(recipe.model.label_names)))
+    images = ImagesInMemory(noise(2 * training.batch_size, size, len(recipe.model.label_names)), {})
     network = create_network(recipe.model, training.seed)
     times: list[float] = []
 

@@ -32,6 +32,10 @@ class LabelledImages:
         """The first ``count`` images, or all of them for None."""
         return LabelledImages(self.images[:count], self.labels[:count])
 
+    def after(self, count: int) -> LabelledImages:
+        """All images but the first ``count``."""
+        return LabelledImages(self.images[count:], self.labels[count:])
+
     def digest(self) -> str:
         """The sha256 of shape, pixels and labels, in hexadecimal."""
         content = hashlib.sha256(repr(self.images.shape).encode())

@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lab.data.layouts.folders import class_folders
 from lab.training.batches import permutation
-from lab.training.recipe import AugmentationRecipe, DataRecipe, ModelRecipe, TrainingRecipe
+from lab.training.recipe import AugmentationRecipe, DataRecipe, ModelRecipe, Split, TrainingRecipe
 from lab.training.shard import WHOLE, Shard
 from workers.evaluation.preprocess import DataConfig, encode_images
 
@@ -80,8 +80,10 @@ class ImageFolder:
         self._train.transform = training_transform(self._data, self._model, recipe.augmentation)
         return FolderBatches(_Seeded(self._train, recipe.seed), self._indices, recipe, self._data.workers, shard)
 
-    def test_images(self, count: int) -> tuple[Tensor, Tensor]:
+    def evaluation_images(self, split: Split, count: int) -> tuple[Tensor, Tensor]:
         """Test images that a fixed seed draws, resized and cropped as the ingredient's configuration says."""
+        if split != "test":
+            raise ValueError(f"a folder of image files has no {split} images to evaluate on")
         chosen = _subset(len(self._test), count).tolist()
         samples = [self._test.reader.samples[index] for index in chosen]
         config = DataConfig(

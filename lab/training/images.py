@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import torch
@@ -12,7 +13,7 @@ from lab.data.labelled_images import LabelledImages
 from lab.data.layouts.cifar import load_cifar10
 from lab.training.batches import Batches
 from lab.training.image_folder import ImageFolder
-from lab.training.recipe import DataRecipe, ModelRecipe, TrainingRecipe
+from lab.training.recipe import DataRecipe, ModelRecipe, Split, TrainingRecipe
 from lab.training.shard import WHOLE, Shard
 
 
@@ -54,17 +55,20 @@ class TrainingImages(Protocol):
         """
         ...
 
-    def test_images(self, count: int) -> tuple[Tensor, Tensor]:
-        """Test images float32 in [0, 1] (N, C, H, W) and labels int64 (N,), at most ``count``."""
+    def evaluation_images(self, split: Split, count: int) -> tuple[Tensor, Tensor]:
+        """Images float32 in [0, 1] (N, C, H, W) and labels int64 (N,) that are not trained on, at most ``count``.
+
+        Raises ValueError if there are none.
+        """
         ...
 
 
 class ImagesInMemory:
-    """Images of one size that fit into memory. Without ``test`` images there is nothing to evaluate on."""
+    """Images of one size that fit into memory: those trained on, and those of each split that are evaluated on."""
 
-    def __init__(self, train: LabelledImages, test: LabelledImages | None = None) -> None:
+    def __init__(self, train: LabelledImages, evaluation: Mapping[Split, LabelledImages]) -> None:
         self._train = train
-        self._test = test
+        self._evaluation = evaluation
         self._digest = train.digest()
 
     @property
@@ -84,11 +88,11 @@ class ImagesInMemory:
         """Shuffled batches, augmented by tensor operations."""
         return Batches(self._train, recipe.batch_size, recipe.seed, recipe.augmentation, shard)
 
-    def test_images(self, count: int) -> tuple[Tensor, Tensor]:
-        """The first ``count`` test images."""
-        if self._test is None:
-            raise ValueError("there are no test images to evaluate on")
-        first = self._test.first(count)
+    def evaluation_images(self, split: Split, count: int) -> tuple[Tensor, Tensor]:
+        """The first ``count`` images of ``split``."""
+        if split not in self._evaluation:
+            raise ValueError(f"there are no {split} images to evaluate on")
+        first = self._evaluation[split].first(count)
         return torch.from_numpy(first.images).float() / 255, torch.from_numpy(first.labels)
 
 
@@ -101,10 +105,16 @@ def open_images(data: DataRecipe, model: ModelRecipe) -> TrainingImages:
     if data.format == "folder":
         return ImageFolder(data, model)
     load = load_idx_folder if data.format == "idx" else load_cifar10
-    train, test = load(data.folder, "train").first(data.max_images), load(data.folder, "test")
+    whole, test = load(data.folder, "train"), load(data.folder, "test")
+    kept = len(whole) - data.validation_images
+    if kept < 1:
+        raise ValueError(
+            f"data.validation_images is {data.validation_images}, of {len(whole)} training images: lower it"
+        )
+    train, held_out = whole.first(kept).first(data.max_images), whole.after(kept)
     channels, classes = train.images.shape[1], len(model.label_names)
     if channels != len(model.mean):
         raise ValueError(f"the images have {channels} channels, but model.mean has {len(model.mean)} numbers")
-    if train.labels.max() >= classes:
-        raise ValueError(f"the images have the label {train.labels.max()}, but model.label_names has {classes} names")
-    return ImagesInMemory(train, test)
+    if whole.labels.max() >= classes:
+        raise ValueError(f"the images have the label {whole.labels.max()}, but model.label_names has {classes} names")
+    return ImagesInMemory(train, {"test": test, "validation": held_out} if len(held_out) else {"test": test})

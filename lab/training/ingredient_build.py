@@ -180,7 +180,7 @@ class IngredientBuild:
         network = load_ingredient(self.folder).to(self.device)
         scores = self._scores(NormalizedModel(network, recipe.model.mean, recipe.model.std).to(self.device).eval())
         with whole_file(self.folder / RECORD) as file:
-            file.write((json.dumps({**record, "test": scores}, indent=2) + "\n").encode())
+            file.write((json.dumps({**record, recipe.evaluation.split: scores}, indent=2) + "\n").encode())
         with whole_file(self.folder / RECIPE) as file:
             file.write(recipe_text(recipe).encode())
 
@@ -234,19 +234,19 @@ class IngredientBuild:
             "digest": self.digest,
             "recipe": recipe.training.model_dump(mode="json"),
             "data": {"images": len(self.images), "sha256": self.images.digest()},
-            "test": self._scores(model),
+            recipe.evaluation.split: self._scores(model),
             "versions": {"python": platform.python_version(), "torch": torch.__version__, "timm": timm.__version__},
         }
         network.cpu()
         return record
 
     def _scores(self, model: nn.Module) -> dict[str, Any]:
-        """Clean and robust accuracy on test images, by APGD on cross-entropy.
+        """Clean and robust accuracy on images of the recipe's split, by APGD on cross-entropy.
 
         Raises ValueError if the network's answers are not numbers: they would count as the first class.
         """
         evaluation = self.recipe.evaluation
-        images, labels = self.images.test_images(evaluation.images)
+        images, labels = self.images.evaluation_images(evaluation.split, evaluation.images)
         check_logits(model, images[: evaluation.batch_size].to(self.device))
         found = robust_accuracy(model, images, labels, evaluation.attacks, batch_size=evaluation.batch_size)
         return {"images": len(labels), "attack": "APGD", **found.as_json()}

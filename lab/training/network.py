@@ -174,4 +174,4 @@ def not_finite(network: nn.Module) -> str | None:
 def check_logits(model: nn.Module, images: Tensor) -> None:
     """Raise ValueError if ``model``, in eval mode, gives non-finite logits for ``images`` (N, C, H, W)."""
     if not torch.isfinite(model(images)).all():
-        raise diverged("the network's logits for test images are not finite")
+        raise diverged("the network's logits for held-out images are not finite")

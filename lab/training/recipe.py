@@ -28,6 +28,7 @@ from workers.attacks.attack import Attack, attacks_on
 from workers.attacks.threat import Threat
 
 Precision = Literal["float32", "bfloat16", "float16"]
+Split = Literal["test", "validation"]
 
 ThreatText = Annotated[
     Threat,
@@ -104,6 +105,7 @@ class DataRecipe(_Section):
     ``format``: ``idx``, the four files of MNIST and Fashion-MNIST; ``cifar10``, the binary version's six files;
     ``folder``, image files in ``<folder>/<train>/<class>/`` and ``<folder>/<test>/<class>/``, as in ImageNet.
     ``max_images`` limits the training images: to the first, or for a folder to those that a fixed seed draws.
+    ``validation_images`` keeps as many of the last training images out of the training (not for a folder).
 
     Only for a folder: ``image_size``, the height and width that images are cropped to; ``crop_pct``, the share of the
     resized test image that the crop keeps; ``interpolation``; ``workers``, the processes that decode and augment.
@@ -112,6 +114,7 @@ class DataRecipe(_Section):
     format: Literal["idx", "cifar10", "folder"] = "idx"
     folder: Path
     max_images: Annotated[int, Field(gt=0)] | None = None
+    validation_images: Annotated[int, Field(ge=0)] = 0
     train: str = "train"
     test: str = "val"
     image_size: Annotated[int, Field(gt=0)] | None = None
@@ -125,6 +128,8 @@ class DataRecipe(_Section):
             raise ValueError("image_size is missing: give the size that image files are cropped to, such as 224")
         if self.format != "folder" and (self.image_size is not None or self.crop_pct != 1.0):
             raise ValueError(f"image_size and crop_pct are for format folder: {self.format} images have one size")
+        if self.format == "folder" and self.validation_images:
+            raise ValueError("validation_images is for images in memory: put validation images into a folder as test")
         return self
 
 
@@ -233,12 +238,14 @@ class TrainingRecipe(_Section):
 class EvaluationRecipe(_Section):
     """What is measured for a finished ingredient: its accuracy and, by APGD, its robust accuracy under ``threats``.
 
-    On the first ``images`` test images, or for a folder those that a fixed seed draws, ``batch_size`` at a time.
+    On the first ``images`` of ``split``, or for a folder those that a fixed seed draws, ``batch_size`` at a time.
+    ``split``: ``test``, or ``validation``, the images that ``data.validation_images`` keeps out of the training.
     """
 
     threats: Annotated[tuple[ThreatText, ...], Field(min_length=1)] = (Threat("Linf", 8 / 255),)
     steps: Annotated[int, Field(ge=1)] = 40
     images: Annotated[int, Field(gt=0)] = 1000
+    split: Split = "test"
     batch_size: Annotated[int, Field(gt=0)] = 512
 
     @property
@@ -258,6 +265,7 @@ class IngredientRecipe(_Section):
     @model_validator(mode="after")
     def _augmentation_fits_data(self) -> Self:
         _check_augmentation(self.data, self.training, "training")
+        _check_split(self.data, self.evaluation)
         return self
 
 
@@ -283,6 +291,7 @@ class PantryRecipe(_Section):
             raise ValueError(f"{self.base_name!r} is both the base and a fine-tune")
         for name, training in self.ingredients.items():
             _check_augmentation(self.data, training, name)
+        _check_split(self.data, self.evaluation)
         return self
 
     @property
@@ -311,6 +320,11 @@ def _check_augmentation(data: DataRecipe, training: TrainingRecipe, name: str) -
     for field in ("crop_scale", "color_jitter", "auto_augment"):
         if data.format != "folder" and getattr(augmentation, field):
             raise ValueError(f"{name}: {field} is for image files; for {data.format} images use crop_padding and flip")
+
+
+def _check_split(data: DataRecipe, evaluation: EvaluationRecipe) -> None:
+    if evaluation.split == "validation" and not data.validation_images:
+        raise ValueError("evaluation.split is validation: say with data.validation_images how many images are kept out")
 
 
 def recipe_digest(*sections: BaseModel) -> str:

@@ -58,7 +58,7 @@ def fashion(count: int) -> LabelledImages:
 
 
 def images(count: int) -> ImagesInMemory:
-    return ImagesInMemory(fashion(count), fashion(100))
+    return ImagesInMemory(fashion(count), {"test": fashion(100)})
 
 
 def noise_images(count: int, size: int = 8) -> LabelledImages:

@@ -86,10 +86,12 @@ def test_without_augmentation_the_middle_square_is_resized(folder: Path) -> None
 
 def test_test_images_are_those_of_the_evaluation(folder: Path) -> None:
     source = image_folder(folder, crop_pct=0.875)
-    images, labels = source.test_images(10)
-    everything, everywhere = source.test_images(1000)
+    images, labels = source.evaluation_images("test", 10)
+    everything, everywhere = source.evaluation_images("test", 1000)
     config = DataConfig((3, 32, 32), colour_model().mean, colour_model().std, "bicubic", 0.875, "center")
     assert len(images) == 10
+    with pytest.raises(ValueError, match="no validation images"):
+        source.evaluation_images("validation", 10)
     assert len(set(labels.tolist())) > 1
     assert everywhere.tolist() == sorted(everywhere.tolist())
     first = next(iter(sorted((folder / "val" / WNIDS[0]).iterdir())))
@@ -116,7 +118,7 @@ def test_grey_models_get_grey_images(folder: Path) -> None:
     model = colour_model(mean=[0.5], std=[0.25])
     source = ImageFolder(folder_data(folder), model)
     assert batch(source.batches(recipe()), 0)[0].shape == (8, 1, 32, 32)
-    assert source.test_images(2)[0].shape == (2, 1, 32, 32)
+    assert source.evaluation_images("test", 2)[0].shape == (2, 1, 32, 32)
 
 
 def test_what_does_not_fit_is_refused(folder: Path, tmp_path: Path) -> None:

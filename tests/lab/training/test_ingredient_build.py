@@ -10,6 +10,8 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 
+from lab.data.idx import load_idx_folder
+from lab.data.labelled_images import LabelledImages
 from lab.training.ingredient_build import RECORD, build_ingredient
 from lab.training.progress import LOG, MetricsLog, TrainingProgress
 from lab.training.recipe import EvaluationRecipe, IngredientRecipe
@@ -17,6 +19,7 @@ from lab.training.recipe_file import RECIPE, read_recipe
 from tests.lab.training.cifar import write_cifar10
 from tests.lab.training.folders import colour_model, write_image_folder
 from tests.lab.training.recipes import ADVERSARIAL, TINY_MODEL
+from workers.attacks.model import NormalizedModel
 
 EVALUATION = {"threats": ["Linf:0.1"], "steps": 2, "images": 20}
 
@@ -27,6 +30,14 @@ class Interruption(Exception):
 
 def weights(folder: Path) -> bytes:
     return (folder / "model.safetensors").read_bytes()
+
+
+def accuracy(folder: Path, data: LabelledImages) -> float:
+    network = timm.create_model(f"local-dir:{folder}", pretrained=True)
+    model = NormalizedModel.from_data_config(network, network.pretrained_cfg).eval()
+    with torch.inference_mode():
+        right = model(torch.from_numpy(data.images).float() / 255).argmax(1) == torch.from_numpy(data.labels)
+    return float(right.double().mean())
 
 
 def recipe(folder: Path, **training: Any) -> IngredientRecipe:
@@ -104,6 +115,29 @@ def test_a_finished_ingredient_is_measured_anew_when_the_evaluation_changes(
     assert (folder / RECORD).stat().st_mtime_ns == stamp
 
 
+def test_validation_images_are_scored_and_not_trained_on(tmp_path: Path, small_fashion: Path) -> None:
+    given = recipe(small_fashion, epochs=0.5)
+    content = given.model_dump(mode="json")
+    kept_out = {"folder": str(small_fashion), "validation_images": 60}
+    content |= {"data": kept_out, "evaluation": EVALUATION | {"split": "validation", "images": 50}}
+    folder = build_ingredient(IngredientRecipe.model_validate(content), tmp_path / "linf")
+    record = json.loads((folder / RECORD).read_text())
+    whole = load_idx_folder(small_fashion, "train")
+    assert record["data"] == {"images": 260, "sha256": whole.first(260).digest()}
+    assert "test" not in record
+    assert record["validation"]["images"] == 50
+    assert record["validation"]["clean"] == accuracy(folder, whole.after(260).first(50))
+    content["evaluation"] |= {"split": "test"}
+    build_ingredient(IngredientRecipe.model_validate(content), folder)
+    both = json.loads((folder / RECORD).read_text())
+    assert {name: score for name, score in both.items() if name != "test"} == record
+    assert both["test"]["clean"] == accuracy(folder, load_idx_folder(small_fashion, "test").first(50))
+    with pytest.raises(ValueError, match=r"validation_images is 320, of 320 training images: lower it"):
+        build_ingredient(
+            IngredientRecipe.model_validate(content | {"data": kept_out | {"validation_images": 320}}), folder
+        )
+
+
 def test_fine_tuning_starts_from_the_base_and_says_so(tmp_path: Path, small_fashion: Path) -> None:
     base = build_ingredient(recipe(small_fashion), tmp_path / "linf")
     still = {"adversary": None, "epochs": 0.1, "optimizer": {"learning_rate": 1e-12, "weight_decay": 0}}
@@ -178,7 +212,7 @@ def test_a_refusal_before_the_first_checkpoint_leaves_nothing(
 
 def test_a_network_that_answers_with_no_numbers_is_not_written(tmp_path: Path, small_fashion: Path) -> None:
     huge = recipe(small_fashion, max_steps=1, optimizer={"learning_rate": 1e30, "warmup": 0}, adversary=None)
-    with pytest.raises(ValueError, match="diverged, the network's logits for test images are not finite"):
+    with pytest.raises(ValueError, match="diverged, the network's logits for held-out images are not finite"):
         build_ingredient(huge, tmp_path / "linf")
     assert [path.name for path in tmp_path.iterdir()] == [".linf.training"]
 

@@ -81,7 +81,7 @@ def test_logits_that_are_no_numbers_are_told() -> None:
     network = nn.Linear(2, 3)
     check_logits(network, torch.ones(4, 2))
     network.weight.data.fill_(3e38)
-    with pytest.raises(ValueError, match="logits for test images are not finite"):
+    with pytest.raises(ValueError, match="logits for held-out images are not finite"):
         check_logits(network, torch.ones(4, 2))
 
 

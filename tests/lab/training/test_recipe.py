@@ -68,6 +68,8 @@ def test_reads_threats_as_text(tmp_path: Path) -> None:
         (("base", "linf", "adversary", "threats"), ["Linf:0.1", "L2:1"], "mode single takes one threat"),
         (("base", "linf", "adversary", "mode"), "max", "at least two threats"),
         (("base", "linf", "adversary", "steps"), 0, "greater than or equal to 1"),
+        (("evaluation",), {"split": "validation"}, "say with data.validation_images how many"),
+        (("data",), {"format": "folder", "folder": ".", "image_size": 8, "validation_images": 1}, "images in memory"),
     ],
 )
 def test_errors_say_what_is_wrong(tmp_path: Path, path: tuple[str, ...], value: Any, message: str) -> None:
