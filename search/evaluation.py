@@ -18,8 +18,23 @@ Flags = NDArray[np.bool_]
 Floats = NDArray[np.float32]
 
 
-def weights_key(weights: Sequence[float]) -> str:
-    """The name of a soup: its weights in the pantry's order, to 12 digits; -0 is 0. Two soups of one name are one."""
+@dataclass(frozen=True)
+class LayerWeights:
+    """The weights of a layer-wise soup: one vector of soup weights for each layer, from the input to the last.
+
+    Layers are the groups of parameters that the architecture names, see ``workers.soups.layout``.
+    """
+
+    vectors: tuple[Weights, ...]
+
+
+def weights_key(weights: Sequence[float] | LayerWeights) -> str:
+    """The name of a soup: its weights in the pantry's order, to 12 digits; -0 is 0. Two soups of one name are one.
+
+    Those of a layer-wise soup are given layer by layer.
+    """
+    if isinstance(weights, LayerWeights):
+        return ";".join(map(weights_key, weights.vectors))
     return ",".join(format(weight + 0.0, ".12g") for weight in weights)
 
 
@@ -65,23 +80,27 @@ PLAIN = Refinement()
 class EvaluationRequest:
     """One model on some images of a task.
 
-    ``model`` holds soup weights in the pantry's order (their sum is 1), or names the ensemble that averages all
-    ingredients' logits or softmax. ``blocks`` is a half-open range of the task's blocks of images, None all of them.
-    Without ``attacked`` the task's attacks are left out. ``keep_logits`` keeps each image's logits. With a
-    ``refinement``, each image is read by a soup refined without its label.
+    ``model`` holds soup weights in the pantry's order (their sum is 1), for the whole soup or for each layer, or names
+    the ensemble that averages all ingredients' logits or softmax. ``blocks`` is a half-open range of the task's blocks
+    of images, None all of them. Without ``attacked`` the task's attacks are left out. ``keep_logits`` keeps each
+    image's logits. With a ``refinement``, each image is read by a soup refined without its label. ``gradient`` asks for
+    the gradient of the likelihood with respect to the soup weights.
     """
 
-    model: Weights | Average
+    model: Weights | LayerWeights | Average
     blocks: tuple[int, int] | None = None
     attacked: bool = True
     keep_logits: bool = False
     refinement: Refinement = PLAIN
+    gradient: bool = False
 
     @property
     def weights(self) -> Weights:
-        """The weights of a soup. Raises TypeError for an ensemble."""
+        """The weights of a soup. Raises TypeError for an ensemble, and for a layer-wise soup, which has several."""
         if isinstance(self.model, str):
             raise TypeError(f"the ensemble of {self.model} has no soup weights")
+        if isinstance(self.model, LayerWeights):
+            raise TypeError("a layer-wise soup has weights for each layer: read model.vectors")
         return self.model
 
 
@@ -95,6 +114,7 @@ def journal_key(request: EvaluationRequest) -> str | None:
         "refit": refined.head == "refit",
         "temperature": refined.temperature,
         "logits": request.keep_logits,
+        "gradient": request.gradient,
     }
     return " ".join([weights_key(request.model), *(mark for mark, applies in marks.items() if applies)])
 
@@ -117,7 +137,9 @@ class SetOutcome:
     ``prediction`` int32 (N,) is the column of the best score; -1 where a logit was not finite. ``correct`` bool (N,)
     and ``log_probability`` float32 (N,), of the accepted labels together in nats, are None without labels.
     ``robust`` bool (threats, N) says which images stay right under each attack; None without attacks.
-    ``logits`` float32 (N, classes) are present only if the request asked for them.
+    ``logits`` float32 (N, classes) and ``gradients`` float64 (parts, groups, n) are present only if the request asked
+    for them. Gradients are those of the sum of ``log_probability`` over each of the parts in which the images were
+    read, in order, with respect to the n soup weights of every group: of all layers together, or of each layer.
     """
 
     total: int
@@ -126,6 +148,7 @@ class SetOutcome:
     log_probability: Floats | None = None
     robust: Flags | None = None
     logits: Floats | None = None
+    gradients: NDArray[np.float64] | None = None
 
     @property
     def seen(self) -> int:
@@ -151,8 +174,19 @@ class SetOutcome:
             raise ValueError("a set without labels has no likelihood: choose an objective that needs no labels")
         return (0.0 - math.fsum(self.log_probability)) / self.seen if self.seen else math.inf
 
+    @property
+    def gradient(self) -> NDArray[np.float64]:
+        """The gradient of the sum of ``log_probability`` with respect to the soup weights, float64 (groups, n).
+
+        Parts are added in their order, so the sum does not depend on who read which. Raises ValueError where there is
+        none.
+        """
+        if self.gradients is None:
+            raise ValueError("this outcome has no gradient: ask for it")
+        return np.asarray(self.gradients.sum(axis=0))
+
     def of_images(self, rows: NDArray[np.intp]) -> "SetOutcome":
-        """The outcome on some of the images seen, as if they were all of the set."""
+        """The outcome on some of the images seen, as if they were all of the set; without gradients."""
         return SetOutcome(
             total=len(rows),
             prediction=self.prediction[rows],
@@ -198,8 +232,8 @@ _RANK: dict[Status, int] = {"complete": 0, "not_finite": 1, "pruned": 2, "stoppe
 def joined(parts: Sequence[Outcome]) -> Outcome:
     """One model's outcome from those on consecutive blocks of images. Raises ValueError without parts.
 
-    A model with a logit that is not finite is not attacked: neither attacks nor their passes count, so that the outcome
-    does not depend on how the blocks were cut.
+    A model with a logit that is not finite is not attacked, and has no gradient: neither they nor their passes count,
+    so that the outcome does not depend on how the blocks were cut.
     """
     if not parts:
         raise ValueError("an outcome needs at least one part")
@@ -209,7 +243,7 @@ def joined(parts: Sequence[Outcome]) -> Outcome:
     sets = tuple(_joined_sets(sets) for sets in zip(*(part.sets for part in parts), strict=True))
     passes = sum((part.passes for part in parts), Passes())
     if status == "not_finite":
-        sets = tuple(replace(each, robust=None) for each in sets)
+        sets = tuple(replace(each, robust=None, gradients=None) for each in sets)
         passes = Passes(sum(each.seen for each in sets))
     return Outcome(
         status=status,
@@ -229,6 +263,7 @@ def _joined_sets(parts: Sequence[SetOutcome]) -> SetOutcome:
         log_probability=_joined([part.log_probability for part in seen]),
         robust=_joined([part.robust for part in seen], axis=1),
         logits=_joined([part.logits for part in seen]),
+        gradients=_joined([part.gradients for part in seen]),
     )
 
 
@@ -239,7 +274,10 @@ def _joined(parts: Sequence[NDArray[Any] | None], axis: int = 0) -> Any:
 
 
 def packed(outcome: Outcome) -> str:
-    """A whole outcome as ASCII text: about 6 bytes per image, less after compression, and 5 for each logit it keeps."""
+    """A whole outcome as ASCII text: about 6 bytes per image, less after compression, and 5 for each logit it keeps.
+
+    A gradient takes about 11 bytes for each of its numbers.
+    """
     header = {
         "status": outcome.status,
         "passes": [outcome.passes.forward, outcome.passes.backward],
@@ -252,6 +290,7 @@ def packed(outcome: Outcome) -> str:
                 each.correct is not None,
                 None if each.robust is None else len(each.robust),
                 None if each.logits is None else each.logits.shape[1],
+                None if each.gradients is None else each.gradients.shape,
             ]
             for each in outcome.sets
         ],
@@ -264,7 +303,8 @@ def _bytes(each: SetOutcome) -> list[bytes]:
     likelihoods = [] if each.log_probability is None else [each.log_probability.astype("<f4")]
     flags = [np.packbits(flag) for flag in (each.correct, each.robust) if flag is not None]
     logits = [] if each.logits is None else [each.logits.astype("<f4")]
-    return [array.tobytes() for array in (each.prediction.astype("<i4"), *likelihoods, *flags, *logits)]
+    gradients = [] if each.gradients is None else [each.gradients.astype("<f8")]
+    return [array.tobytes() for array in (each.prediction.astype("<i4"), *likelihoods, *flags, *logits, *gradients)]
 
 
 def unpacked(text: str) -> Outcome:
@@ -313,10 +353,15 @@ class _Reader:
 
 
 def _set(place: _Reader, shape: Sequence[Any]) -> SetOutcome:
-    total, seen, is_labelled, threats, classes = shape
+    total, seen, is_labelled, threats, classes, parts = shape
     prediction = place.array("<i4", seen)
     log_probability = place.array("<f4", seen) if is_labelled else None
     correct = place.flags(seen) if is_labelled else None
     robust = None if threats is None else place.flags(threats, seen)
     logits = None if classes is None else place.array("<f4", seen * classes).reshape(seen, classes)
-    return SetOutcome(total, prediction, correct, log_probability, robust, logits)
+    gradients = None if parts is None else _gradients(place, *parts)
+    return SetOutcome(total, prediction, correct, log_probability, robust, logits, gradients)
+
+
+def _gradients(place: _Reader, parts: int, groups: int, size: int) -> NDArray[np.float64]:
+    return place.array("<f8", parts * groups * size).reshape(parts, groups, size)

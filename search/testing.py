@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from search.evaluation import EvaluationRequest, Flags, Outcome, Passes, SetOutcome, Weights, weights_key
 from search.loop import ContractError, Executor, Found, Interrupted, Journal, Observer, OnFound, run_search
@@ -28,7 +29,7 @@ from search.strategy import Generation, LatticeRequest, Strategy, StrategyKind, 
 class Landscape:
     """Soups of ``size`` made-up ingredients on ``images`` images.
 
-    Their logits vary smoothly with the weights and are drawn from ``seed``.
+    Their logits vary smoothly with the weights and are drawn from ``seed``; gradients are exact.
 
     For a fraction ``broken`` of the soups, the logits are not finite; a fraction ``pruned`` is dropped early.
     """
@@ -58,10 +59,19 @@ class Landscape:
         """The outcome that evaluators would return; always the same for the same weights."""
         ingredients, labels = self._drawn
         weights = np.array(request.weights)
-        logits = np.tensordot(weights, ingredients, 1) / (1 + ((weights - 1 / self.size) ** 2).sum())
+        total = np.tensordot(weights, ingredients, 1)
+        shrinkage = 1 + ((weights - 1 / self.size) ** 2).sum()
+        logits = total / shrinkage
         if _fraction(request.weights) < self.broken:
             logits[0] = np.inf
         found = _read(logits, labels, keep_logits=request.keep_logits)
+        if request.gradient and found.status == "complete":
+            pull = self.accepted - softmax(logits, axis=1)
+            of_total = np.tensordot(ingredients, pull, 2) / shrinkage
+            gradient = of_total - (pull * total).sum() * 2 * (weights - 1 / self.size) / shrinkage**2
+            (part,) = found.sets
+            found = replace(found, sets=(replace(part, gradients=gradient[None, None]),))
+            found = replace(found, passes=Passes(self.images, self.images))
         return replace(found, status="pruned") if _fraction(request.weights) > 1 - self.pruned else found
 
 
@@ -118,7 +128,12 @@ class RecordedLandscape:
         return np.asarray(self.labels[:, None] == np.arange(self.logits.shape[2]))
 
     def outcome(self, request: EvaluationRequest) -> Outcome:
-        """The outcome that evaluators returned. Raises KeyError for a soup that was not recorded."""
+        """The outcome that evaluators returned.
+
+        Raises KeyError for a soup that was not recorded, ValueError for a gradient: none were recorded.
+        """
+        if request.gradient:
+            raise ValueError("a recorded landscape holds logits alone: take a Landscape, or the ingredients")
         logits = self.logits[self._places[weights_key(request.weights)]].astype(np.float64)
         return _read(logits, self.labels, keep_logits=request.keep_logits)
 

@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from search.evaluation import (
     EvaluationRequest,
+    LayerWeights,
     Outcome,
     Passes,
     Refinement,
@@ -37,12 +38,15 @@ def set_outcomes(draw: st.DrawFn, *, seen: int | None = None, threats: int | Non
     if threats is None and not draw(FLAGS):
         return SetOutcome(count + draw(st.integers(0, 3)), prediction)
     rows = draw(st.none() | st.integers(0, 3)) if threats is None else threats
+    numbers = st.floats(allow_nan=False)
+    gradients = arrays(np.float64, st.tuples(*[st.integers(0, 3)] * 3), elements=numbers)
     return SetOutcome(
         total=count + draw(st.integers(0, 3)),
         prediction=prediction,
         correct=draw(arrays(np.bool_, count, elements=FLAGS)),
         log_probability=draw(arrays(np.float32, count, elements=LIKELIHOODS)),
         robust=None if rows is None else draw(arrays(np.bool_, (rows, count), elements=FLAGS)),
+        gradients=draw(st.none() | gradients) if threats is None else None,
     )
 
 
@@ -82,7 +86,9 @@ def test_logits_are_packed_bit_for_bit() -> None:
 def test_outcomes_of_different_requests_have_different_names() -> None:
     soup = EvaluationRequest((0.25, 0.75))
     kept = [
-        replace(soup, keep_logits=logits, refinement=Refinement(statistics, head, temperature))
+        replace(each, keep_logits=logits, gradient=gradient, refinement=Refinement(statistics, head, temperature))
+        for each in (soup, replace(soup, model=LayerWeights(((0.25, 0.75), (0.5, 0.5)))))
+        for gradient in (False, True)
         for logits in (False, True)
         for statistics in ("source", "adapted")
         for head in ("keep", "refit")
@@ -113,7 +119,7 @@ HEADER = {
     "passes": [1, 0],
     "floored_channels": 0,
     "seconds": 0.0,
-    "sets": [[1, 1, False, None, None]],
+    "sets": [[1, 1, False, None, None, None]],
 }
 
 
@@ -124,15 +130,19 @@ HEADER = {
         {"status": None},
         {"passes": [1, 2, 3]},
         {"passes": None},
-        {"sets": [[1, 2, False, None, None]]},
-        {"sets": [[1, 1, True, None, None]]},
-        {"sets": [[1, 0, False, None, None]]},
-        {"sets": [[1, -1, False, None, None]]},
-        {"sets": [[1, 10**30, False, None, None]]},
-        {"sets": [[1, 1, False, 10**30, None]]},
-        {"sets": [[1, "1", False, None, None]]},
-        {"sets": [[1, 1, False, None, 1]]},
-        {"sets": [[1, 1, False, None, -1]]},
+        {"sets": [[1, 2, False, None, None, None]]},
+        {"sets": [[1, 1, True, None, None, None]]},
+        {"sets": [[1, 0, False, None, None, None]]},
+        {"sets": [[1, -1, False, None, None, None]]},
+        {"sets": [[1, 10**30, False, None, None, None]]},
+        {"sets": [[1, 1, False, 10**30, None, None]]},
+        {"sets": [[1, "1", False, None, None, None]]},
+        {"sets": [[1, 1, False, None, 1, None]]},
+        {"sets": [[1, 1, False, None, -1, None]]},
+        {"sets": [[1, 1, False, None, None, [1, 1, 1]]]},
+        {"sets": [[1, 1, False, None, None, [-1, -1, 0]]]},
+        {"sets": [[1, 1, False, None, None, [0, 0]]]},
+        {"sets": [[1, 1, False, None, None]]},
         {"sets": [[1, 1]]},
         {"sets": 3},
     ],
@@ -163,6 +173,31 @@ def test_parts_of_a_set_are_joined_in_order(whole: SetOutcome, cuts: set[int]) -
     found = joined(parts)
     assert_same(found, Outcome("complete", (whole,), Passes(len(parts), 2 * len(parts)), 3))
     assert found.seconds == 0.5 * len(parts)
+
+
+def test_gradients_of_parts_are_told_apart_and_added_in_order() -> None:
+    def part(*gradient: float) -> Outcome:
+        return Outcome("complete", (replace(labelled(-0.5), gradients=np.array([[gradient]])),))
+
+    parts = [part(1e16, 1.0), part(1.0, -2.0), part(-1e16, 3.0)]
+    (found,) = joined(parts).sets
+    assert found.gradients is not None
+    assert found.gradients.shape == (3, 1, 2)
+    assert found.gradient.tolist() == [[(1e16 + 1.0) - 1e16, 2.0]]
+    assert_same(joined([joined(parts[:2]), parts[2]]), joined(parts))
+    assert found.of_images(np.arange(1)).gradients is None
+    broken = replace(parts[1], status="not_finite")
+    assert joined([parts[0], broken]).sets[0].gradients is None
+    with pytest.raises(ValueError, match="ask for it"):
+        labelled(-0.5).gradient  # noqa: B018
+
+
+def test_a_layer_wise_soup_has_no_single_weights() -> None:
+    soup = LayerWeights(((0.25, 0.75), (0.5, 0.5)))
+    assert weights_key(soup) == "0.25,0.75;0.5,0.5"
+    for model in (soup, "logits"):
+        with pytest.raises(TypeError, match="weights"):
+            EvaluationRequest(model).weights  # noqa: B018
 
 
 def _rows(whole: SetOutcome, rows: slice) -> SetOutcome:

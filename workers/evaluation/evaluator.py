@@ -10,21 +10,22 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import cached_property, partial
 from itertools import chain, takewhile
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from search.evaluation import EvaluationRequest, Outcome, Passes, Status
+from search.evaluation import EvaluationRequest, LayerWeights, Outcome, Passes, Status
 from workers.attacks.attack import Attack
 from workers.evaluation.adversary import Adversary
 from workers.evaluation.batches import Batch, ResidentImages
 from workers.evaluation.ensemble import EnsembleModel
 from workers.evaluation.errors import EvaluationStopped, Stop
 from workers.evaluation.forward import ForwardPass
+from workers.evaluation.gradient import GradientPass
 from workers.evaluation.labels import ImageOutcomes
 from workers.evaluation.preprocess import DataConfig
 from workers.evaluation.refined import RefinedSoups
@@ -34,9 +35,8 @@ from workers.evaluation.tally import Tally
 from workers.refinement.reading import SoupReader
 from workers.soups.model import count_classes
 from workers.soups.resident import Precision, ResidentSoup
-from workers.soups.stack import IngredientStack
+from workers.soups.stack import IngredientStack, SoupWeights
 
-SoupWeights = Sequence[float] | NDArray[np.floating[Any]]
 STREAM_BATCH_SIZE = 64
 """Images that one of several streams scores at once: few, so that a hundred images are enough for two streams."""
 LONE_BATCH_SIZES: dict[Precision, int] = {"float32": 128, "bfloat16": 256}
@@ -117,8 +117,8 @@ class Evaluator:
         attacked: bool = True,
         keep_logits: bool = False,
     ) -> Outcome:
-        """Evaluate the soup of ``weights``, shape (n,), on all images; see ``answer``."""
-        model = tuple(np.asarray(weights, dtype=np.float64).tolist())
+        """Evaluate the soup of ``weights`` on all images; see ``answer``."""
+        model = weights if isinstance(weights, LayerWeights) else tuple(np.asarray(weights, dtype=np.float64).tolist())
         return self.answer(EvaluationRequest(model, attacked=attacked, keep_logits=keep_logits), stop)
 
     def answer(self, request: EvaluationRequest, stop: Stop | None = None) -> Outcome:
@@ -128,10 +128,14 @@ class Evaluator:
         is ``stopped``. A model whose logits are not finite is not attacked. With a refinement, the outcome is that of
         the refined soup, cross-validated: see ``RefinedSoups``.
 
-        Raises ValueError for wrong weights, and for a refinement of an ensemble, under attack, on a part of the images,
-        or that the model or the labels do not allow; EvaluationMemoryError when not even one image fits into memory.
+        Raises ValueError for wrong weights; for a refinement of an ensemble, under attack, on a part of the images, or
+        that the model or the labels do not allow; for the gradient of an ensemble, of a refined soup, in bfloat16,
+        without labels, or of a model that does not allow it; EvaluationMemoryError when not even one image fits into
+        memory.
         """
         start = time.perf_counter()
+        if request.gradient:
+            _check_differentiable(request)
         if request.refinement.changes_anything:
             return replace(self._answer_refined(request, stop), seconds=time.perf_counter() - start)
         floored = 0
@@ -140,10 +144,10 @@ class Evaluator:
             forward = ForwardPass(model, self.soup.device, self.soup.precision, self.batch_size)
             adversary = self._adversary_of(model)
         else:
-            floored = self.soup.set_weights(self.soup.stack.soup_weights(request.model)).floored_channels
+            floored = self.soup.set_weights(request.model).floored_channels
             forward, adversary = self.forward, self._adversary
         blocks = slice(*(request.blocks or (0, self.blocks)))
-        outcome = self._clean(forward, blocks, stop, keep_logits=request.keep_logits)
+        outcome = self._clean(forward, blocks, stop, request)
         if request.attacked and adversary is not None and outcome.status == "complete":
             outcome = _attacked(outcome, adversary, self.images.batches[blocks], stop)
         return replace(outcome, floored_channels=floored, seconds=time.perf_counter() - start)
@@ -165,16 +169,29 @@ class Evaluator:
             raise ValueError("a refinement is learnt from all images: leave blocks out")
         return self._refined.outcome(request.model, request.refinement, stop, keep_logits=request.keep_logits)
 
-    def _clean(self, forward: ForwardPass, blocks: slice, stop: Stop | None, *, keep_logits: bool) -> Outcome:
+    def _clean(self, forward: ForwardPass, blocks: slice, stop: Stop | None, request: EvaluationRequest) -> Outcome:
         tallies = [
-            Tally(len(source), is_labelled=source.accepted is not None, keep_logits=keep_logits) for source in self.sets
+            Tally(len(source), is_labelled=source.accepted is not None, keep_logits=request.keep_logits)
+            for source in self.sets
         ]
         batches = [batch for block in self._blocks[blocks] for batch in block]
-        whole = run(forward, self.images, batches, tallies, streams=self.streams, stop=stop)
+        if request.gradient:
+            read = partial(self._gradient_pass, by_layer=isinstance(request.model, LayerWeights))
+            with self._gradient_pass.weights.recorded():
+                whole = run(read, self.images, batches, tallies, streams=self.streams, stop=stop)
+        else:
+            whole = run(clean_reader(forward), self.images, batches, tallies, streams=self.streams, stop=stop)
         sets = tuple(tally.result() for tally in tallies)
         finite = all(tally.finite for tally in tallies)
         status: Status = "stopped" if not whole else "complete" if finite else "not_finite"
-        return Outcome(status, sets, Passes(sum(each.seen for each in sets)))
+        if not finite:
+            sets = tuple(replace(each, gradients=None) for each in sets)
+        images = sum(each.seen for each in sets)
+        return Outcome(status, sets, Passes(images, images if request.gradient and finite else 0))
+
+    @cached_property
+    def _gradient_pass(self) -> GradientPass:
+        return GradientPass(self.soup, self.batch_size)
 
     def _adversary_of(self, model: nn.Module) -> Adversary | None:
         if not self.attacks:
@@ -182,8 +199,17 @@ class Evaluator:
         return Adversary(model, self.images, self.attacks, seed=self.seed, part_size=self.forward.part_size)
 
 
+BatchReader = Callable[[Tensor, Batch], tuple[Tensor, NDArray[np.float64] | None]]
+"""Takes the normalised images of a batch to logits, float32 (N, classes), and the gradient if that was asked for."""
+
+
+def clean_reader(forward: ForwardPass) -> BatchReader:
+    """Reads logits alone."""
+    return lambda inputs, _: (forward(inputs), None)
+
+
 def run(
-    forward: ForwardPass,
+    reader: BatchReader,
     images: ResidentImages,
     batches: Sequence[Batch],
     tallies: Sequence[Tally],
@@ -192,26 +218,33 @@ def run(
     stop: Stop | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> bool:
-    """Read ``batches`` of ``images`` into ``tallies``, one for each set; returns whether all were read.
+    """Read ``batches`` of ``images`` by ``reader`` into ``tallies``, one for each set; returns whether all were read.
 
     Ends early before a batch when ``stop()``. ``on_batch`` is told the number of images after each batch. Batches are
     tallied in order, whatever ``streams`` they were read in.
     """
 
-    def read(batch: Batch) -> tuple[Batch, ImageOutcomes, Tensor]:
-        logits = forward(images.normalise(batch.images))
-        return batch, batch.outcomes(logits), logits
+    def read(batch: Batch) -> tuple[Batch, ImageOutcomes, Tensor, NDArray[np.float64] | None]:
+        logits, gradient = reader(images.normalise(batch.images), batch)
+        return batch, batch.outcomes(logits), logits, gradient
 
     wanted = iter(batches) if stop is None else takewhile(lambda _: not stop(), batches)
     read_batches = read_images = 0
     with closing((streams or Streams(1, 1)).map(read, wanted)) as results:
-        for batch, outcomes, logits in results:
+        for batch, outcomes, logits, gradient in results:
             read_batches += 1
             read_images += len(batch.images)
-            tallies[batch.set_index].add(outcomes, logits)
+            tallies[batch.set_index].add(outcomes, logits, gradient)
             if on_batch is not None:
                 on_batch(read_images)
     return read_batches == len(batches)
+
+
+def _check_differentiable(request: EvaluationRequest) -> None:
+    if isinstance(request.model, str):
+        raise ValueError("an ensemble has no soup weights to differentiate by: ask for a soup")
+    if request.refinement.changes_anything:
+        raise ValueError("what a refinement learns is not differentiated: leave out the refinement, or the gradient")
 
 
 def _attacked(outcome: Outcome, adversary: Adversary, batches: Sequence[Batch], stop: Stop | None) -> Outcome:

@@ -9,7 +9,7 @@ from torch import nn
 
 from search.evaluation import SetOutcome
 from workers.evaluation.batches import ResidentImages
-from workers.evaluation.evaluator import run
+from workers.evaluation.evaluator import clean_reader, run
 from workers.evaluation.forward import ForwardPass
 from workers.evaluation.preprocess import DataConfig
 from workers.evaluation.sets import EncodedSet
@@ -44,5 +44,5 @@ def evaluate_model(
     )
     tally = Tally(len(images), is_labelled=images.accepted is not None, keep_logits=True)
     forward = ForwardPass(model.to(memory_format=torch.channels_last), device, "float32", batch_size)
-    run(forward, resident, resident.batches, [tally], on_batch=on_batch)
+    run(clean_reader(forward), resident, resident.batches, [tally], on_batch=on_batch)
     return tally.result()

@@ -1,7 +1,8 @@
 """Forward passes: precision, memory layout and running out of memory."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from workers.attacks.model import exact_arithmetic
 from workers.evaluation.errors import EvaluationMemoryError
 from workers.soups.resident import Precision
 
+Result = TypeVar("Result")
 _CPU_MESSAGES = ("DefaultCPUAllocator", "not enough memory", "could not create a memory object")
 
 
@@ -43,11 +45,18 @@ class ForwardPass:
 
         Raises EvaluationMemoryError when not even one image fits.
         """
+        with forward_context(self.device, self.precision):
+            return torch.cat(self.in_parts(inputs, lambda rows: self.model(inputs[rows]).float()))
+
+    def in_parts(self, inputs: Tensor, read: Callable[[slice], Result]) -> list[Result]:
+        """What ``read`` returns for each part of the rows of ``inputs``, in order; all parts again with smaller ones.
+
+        Raises EvaluationMemoryError when not even one image fits.
+        """
         while True:
             size = min(self.part_size, len(inputs))
             try:
-                with forward_context(self.device, self.precision):
-                    return torch.cat([self.model(part).float() for part in torch.split(inputs, max(1, size))])
+                return [read(slice(first, first + size)) for first in range(0, len(inputs), max(1, size))]
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from search.evaluation import Outcome, Passes, Refinement, Weights
+from search.evaluation import LayerWeights, Outcome, Passes, Refinement, Weights
 from workers.evaluation.errors import EvaluationStopped, Stop
 from workers.evaluation.sets import EncodedSet
 from workers.evaluation.streams import one_thread
@@ -36,11 +36,16 @@ class RefinedSoups:
         self._soup = soup
         self._sets = sets
         self._reader = reader
-        self._weights: Weights = ()
+        self._weights: Weights | LayerWeights = ()
         self._readings: dict[tuple[str, bool], _Kept] = {}
 
     def outcome(
-        self, weights: Weights, refinement: Refinement, stop: Stop | None = None, *, keep_logits: bool = False
+        self,
+        weights: Weights | LayerWeights,
+        refinement: Refinement,
+        stop: Stop | None = None,
+        *,
+        keep_logits: bool = False,
     ) -> Outcome:
         """The soup of ``weights`` after ``refinement``; of logits that are not finite, nothing is learnt.
 
@@ -71,12 +76,12 @@ class RefinedSoups:
             floored_channels=kept.floored_channels,
         )
 
-    def _read(self, weights: Weights, refinement: Refinement, stop: Stop | None) -> _Kept:
+    def _read(self, weights: Weights | LayerWeights, refinement: Refinement, stop: Stop | None) -> _Kept:
         if weights != self._weights:
             self._readings, self._weights = {}, weights
         key = refinement.statistics, refinement.needs_labels
         kept = self._readings.get(key) or self._readings.get((refinement.statistics, True))
         if kept is None:
-            flags = self._soup.set_weights(self._soup.stack.soup_weights(weights))
+            flags = self._soup.set_weights(weights)
             kept = self._readings[key] = _Kept(self._reader.read(refinement, stop), flags.floored_channels)
         return kept

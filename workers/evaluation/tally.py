@@ -21,13 +21,16 @@ class Tally:
         self._keep_logits = keep_logits
         self._parts: list[ImageOutcomes] = []
         self._logits: list[Tensor] = []
+        self._gradients: list[NDArray[np.float64]] = []
 
-    def add(self, part: ImageOutcomes, logits: Tensor) -> None:
-        """Take the next batch."""
+    def add(self, part: ImageOutcomes, logits: Tensor, gradient: NDArray[np.float64] | None = None) -> None:
+        """Take the next batch, with the gradient of its likelihood if it was asked for."""
         self.finite &= bool(part.finite.all())
         self._parts.append(part)
         if self._keep_logits:
             self._logits.append(logits)
+        if gradient is not None:
+            self._gradients.append(gradient)
 
     def result(self) -> SetOutcome:
         """What was found so far."""
@@ -39,6 +42,7 @@ class Tally:
             correct=_joined(correct, np.bool_) if self._is_labelled else None,
             log_probability=_joined(likelihoods, np.float32) if self._is_labelled else None,
             logits=_joined(self._logits, np.float32) if self._keep_logits and self._logits else None,
+            gradients=np.stack(self._gradients) if self._gradients else None,
         )
 
 

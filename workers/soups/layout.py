@@ -1,11 +1,15 @@
 """Where each tensor of a model lies in one flat vector."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from timm.models._manipulate import group_with_matcher
 from torch import Tensor, nn
 
 ALIGNMENT = 16
@@ -18,13 +22,15 @@ RUNNING_VARIANCE = "running_var"
 class Slot:
     """One floating-point tensor of the model, at ``vector[offset : offset + size]``.
 
-    ``names`` are the state dict's keys of this tensor, several when weights are tied. Kernels of two-dimensional
-    convolutions are stored with their input channels last, as the fastest convolutions on a CPU read them.
+    ``names`` are the state dict's keys of this tensor, several when weights are tied. ``layer`` is the layer that it is
+    part of. Kernels of two-dimensional convolutions are stored with their input channels last, as the fastest
+    convolutions on a CPU read them.
     """
 
     names: tuple[str, ...]
     shape: tuple[int, ...]
     offset: int
+    layer: int
     channels_last: bool = False
 
     @property
@@ -62,11 +68,15 @@ class Layout:
 
     Parameters and floating-point buffers (BatchNorm's running statistics) are averaged in a soup, so they have slots;
     integer and boolean buffers are not. The gaps between slots are zero.
+
+    ``layers`` counts the layers, from the stem, which is 0, over each block to the classifier, which is the last. They
+    are those of timm's layer-wise learning rates; a model that does not name any has its top modules as layers.
     """
 
     slots: tuple[Slot, ...]
     integer_names: tuple[str, ...]
     size: int
+    layers: int
 
     @classmethod
     def of(cls, model: nn.Module) -> "Layout":
@@ -81,14 +91,33 @@ class Layout:
                 continue
             tied.setdefault(id(tensor), []).append(name)
             tensors[id(tensor)] = tensor
+        layers = _layers(model, [names[0] for names in tied.values()])
         slots = []
         end = 0
         for key, tensor in tensors.items():
-            slots.append(Slot(tuple(tied[key]), tuple(tensor.shape), end, key in kernels))
+            slots.append(Slot(tuple(tied[key]), tuple(tensor.shape), end, layers[tied[key][0]], key in kernels))
             end += -(-tensor.numel() // ALIGNMENT) * ALIGNMENT
-        return cls(tuple(slots), tuple(integer_names), end)
+        return cls(tuple(slots), tuple(integer_names), end, max(layers.values(), default=0) + 1)
+
+    def segments(self) -> list[tuple[int, slice]]:
+        """Stretches of the vector that belong to one layer each, with their layer; together they are all of it."""
+        starts = [slot for before, slot in pairwise(self.slots) if slot.layer != before.layer]
+        firsts = [*self.slots[:1], *starts]
+        ends = [*(slot.offset for slot in starts), self.size]
+        return [(slot.layer, slice(slot.offset, end)) for slot, end in zip(firsts, ends, strict=True)]
 
     @property
     def parameters(self) -> int:
         """Floats of one ingredient without the gaps, tied weights once."""
         return sum(slot.size for slot in self.slots)
+
+
+def _layers(model: nn.Module, names: Sequence[str]) -> dict[str, int]:
+    """The layer of each tensor."""
+    matcher_of: Any = getattr(model, "group_matcher", None)
+    if matcher_of is None:
+        modules = {module: place for place, module in enumerate(dict.fromkeys(name.split(".")[0] for name in names))}
+        return {name: modules[name.split(".")[0]] for name in names}
+    named = ((name, None) for name in names)
+    found: dict[str, int] = group_with_matcher(named, matcher_of(coarse=False), reverse=True)
+    return found

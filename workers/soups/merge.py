@@ -1,6 +1,5 @@
 """Soups as tensors: exact merges, and BatchNorm's running variances where weights are partly negative."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from workers.soups.layout import Layout
-from workers.soups.stack import IngredientStack
+from workers.soups.stack import IngredientStack, SoupWeights
 
 FLOOR_FACTOR = 0.3
 """The floor of a channel's variance, as a share of the least among its ingredients.
@@ -53,14 +52,16 @@ def running_variance_indices(layout: Layout) -> NDArray[np.int64]:
 _BLOCK = 2**20
 
 
-def merge(stack: IngredientStack, weights: Sequence[float] | NDArray[np.floating[Any]]) -> dict[str, Tensor]:
+def merge(stack: IngredientStack, weights: SoupWeights) -> dict[str, Tensor]:
     """The soup sum_i w_i theta_i as a state dict in float32 on the CPU, integer buffers of the first ingredient.
+
+    In a layer-wise soup each layer has its own w.
 
     Sums run in float64 over the ingredients in order and are rounded once, so the bytes depend on neither threads nor
     device. BatchNorm variances that are not positive are floored as in evaluation. Every key of the model is present;
     tied weights appear under each of their names, as equal copies.
 
-    Raises ValueError when there are not n finite weights.
+    Raises ValueError when there are not n finite weights, or as many for each layer.
     """
     vector = merge_flat(stack, weights)
     VarianceFloor(stack).apply(vector)
@@ -73,14 +74,16 @@ def merge(stack: IngredientStack, weights: Sequence[float] | NDArray[np.floating
     return tensors | {name: torch.from_numpy(np.array(array)) for name, array in stack.integers.items()}
 
 
-def merge_flat(stack: IngredientStack, weights: Sequence[float] | NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+def merge_flat(stack: IngredientStack, weights: SoupWeights) -> NDArray[np.float32]:
     """The soup as one float32 vector of shape (P,) in the stack's layout, without the floor of variances."""
     coefficients = stack.soup_weights(weights)
     vector = np.empty(stack.layout.size, dtype=np.float32)
-    for start in range(0, vector.size, _BLOCK):
-        block = slice(start, start + _BLOCK)
-        total = np.zeros(vector[block].shape, dtype=np.float64)
-        for coefficient, row in zip(coefficients, stack.weights, strict=True):
-            total += coefficient * row[block].astype(np.float64)
-        vector[block] = total
+    whole = [(0, slice(0, vector.size))]
+    for layer, segment in stack.layout.segments() if coefficients.ndim > 1 else whole:
+        for start in range(segment.start, segment.stop, _BLOCK):
+            block = slice(start, min(start + _BLOCK, segment.stop))
+            total = np.zeros(vector[block].shape, dtype=np.float64)
+            for coefficient, row in zip(np.atleast_2d(coefficients)[layer], stack.weights, strict=True):
+                total += coefficient * row[block].astype(np.float64)
+            vector[block] = total
     return vector

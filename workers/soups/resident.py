@@ -1,9 +1,8 @@
 """A model that stays in memory while its weights change from soup to soup."""
 
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from workers.soups.layout import Layout
 from workers.soups.merge import VarianceFloor
 from workers.soups.model import build_model
-from workers.soups.stack import IngredientStack
+from workers.soups.stack import IngredientStack, SoupWeights
 
 Precision = Literal["float32", "bfloat16"]
 """Arithmetic of the forward passes; soups are merged in float32 in either."""
@@ -31,6 +30,9 @@ class ResidentSoup:
 
     ``set_weights`` writes sum_i w_i theta_i into that vector by one matrix-vector product; the model sees it at once.
     Call ``model`` under ``forward_context`` of the evaluation package, or as any module in evaluation mode.
+
+    ``rows`` float32 (n, P) are the ingredients on the device. ``floored`` are the positions of the running variances
+    that the present soup had floored.
     """
 
     def __init__(
@@ -44,27 +46,32 @@ class ResidentSoup:
         self.model = build_model(stack.config).requires_grad_(requires_grad=False)
         _set_integers(self.model, stack)
         self.model.to(self.device)
-        self._rows = _tensor(stack.weights).to(self.device)
+        self.rows = _tensor(stack.weights).to(self.device)
         self._flat = torch.zeros(stack.layout.size, dtype=torch.float32, device=self.device)
         _make_views(self.model, stack.layout, self._flat)
         floor = VarianceFloor(stack)
         self._variances = torch.from_numpy(floor.indices).to(self.device)
         self._floors = torch.from_numpy(floor.floors).to(self.device)
+        self.floored = self._variances[:0]
 
-    def set_weights(self, weights: Sequence[float] | NDArray[np.floating[Any]]) -> SoupFlags:
-        """Turn the model into the soup of ``weights``, shape (n,), one for each ingredient in order.
+    def set_weights(self, weights: SoupWeights) -> SoupFlags:
+        """Turn the model into the soup of ``weights``, one for each ingredient in order, or as many for each layer.
 
-        Raises ValueError when there are not n finite numbers.
+        Raises ValueError when there are not so many finite numbers.
         """
-        vector = torch.from_numpy(self.stack.soup_weights(weights)).to(self.device, torch.float32)
+        vectors = torch.from_numpy(self.stack.soup_weights(weights)).to(self.device, torch.float32)
         with torch.no_grad():
-            torch.mv(self._rows.t(), vector, out=self._flat)
+            if vectors.ndim == 1:
+                torch.mv(self.rows.t(), vectors, out=self._flat)
+            else:
+                for layer, segment in self.stack.layout.segments():
+                    torch.mv(self.rows[:, segment].t(), vectors[layer], out=self._flat[segment])
             return SoupFlags(self._floor_variances())
 
     def ingredients(self) -> list[nn.Module]:
         """The ingredients as models of their own on the device, whose floating-point tensors are not copied."""
         models = []
-        for row in self._rows:
+        for row in self.rows:
             model = build_model(self.stack.config).requires_grad_(requires_grad=False)
             _set_integers(model, self.stack)
             model.to(self.device)
@@ -78,6 +85,7 @@ class ResidentSoup:
         variances = self._flat[self._variances]
         low = ~(variances > 0)
         self._flat[self._variances] = torch.where(low, self._floors, variances)
+        self.floored = self._variances[low]
         return int(low.sum())
 
 

@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from search.evaluation import LayerWeights
 from workers.soups.errors import IngredientError
 from workers.soups.layout import Layout, Slot
 from workers.soups.model import WEIGHTS_FILE, TimmConfig, build_model, read_config
 
+SoupWeights = Sequence[float] | NDArray[np.floating[Any]] | LayerWeights
+"""The weights of a soup: one for each ingredient, or for each ingredient in every layer."""
 MIN_INGREDIENTS = 2
 MAX_INGREDIENTS = 16
 
@@ -75,14 +78,21 @@ class IngredientStack:
         """Bytes of all arrays."""
         return self.weights.nbytes + sum(array.nbytes for array in self.integers.values())
 
-    def soup_weights(self, weights: Sequence[float] | NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-        """``weights`` as float64 of shape (n,). Raises ValueError when their number is wrong or one is not finite."""
-        vector = np.asarray(weights, dtype=np.float64)
-        if vector.shape != (len(self),):
-            raise ValueError(f"{len(self)} ingredients take {len(self)} soup weights, not shape {vector.shape}")
-        if not np.isfinite(vector).all():
-            raise ValueError(f"soup weights must be finite, not {vector.tolist()}")
-        return vector
+    def soup_weights(self, weights: SoupWeights) -> NDArray[np.float64]:
+        """``weights`` as float64 of shape (n,), of a layer-wise soup (layers, n).
+
+        Raises ValueError when their number is wrong or one is not finite.
+        """
+        if isinstance(weights, LayerWeights):
+            if len(weights.vectors) != self.layout.layers:
+                raise ValueError(f"there are {self.layout.layers} layers, and weights for {len(weights.vectors)}")
+            return np.stack([self.soup_weights(vector) for vector in weights.vectors])
+        found = np.asarray(weights, dtype=np.float64)
+        if found.shape != (len(self),):
+            raise ValueError(f"{len(self)} ingredients take {len(self)} soup weights, not shape {found.shape}")
+        if not np.isfinite(found).all():
+            raise ValueError(f"soup weights must be finite, not {found.tolist()}")
+        return found
 
 
 def _check_names(names: tuple[str, ...], folders: int) -> None:

@@ -28,7 +28,7 @@ def requests(count: int) -> list[EvaluationRequest]:
 def outcome(request: EvaluationRequest, blocks: int) -> Outcome:
     """What identifies the request and the blocks that were seen."""
     first, last = request.blocks or (0, blocks)
-    prediction = np.arange(BLOCK * first, BLOCK * last, dtype=np.int32) + 1000 * int(request.model[0])
+    prediction = np.arange(BLOCK * first, BLOCK * last, dtype=np.int32) + 1000 * int(request.weights[0])
     return Outcome("complete", (SetOutcome(BLOCK * blocks, prediction),), Passes(len(prediction)))
 
 

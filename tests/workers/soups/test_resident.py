@@ -1,3 +1,4 @@
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -5,9 +6,12 @@ import numpy as np
 import pytest
 import timm
 import torch
+from torch import nn
 
+from search.evaluation import LayerWeights
 from tests.workers.soups.folders import RESNET, VIT, config_of, write_ingredients
 from workers.soups.files import save_model, soup_config
+from workers.soups.layout import Layout
 from workers.soups.merge import FLOOR_FACTOR, merge
 from workers.soups.model import build_model
 from workers.soups.resident import ResidentSoup
@@ -46,6 +50,49 @@ def test_logits_equal_those_of_the_merged_file_loaded_by_timm(tmp_path: Path, co
     images = torch.randn(3, *size, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         torch.testing.assert_close(soup.model(images), loaded(images), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("config", ARCHITECTURES.values(), ids=ARCHITECTURES.keys())
+def test_each_layer_of_a_layer_wise_soup_has_its_own_weights(tmp_path: Path, config: dict[str, Any]) -> None:
+    stack = IngredientStack.from_folders(write_ingredients(tmp_path, config, 3))
+    shifts = np.linspace(-0.3, 0.3, stack.layout.layers).tolist()
+    weights = LayerWeights(tuple((0.6 + shift, 0.8 - shift, -0.4) for shift in shifts))
+    soup = ResidentSoup(stack)
+    soup.set_weights(weights)
+    merged, state = merge(stack, weights), soup.model.state_dict()
+    parts = [merge(stack, vector) for vector in weights.vectors]
+    assert {slot.layer for slot in stack.layout.slots} == set(range(stack.layout.layers))
+    for slot in stack.layout.slots:
+        for name in slot.names:
+            assert torch.equal(merged[name], parts[slot.layer][name])
+            torch.testing.assert_close(state[name], merged[name], rtol=1e-5, atol=1e-6)
+
+
+def test_layers_go_from_the_stem_over_the_blocks_to_the_classifier() -> None:
+    for config, expected in (
+        (RESNET, {"conv1.weight": 0, "bn1.running_var": 0, "fc.weight": 5, "fc.bias": 5}),
+        (VIT, {"cls_token": 0, "patch_embed.proj.weight": 0, "head.weight": 2, "head.bias": 2}),
+    ):
+        layout = Layout.of(build_model(config_of(config), "meta"))
+        layers = {name: slot.layer for slot in layout.slots for name in slot.names}
+        assert {name: layers[name] for name in expected} == expected
+        assert layout.layers == max(expected.values()) + 1
+    assert layers["blocks.0.mlp.fc1.weight"] == layers["norm.weight"] == 1
+
+
+def test_a_model_that_names_no_layers_has_its_top_modules() -> None:
+    model = nn.Sequential(OrderedDict(first=nn.Linear(3, 4), then=nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))))
+    layout = Layout.of(model)
+    assert [slot.layer for slot in layout.slots] == [0, 0, 1, 1, 1, 1]
+    assert layout.layers == 2
+    assert layout.segments() == [(0, slice(0, 32)), (1, slice(32, layout.size))]
+
+
+def test_weights_for_another_number_of_layers_are_refused(tmp_path: Path) -> None:
+    stack = IngredientStack.from_folders(write_ingredients(tmp_path, config_of(VIT), 2))
+    for vectors in (((1.0, 0.0),), ((1.0, 0.0, 0.0),) * stack.layout.layers):
+        with pytest.raises(ValueError, match=r"layers|soup weights"):
+            merge(stack, LayerWeights(vectors))
 
 
 def test_parameters_are_views_and_stay_so(tmp_path: Path) -> None:
