@@ -35,9 +35,9 @@ class RefinementLimits:
 
 
 def limits_of(pantry: Pantry, labels: Sequence[Labels], images: Sequence[int]) -> RefinementLimits:
-    """The limits of soups of ``pantry`` on sets with these labels, of which so many images select."""
+    """The limits of soups of ``pantry`` on sets with these labels, of which so many labelled images select."""
     few = None
-    if sum(images) < LEAST_LABELLED or max(images) < REFINEMENT_FOLDS:
+    if sum(images) < LEAST_LABELLED or max(images, default=0) < REFINEMENT_FOLDS:
         few = (
             f"is fitted to {LEAST_LABELLED} labelled images or more, with {REFINEMENT_FOLDS} in one set at least, and "
             f"{sum(images)} select the soup: label more images, or hold fewer out"

@@ -44,6 +44,11 @@ def image_zip(classes: Sequence[str] = ("Bag", "Coat"), each: int = 3, seed: int
     )
 
 
+def unlabelled_zip(images: int = 6, seed: int = 0) -> bytes:
+    """A zip of images without a label."""
+    return zip_of({f"unlabelled/{number}.png": png(seed + 5000 + number) for number in range(images)})
+
+
 def write_ingredient(folder: Path, seed: int, classes: int = 10) -> Path:
     """A folder with a small checkpoint and its configuration as timm writes it; timm itself cannot build it."""
     folder.mkdir(parents=True)

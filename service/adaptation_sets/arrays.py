@@ -20,8 +20,8 @@ from service.errors import InvalidSet, TooLarge, is_of_machine
 from service.settings import Settings
 
 ARRAY_FILE = "images.npy"
-_MEMBERS = frozenset({"images.npy", "labels.npy"})
-_OPTIONAL = frozenset({"precropped.npy"})
+_IMAGES = "images.npy"
+_OPTIONAL = frozenset({"labels.npy", "precropped.npy"})
 _BLOCK_BYTES = 2**24
 _HEADER_BYTES = 2**16
 _MOST_LABELS = 256
@@ -40,21 +40,24 @@ def read_npz(staged: Path, settings: Settings, limits: Limits, folder: Path) -> 
     """The arrays of the npz at ``staged``; its images go to ``folder / ARRAY_FILE``.
 
     ``images`` is uint8 of shape (N, H, W) or (N, H, W, C). ``labels`` are integers of shape (N,), or (N, K) with -1
-    where an image has fewer than K accepted classes, or one-hot rows (N, K) of 0 and 1, of any numeric type.
-    ``precropped``, which is optional, is one boolean.
+    where an image has fewer than K accepted classes, or one-hot rows (N, K) of 0 and 1, of any numeric type. An image
+    whose integers are all -1 has no label; without ``labels``, none has. ``precropped``, which is optional too, is one
+    boolean.
     Raises InvalidSet or TooLarge with a stable code; MemoryError, and OSError when the disk fails.
     """
     unpacked = folder / "unpacked"
     unpacked.mkdir()
     members = {member.path for member in _extract(staged, limits, unpacked)}
-    if not _MEMBERS <= members <= _MEMBERS | _OPTIONAL:
+    if not {_IMAGES} <= members <= {_IMAGES} | _OPTIONAL:
         raise InvalidSet(
-            f"the npz holds {', '.join(sorted(members))}: it must hold images and labels, and beside them at most "
-            "precropped",
+            f"the npz holds {', '.join(sorted(members))}: it must hold images, and beside them labels, unless no image "
+            "has one, and at most precropped",
             code="npz_arrays",
         )
-    images = _check_images(_mapped(unpacked / "images.npy"), settings)
-    labels = _check_labels(_mapped(unpacked / "labels.npy"), len(images))
+    images = _check_images(_mapped(unpacked / _IMAGES), settings)
+    labels: tuple[tuple[int, ...], ...] = ((),) * len(images)
+    if "labels.npy" in members:
+        labels = _check_labels(_mapped(unpacked / "labels.npy"), len(images))
     precropped = "precropped.npy" in members and _check_flag(_mapped(unpacked / "precropped.npy"))
     digest = _copy(images, folder / ARRAY_FILE)
     shape = tuple(int(side) for side in images.shape)
@@ -66,7 +69,7 @@ def read_npz(staged: Path, settings: Settings, limits: Limits, folder: Path) -> 
 
 def _extract(staged: Path, limits: Limits, folder: Path) -> Iterator[Member]:
     for member in read_members(staged, limits, InvalidSet):
-        if member.kind is Kind.FILE and member.path in _MEMBERS | _OPTIONAL:
+        if member.kind is Kind.FILE and member.path in {_IMAGES} | _OPTIONAL:
             with (folder / member.path).open("wb") as file:
                 file.writelines(member.chunks())
         yield member
@@ -189,9 +192,10 @@ def _one_hot(labels: NDArray[Any]) -> tuple[tuple[int, ...], ...]:
 
 def _accepted(index: int, row: list[int]) -> tuple[int, ...]:
     classes = sorted(label for label in row if label != -1)
-    if not classes or classes[0] < 0 or classes[-1] > _LARGEST_LABEL:
+    if classes and (classes[0] < 0 or classes[-1] > _LARGEST_LABEL):
         raise InvalidSet(
-            f"the labels of image {index} are {row}: give it one class index or more, padded with -1",
+            f"the labels of image {index} are {row}: give it one class index or more, padded with -1, or -1 alone if "
+            "it has no label",
             code="npz_labels",
         )
     if len(set(classes)) < len(classes):

@@ -17,7 +17,8 @@ _FORMAT = 1
 class Contents:
     """The images of a set in order: the accepted classes of each, and where they came from.
 
-    accepted:  for each image its accepted classes: folder names (str), or the indices of an npz (int).
+    accepted:  for each image its accepted classes: folder names (str), or the indices of an npz (int); none without a
+               label.
     label_map: class of the set to the model's; None if the classes are the model's own.
     paths:     path of each image below the class folders' parent; empty for arrays.
     digests:   sha256 of each image's file in the order of ``paths``, or the one of the array's bytes.
@@ -37,6 +38,11 @@ class Contents:
         """Images of each class, classes in their order: integers by value, otherwise by name."""
         counts = Counter(str(name) for name in chain.from_iterable(self.accepted))
         return {name: counts[name] for name in sorted(counts, key=class_order)}
+
+    @property
+    def labelled(self) -> int:
+        """How many images have a label."""
+        return sum(map(bool, self.accepted))
 
     @property
     def multi_label(self) -> bool:

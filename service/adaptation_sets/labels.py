@@ -20,12 +20,23 @@ class Labels:
 
     columns:      for each column the model's class indices; its score is the mean of their softmax.
     column_names: the columns' display names.
-    accepted:     for each image the columns that count as right. A prediction is the column of the highest score.
+    accepted:     for each image the columns that count as right, none for an image without a label. A prediction is the
+                  column of the highest score.
     """
 
     columns: tuple[tuple[int, ...], ...]
     column_names: tuple[str, ...]
     accepted: tuple[tuple[int, ...], ...]
+
+    @property
+    def labelled(self) -> tuple[int, ...]:
+        """The images that have a label."""
+        return tuple(image for image, columns in enumerate(self.accepted) if columns)
+
+    @property
+    def unlabelled(self) -> tuple[int, ...]:
+        """The images that have none."""
+        return tuple(image for image, columns in enumerate(self.accepted) if not columns)
 
 
 def resolve(stored: StoredSet, label_names: Sequence[str] | None, num_classes: int) -> Labels:
@@ -36,17 +47,18 @@ def resolve(stored: StoredSet, label_names: Sequence[str] | None, num_classes: i
     npz are always class indices. With a label map, only its classes are columns, integers by value and then
     names; classes mapped to the same classes of the model share a column.
 
-    Raises InvalidSet: ``unknown_class`` if the model lacks a class, ``one_class`` if all images accept the same
-    column, so that a model that always answers it would be right.
+    Raises InvalidSet: ``unknown_class`` if the model lacks a class, ``one_class`` if all labelled images accept the
+    same column, so that a model that always answers it would be right.
     """
     if stored.label_map is None:
         labels = _own_classes(stored, label_names, num_classes)
     else:
         labels = _mapped_classes(stored, stored.label_map, label_names, num_classes)
-    if common := set.intersection(*map(set, labels.accepted)):
+    known = [set(columns) for columns in labels.accepted if columns]
+    if common := set.intersection(*known) if known else set():
         raise InvalidSet(
-            f"all images of the set accept the class {labels.column_names[min(common)]!r} of this pantry, so that it "
-            "is always right: send images of other classes too",
+            f"all labelled images of the set accept the class {labels.column_names[min(common)]!r} of this pantry, so "
+            "that it is always right: send images of other classes too",
             param="adaptation_set",
             code="one_class",
         )
@@ -104,9 +116,17 @@ def _target_indices(
 def check_attackable(labels: Labels, threats: Iterable[ThreatModel]) -> None:
     """Check that attacks with the losses of ``threats`` can lead each image away from its class.
 
-    Raises InvalidRequest: ``several_labels`` when an image accepts several, ``too_few_classes`` for a loss.
+    Raises InvalidRequest: ``labels_needed`` when an image accepts no class, ``several_labels`` when one accepts
+    several, ``too_few_classes`` for a loss.
     """
     for threat in threats:
+        if labels.unlabelled:
+            raise InvalidRequest(
+                "robust accuracy needs a label for every image of the job's sets, and "
+                f"{len(labels.unlabelled)} of this set's have none: label them, or leave them out",
+                param="objective",
+                code="labels_needed",
+            )
         if any(len(accepted) > 1 for accepted in labels.accepted):
             raise InvalidRequest(
                 "robust accuracy needs one right class per image, and this set has images with several: "

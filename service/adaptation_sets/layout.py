@@ -8,6 +8,8 @@ from service.errors import InvalidSet
 LABELS_FILE = "labels.json"
 LABEL_MAP_FILE = "label_map.json"
 PREPROCESSING_FILE = "preprocessing.json"
+UNLABELLED_FOLDER = "unlabelled"
+"""Its images have no label, unless ``LABELS_FILE`` gives them one."""
 _ROOT_FILES = frozenset({LABELS_FILE, LABEL_MAP_FILE, PREPROCESSING_FILE})
 
 
@@ -19,34 +21,38 @@ def is_document(path: str) -> bool:
 def root_folder(images: Collection[str], documents: Collection[str]) -> str:
     """The one folder above all class folders, with its slash; empty when the class folders are at the root.
 
-    A folder above everything is skipped if a document lies in it, or if all images lie two folders deep.
+    A folder above everything is skipped if a document lies in it, or if all images lie two folders deep;
+    ``UNLABELLED_FOLDER`` never is, whatever lies in it.
     """
-    return common_folder([*images, *documents], depth=1 if documents else 2)
+    root = common_folder([*images, *documents], depth=1 if documents else 2)
+    return "" if root == f"{UNLABELLED_FOLDER}/" else root
 
 
 def accepted_classes(images: Sequence[str], labels: Mapping[str, Sequence[str]]) -> list[tuple[str, ...]]:
     """Sorted classes of each image: those that ``labels`` gives for its path, otherwise the name of its folder.
 
-    Raises InvalidSet: ``misplaced_image`` for an image that is not in ``<class>/`` and has no labels,
-    ``unknown_image`` for labels of an image that is not there.
+    An image in ``UNLABELLED_FOLDER`` that ``labels`` does not name has none.
+
+    Raises InvalidSet: ``misplaced_image`` for an image that is in neither ``<class>/`` nor that folder and has no
+    labels, ``unknown_image`` for labels of an image that is not there.
     """
     if missing := sorted(set(labels).difference(images)):
         raise InvalidSet(
             f"{LABELS_FILE} names {missing[0]!r}, which is not in the archive: remove it there, or add the image",
             code="unknown_image",
         )
-    return [tuple(sorted(set(labels[path]))) if path in labels else (_folder(path),) for path in images]
+    return [tuple(sorted(set(labels[path]))) if path in labels else _folder_classes(path) for path in images]
 
 
-def _folder(path: str) -> str:
+def _folder_classes(path: str) -> tuple[str, ...]:
     folder, _, name = path.partition("/")
     if not name or "/" in name:
         raise InvalidSet(
-            f"the member {path!r} is not in a class folder: put each image at <class>/<image>, "
-            f"or give its classes in {LABELS_FILE}",
+            f"the member {path!r} is not in a class folder: put each image at <class>/<image>, or at "
+            f"{UNLABELLED_FOLDER}/<image> if it has no label, or give its classes in {LABELS_FILE}",
             code="misplaced_image",
         )
-    return folder
+    return () if folder == UNLABELLED_FOLDER else (folder,)
 
 
 def check_folders(folders: Collection[str], images: Collection[str]) -> None:

@@ -113,11 +113,15 @@ class SetRegistry:
 
     def _check(self, contents: Contents) -> None:
         if not contents.accepted:
-            raise InvalidSet("the set has no images: add some as <class>/<image>", code="no_images")
-        if len(contents.counts) < 2:
+            raise InvalidSet(
+                "the set has no images: add some as <class>/<image>, or unlabelled/<image>", code="no_images"
+            )
+        if len(contents.counts) == 1:
             only = next(iter(contents.counts))
             raise InvalidSet(
-                f"all images of the set are of the class {only!r}: add images of other classes", code="one_class"
+                f"all labelled images of the set are of the class {only!r}: add images of other classes, or put images "
+                "without a label into the folder unlabelled/",
+                code="one_class",
             )
         check_label_map(contents.label_map, contents.counts)
 
@@ -127,6 +131,7 @@ class SetRegistry:
             id=contents.identity(),
             created_at=utc_now(),
             images=len(contents.accepted),
+            labelled=contents.labelled,
             classes=contents.counts,
             multi_label=contents.multi_label,
             label_map=contents.label_map,

@@ -61,7 +61,7 @@ class StoredSet:
 
     @property
     def accepted(self) -> tuple[tuple[ModelClass, ...], ...]:
-        """Accepted classes of each image: folder names (str), or the class indices of an npz (int)."""
+        """Accepted classes of each image: folder names (str), or the class indices of an npz (int); () without any."""
         return self.contents.accepted
 
     def check_channels(self, channels: int) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,6 +42,7 @@ def admit(use: Services, request: AdaptRequest, upload: Path | None, idempotency
     check_search(request, pantry, use.settings.max_points)
     with _sets(use, request, pantry, upload) as sets:
         check_measured_sets(request, sets)
+        check_labels(request, {set_id: _open(use, set_id).document.labelled for set_id in sets})
         check_cost(use, request, pantry, sets)
         check_refine(use, request, pantry, sets)
         echo = RequestEcho(
@@ -149,7 +150,7 @@ def check_cost(use: Services, request: AdaptRequest, pantry: Pantry, sets: Seque
         stored = _open(use, set_id)
         classes = len(resolve(stored, pantry.label_names, pantry.num_classes).columns)
         attacks = sum(threat.passes(classes) for threat in request.threat_models)
-        passes += _selected(stored, request) * (1 + attacks + (request.refine.statistics != "source"))
+        passes += sum(_selected(stored, request)) * (1 + attacks + (request.refine.statistics != "source"))
     passes *= _count_points(request, pantry)
     if passes > use.settings.max_passes:
         raise InvalidRequest(
@@ -160,16 +161,19 @@ def check_cost(use: Services, request: AdaptRequest, pantry: Pantry, sets: Seque
         )
 
 
-def _selected(stored: StoredSet, request: AdaptRequest) -> int:
-    """How many images select the soup."""
-    return len(stored) - round(request.held_out_fraction * len(stored))
+def _selected(stored: StoredSet, request: AdaptRequest) -> tuple[int, int]:
+    """How many images with a label, and how many without, select the soup."""
+    labelled, fraction = stored.document.labelled, request.held_out_fraction
+    counts = labelled, len(stored) - labelled
+    with_label, without = (count - round(fraction * count) for count in counts)
+    return with_label, without
 
 
 def check_refine(use: Services, request: AdaptRequest, pantry: Pantry, sets: Sequence[str]) -> None:
     """Check that the pantry and the labels of the sets allow the refinements asked for; see ``RefinementLimits``."""
     stored = [_open(use, set_id) for set_id in sets]
     labels = [resolve(each, pantry.label_names, pantry.num_classes) for each in stored]
-    limits_of(pantry, labels, [_selected(each, request) for each in stored]).check(request.refine)
+    limits_of(pantry, labels, [_selected(each, request)[0] for each in stored]).check(request.refine)
 
 
 def check_measured_sets(request: AdaptRequest, sets: Sequence[str]) -> None:
@@ -190,6 +194,25 @@ def check_measured_sets(request: AdaptRequest, sets: Sequence[str]) -> None:
             raise InvalidRequest(f"{place} names a set twice. Name each set once.", param=param)
 
 
+def check_labels(request: AdaptRequest, labelled: Mapping[str, int]) -> None:
+    """Check that objectives and constraints have labels; ``labelled`` counts them, by the ids of the job's sets.
+
+    Each set that one of them names must have some; otherwise any of the job's. Raises InvalidRequest
+    (``labels_needed``).
+    """
+    for place, measured in request.measured.items():
+        named = measured.adaptation_sets
+        if all(labelled[set_id] for set_id in named) if named else any(labelled.values()):
+            continue
+        lacking = "a set that it names has none" if named else "no image of the job has one"
+        raise InvalidRequest(
+            f"{place} measures {measured.metric}, which needs labels, and {lacking}: label some images, in class "
+            "folders, in labels.json or in the labels of an npz.",
+            param=f"{place}.adaptation_sets" if named else place,
+            code="labels_needed",
+        )
+
+
 def _large(count: int) -> str:
     return f"{count}" if count < 10**12 else "more than 10^12"
 
@@ -199,17 +222,20 @@ def check_set(stored: StoredSet, request: AdaptRequest, pantry: Pantry) -> None:
 
     Raises:
         InvalidSet: its classes or channels do not match the pantry's.
-        InvalidRequest: ``held_out_fraction`` leaves no images on one side, or its labels allow no attack.
+        InvalidRequest: ``held_out_fraction`` leaves no images on one side, of those with a label or of those without,
+            or its labels allow no attack.
     """
     stored.check_channels(pantry.input_size[0])
     check_attackable(resolve(stored, pantry.label_names, pantry.num_classes), request.threat_models)
-    held_out = round(request.held_out_fraction * len(stored))
-    if request.held_out_fraction and not 1 <= held_out < len(stored):
-        raise InvalidRequest(
-            f"held_out_fraction {request.held_out_fraction:g} of {len(stored)} images leaves none on one side. "
-            "Send more images or change the fraction.",
-            param="held_out_fraction",
-        )
+    labelled = stored.document.labelled
+    for count, kind in ((labelled, "labelled images"), (len(stored) - labelled, "images without a label")):
+        held_out = round(request.held_out_fraction * count)
+        if count and request.held_out_fraction and not 1 <= held_out < count:
+            raise InvalidRequest(
+                f"held_out_fraction {request.held_out_fraction:g} of {count} {kind} leaves none on one side. "
+                "Send more images or change the fraction.",
+                param="held_out_fraction",
+            )
 
 
 @contextmanager

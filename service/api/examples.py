@@ -74,7 +74,8 @@ ADAPTATION_SET_REQUEST = AdaptationSetRequest(label_map={"shoe": ["Sandal", "Sne
 ADAPTATION_SET = AdaptationSet(
     id=SET_ID,
     created_at=BEGIN,
-    images=100,
+    images=150,
+    labelled=100,
     classes={"bag": 40, "shoe": 60},
     label_map=ADAPTATION_SET_REQUEST.label_map,
     bytes=61_440,

@@ -1,8 +1,8 @@
 """Adaptation sets as users see them."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, StrictInt, StrictStr
+from pydantic import Field, StrictInt, StrictStr, model_validator
 
 from service.schemas.base import Document, Sha256, Timestamp
 
@@ -32,17 +32,26 @@ class AdaptationSetRequest(Document):
 
 
 class AdaptationSet(Document):
-    """A stored set of labelled images, identified by the sha256 of its contents."""
+    """A stored set of images, labelled or not, identified by the sha256 of its contents."""
 
     id: Sha256
     created_at: Timestamp
     images: int = Field(description="Number of images.")
-    classes: dict[str, int] = Field(description="Number of images per class of the set, as named in the upload.")
+    labelled: int = Field(description="How many of them have a label.")
+    classes: dict[str, int] = Field(
+        description="Number of labelled images per class of the set, as named in the upload."
+    )
     multi_label: bool = Field(default=False, description="Whether an image may have several accepted labels.")
     label_map: LabelMap | None = None
     precropped: bool = Field(default=False, description=PRECROPPED)
     bytes: int = Field(description="Stored size in bytes.")
     url: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _all_labelled(cls, value: Any) -> Any:
+        """Sets of earlier versions, whose documents do not say it, have a label for every image."""
+        return {"labelled": value.get("images")} | value if isinstance(value, dict) else value
 
 
 class AdaptationSetPage(Document):

@@ -70,7 +70,10 @@ def local_set(archive: Path, label_map: LabelMap | None = None) -> Iterator[Stor
 
 
 def encoded_set(folder: Path, archive: Path, label_map: LabelMap | None = None) -> "EncodedSet":
-    """The images of an archive as the model in ``folder`` takes them, with their labels."""
+    """The labelled images of an archive as the model in ``folder`` takes them, with their labels.
+
+    Raises CommandError when none has a label.
+    """
     from workers.evaluation.labels import LabelSpace
     from workers.evaluation.preprocess import DataConfig, encode_images
     from workers.evaluation.sets import EncodedSet
@@ -80,8 +83,14 @@ def encoded_set(folder: Path, archive: Path, label_map: LabelMap | None = None) 
     num_classes = int(config["num_classes"])
     with local_set(archive, label_map) as stored:
         labels = resolve(stored, config.get("label_names"), num_classes)
-        images = encode_images(stored.images(), DataConfig.of(config), precropped=stored.precropped)
-    return EncodedSet(images, labels.accepted, LabelSpace(labels.columns, num_classes))
+        rows = labels.labelled
+        if not rows:
+            raise CommandError(
+                f"no image of {archive} has a label: put images into class folders to score a model on them"
+            )
+        images = encode_images(stored.images(), DataConfig.of(config), precropped=stored.precropped)[list(rows)]
+    accepted = tuple(labels.accepted[row] for row in rows)
+    return EncodedSet(images, accepted, LabelSpace(labels.columns, num_classes))
 
 
 def loaded_folder(folder: Path) -> "nn.Module":
@@ -99,7 +108,8 @@ def score_folder(
 ) -> FolderScore:
     """Load a model folder with timm and score it on the images of an archive, with a progress bar unless ``quiet``.
 
-    Raises CommandError when timm cannot load the folder, InvalidSet or TooLarge when the archive is refused.
+    Images without a label are left out. Raises CommandError when timm cannot load the folder or no image has a label,
+    InvalidSet or TooLarge when the archive is refused.
     """
     import torch
 

@@ -71,8 +71,12 @@ class Attempt:
     def _run(self) -> None:
         job = self._store.get(self._claim.job_id)
         material = Material(job.request, self._settings)
-        accepted = [each.accepted_classes for each in material.sets]
-        scoring = Scoring(material.request, material.echo.adaptation_sets, accepted=accepted)
+        scoring = Scoring(
+            material.request,
+            [each.stored.digest for each in material.sets],
+            unlabelled=[place for place, each in enumerate(material.sets) if not each.is_labelled],
+            accepted=[each.accepted_classes for each in material.sets],
+        )
         strategy, bound = self._plan(material, scoring)
         recorder = Recorder(self._store, self._claim, scoring, material.names)
         # A job cancelled between two attempts still keeps the best soup found so far.

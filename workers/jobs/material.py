@@ -34,27 +34,55 @@ from workers.soups.stack import IngredientStack, single_model
 
 @dataclass(frozen=True)
 class SetMaterial:
-    """One adaptation set: its images, labels for this pantry, and split."""
+    """The labelled images of one adaptation set, or those without a label: their labels for this pantry, and split.
+
+    Evaluators take the two as sets of their own, so that a set's outcome has labels for all of its images or for none.
+    """
 
     stored: StoredSet
     num_classes: int
     labels: Labels
     split: Split
+    is_labelled: bool = True
 
     @property
     def accepted_classes(self) -> Flags | None:
-        """The labels of the selection images, bool (images, classes); None where they are not the model's classes."""
+        """The labels of the selection images, bool (images, classes), all False without labels.
+
+        None where they are not the model's classes.
+        """
         space = LabelSpace(self.labels.columns, self.num_classes)
         if not space.is_plain:
             return None
-        return np.asarray(space.mask([self.labels.accepted[row] for row in self.split.selection]))
+        accepted = self.accepted(self.split.selection)
+        shape = len(self.split.selection), self.num_classes
+        return np.zeros(shape, dtype=bool) if accepted is None else np.asarray(space.mask(accepted))
+
+    def accepted(self, rows: Rows) -> tuple[tuple[int, ...], ...] | None:
+        """The accepted columns of each of ``rows``; None without labels."""
+        return tuple(self.labels.accepted[row] for row in rows) if self.is_labelled else None
 
     def encoded(self, config: DataConfig) -> EncodedSet:
         """The selection images as a model takes them, with their labels."""
         rows = self.split.selection
         images = encode_images(self.stored.images(), config, precropped=self.stored.precropped)[list(rows)]
-        accepted = tuple(self.labels.accepted[row] for row in rows)
-        return EncodedSet(images, accepted, LabelSpace(self.labels.columns, self.num_classes))
+        return EncodedSet(images, self.accepted(rows), LabelSpace(self.labels.columns, self.num_classes))
+
+
+def materials_of(
+    stored: StoredSet, label_names: Sequence[str] | None, num_classes: int, *, held_out: float, seed: int
+) -> list[SetMaterial]:
+    """The labelled images of ``stored``, then those without a label, whichever there are; ``held_out`` is a fraction.
+
+    Raises InvalidSet as ``resolve`` does.
+    """
+    labels = resolve(stored, label_names, num_classes)
+    parts = ((labels.labelled, True), (labels.unlabelled, False))
+    return [
+        SetMaterial(stored, num_classes, labels, split_images(rows, labels.accepted, held_out, seed), is_labelled)
+        for rows, is_labelled in parts
+        if rows
+    ]
 
 
 class Ingredients:
@@ -94,14 +122,15 @@ class Material(Ingredients):
     def __init__(self, echo: RequestEcho, settings: Settings) -> None:
         super().__init__(echo, settings)
         registry = SetRegistry(self._store, settings)
-        self.sets = [self._open(registry, digest) for digest in echo.adaptation_sets]
+        self.sets = [part for digest in echo.adaptation_sets for part in self._open(registry, digest)]
         self.limits.check(self.request.refine)
 
     @cached_property
     def limits(self) -> RefinementLimits:
         """What a refinement may not change."""
-        selection = [len(each.split.selection) for each in self.sets]
-        return limits_of(self.pantry, [each.labels for each in self.sets], selection)
+        labelled = [each for each in self.sets if each.is_labelled]
+        selection = [len(each.split.selection) for each in labelled]
+        return limits_of(self.pantry, [each.labels for each in labelled], selection)
 
     @cached_property
     def encoded_sets(self) -> list[EncodedSet]:
@@ -186,16 +215,22 @@ class Material(Ingredients):
         return json.dumps([config.input_size, config.interpolation, config.crop_pct, config.crop_mode])
 
     def _part(self, each: SetMaterial, rows: Rows) -> SetPart:
-        accepted = tuple(each.labels.accepted[row] for row in rows)
-        return SetPart(self._images_key(each), rows, accepted, each.labels.columns, self.pantry.num_classes)
+        columns = each.labels.columns
+        return SetPart(self._images_key(each), rows, each.accepted(rows), columns, self.pantry.num_classes)
 
-    def _open(self, registry: SetRegistry, digest: str) -> SetMaterial:
+    def _open(self, registry: SetRegistry, digest: str) -> list[SetMaterial]:
         stored = registry.open(digest)
         stored.check_channels(self.pantry.input_size[0])
-        labels = resolve(stored, self.pantry.label_names, self.pantry.num_classes)
-        check_attackable(labels, self.request.threat_models)
-        split = split_images(labels.accepted, self.request.held_out_fraction, self.request.seed)
-        return SetMaterial(stored, self.pantry.num_classes, labels, split)
+        request = self.request
+        parts = materials_of(
+            stored,
+            self.pantry.label_names,
+            self.pantry.num_classes,
+            held_out=request.held_out_fraction,
+            seed=request.seed,
+        )
+        check_attackable(parts[0].labels, request.threat_models)
+        return parts
 
 
 def scope_of(

@@ -122,7 +122,7 @@ def _midpoint(pair: tuple[int, int], size: int) -> list[float]:
 def warn_of_images(material: Material) -> list[JobWarning]:
     """Warn of sets with too few images, for their classes or at all, that an objective or constraint is measured on."""
     warnings = []
-    for each in material.sets:
+    for each in (part for part in material.sets if part.is_labelled):
         images, columns = len(each.split.selection), len(each.labels.columns)
         is_scored = _is_measured(each, material.request.ranked_by)
         if is_scored and images < columns:
@@ -147,6 +147,8 @@ def warn_of_chance(material: Material, ingredients: Sequence[Outcome]) -> list[J
     warnings = []
     for name, score in zip(material.names, ingredients, strict=True):
         for each, part in zip(material.sets, score.sets, strict=True):
+            if not each.is_labelled:
+                continue
             chance = _constant_accuracy(each.labels.accepted, each.split.selection, len(each.labels.columns))
             if binomtest(int(part.right.sum()), part.total, chance, alternative="greater").pvalue > CHANCE_P_VALUE:
                 message = (
@@ -196,4 +198,5 @@ def warn_of_time(material: Material, baselines: BaselineOutcomes, points: int, e
 
 
 def _right(sets: Sequence[SetOutcome]) -> float:
-    return sum(part.accuracy for part in sets) / len(sets)
+    labelled = [part for part in sets if part.correct is not None]
+    return sum(part.accuracy for part in labelled) / len(labelled)

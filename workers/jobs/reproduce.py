@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from search.evaluation import PLAIN, Refinement
-from service.adaptation_sets.labels import resolve
 from service.adaptation_sets.stored import StoredSet
 from service.errors import InvalidRequest
 from service.pantries.config import read_config
@@ -14,9 +13,8 @@ from service.schemas.result import AppliedRefinement
 from workers.evaluation.preprocess import DataConfig
 from workers.evaluation.sets import EncodedSet
 from workers.jobs.manifest import Manifest, read_manifest, read_metadata
-from workers.jobs.material import SetMaterial
+from workers.jobs.material import materials_of
 from workers.jobs.refining import refined_soup
-from workers.jobs.split import split_images
 from workers.soups.files import model_file_bytes
 from workers.soups.model import CONFIG_FILE, WEIGHTS_FILE
 from workers.soups.model import read_config as read_timm_config
@@ -87,10 +85,14 @@ def _selection(manifest: Manifest, ingredient: Path, sets: Sequence[StoredSet]) 
                 "give its images, with the label map that they had"
             )
             raise InvalidRequest(msg, code="other_sets")
-        labels = resolve(given[digest], config.label_names, config.num_classes)
-        split = split_images(labels.accepted, request.held_out_fraction, request.seed)
-        material = SetMaterial(given[digest], config.num_classes, labels, split)
-        found.append(material.encoded(DataConfig.of(read_timm_config(ingredient))))
+        parts = materials_of(
+            given[digest],
+            config.label_names,
+            config.num_classes,
+            held_out=request.held_out_fraction,
+            seed=request.seed,
+        )
+        found += [part.encoded(DataConfig.of(read_timm_config(ingredient))) for part in parts]
     return found
 
 

@@ -1,6 +1,6 @@
 """Turns outcomes into the documents that users see."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -20,8 +20,9 @@ T = TypeVar("T")
 class Scoring:
     """The objectives of a request over its sets, whose digests are given in order, and documents made with them.
 
-    ``accepted`` are their labels, see ``Objectives``. With ``one_set`` they are measured on the only set, whichever
-    sets the request names for them.
+    A digest is given twice where a set's labelled images and the others are sets of their own, see ``SetMaterial``;
+    ``unlabelled`` are the places of the latter. ``accepted`` are the labels, see ``Objectives``. With ``one_set`` they
+    are measured on the only set, whichever sets the request names for them.
     """
 
     def __init__(
@@ -29,12 +30,14 @@ class Scoring:
         request: AdaptRequest,
         sets: Sequence[str],
         *,
+        unlabelled: Collection[int] = (),
         accepted: Sequence[Flags | None] = (),
         one_set: bool = False,
     ) -> None:
         self._request = request
         self._one_set = one_set
         self._sets = list(sets)
+        self._unlabelled = frozenset(unlabelled)
         self._labels = [threat.label for threat in request.threat_models]
         self.objectives = Objectives(
             tuple(self._measure(each) for each in request.ranked_by),
@@ -113,18 +116,24 @@ class Scoring:
         return found.model_copy(update={"accuracy": accuracy})
 
     def per_set(self, outcome: Outcome) -> dict[str, Score]:
-        """The first objective on each set, also on those that it leaves out."""
-        alone = [Outcome(outcome.status, (each,)) for each in outcome.sets]
-        pairs = zip(self._sets, alone, strict=True)
-        return {digest: Scoring(self._request, [digest], one_set=True).document(each) for digest, each in pairs}
+        """The first objective on the labelled images of each set, also of those that it leaves out."""
+        return {
+            digest: Scoring(self._request, [digest], one_set=True).document(Outcome(outcome.status, (each,)))
+            for digest, each in self._labelled(outcome)
+        }
 
     def _set_scores(self, outcome: Outcome) -> list[SetScore]:
         return [
             SetScore(
                 set=digest, correct=int(each.right.sum()), images=each.seen, nll=each.nll, robust=self._counts(each)
             )
-            for digest, each in zip(self._sets, outcome.sets, strict=True)
+            for digest, each in self._labelled(outcome)
         ]
+
+    def _labelled(self, outcome: Outcome) -> list[tuple[str, SetOutcome]]:
+        """The outcome on each set of labelled images, with its digest."""
+        pairs = zip(self._sets, outcome.sets, strict=True)
+        return [pair for place, pair in enumerate(pairs) if place not in self._unlabelled]
 
     def _counts(self, each: SetOutcome) -> dict[str, int]:
         if each.robust is None:
@@ -138,7 +147,12 @@ class Scoring:
         return Measure(indices, measured.over_threats, measured.over_sets, self._places(measured), metric)
 
     def _places(self, measured: Measured) -> tuple[int, ...] | None:
+        """The places of the labelled images that count; None for all images."""
         named = measured.adaptation_sets
-        if named is None or self._one_set:
+        if self._one_set or (named is None and not self._unlabelled):
             return None
-        return tuple(place for place, digest in enumerate(self._sets) if digest in named)
+        return tuple(
+            place
+            for place, digest in enumerate(self._sets)
+            if place not in self._unlabelled and (named is None or digest in named)
+        )

@@ -26,13 +26,20 @@ class LayerChange:
     bias: Tensor | None = None
     temperature: float | None = None
 
+    def logits(self, reading: SoupReading) -> Tensor:
+        """Logits after the change, float64 (N, classes), of the images of ``reading``."""
+        logits = reading.logits.double()
+        if self.weight is not None and self.bias is not None and reading.features is not None:
+            logits = logits + reading.features.double() @ self.weight.t() + self.bias
+        return logits / (self.temperature or 1.0)
+
 
 class LabelFit:
-    """What ``refinement`` learns from ``labels``, given the soup's ``reading`` of the same N images.
+    """What ``refinement`` learns from ``labels``, given the soup's ``reading`` of N images, with a label or without.
 
     ``strength`` of the ridge is the given one, or that of ``STRENGTHS`` with the least cross-validated NLL over all
-    images, the stronger of equals: the same folds choose among six strengths and judge the chosen one. It is None for
-    a head that is kept.
+    labelled images, the stronger of equals: the same folds choose among six strengths and judge the chosen one. It is
+    None for a head that is kept.
 
     Raises ValueError when the images are too few, or the labels are not of the model's classes.
     """
@@ -41,8 +48,10 @@ class LabelFit:
         self, reading: SoupReading, labels: PooledLabels, refinement: Refinement, strength: float | None = None
     ) -> None:
         self._labels = labels
+        self._all = reading
         self._with_temperature = refinement.temperature
         self._folds = folds_of(labels.first).to(reading.logits.device)
+        reading = reading.of_images(labels.rows)
         self._head: _KeptHead | _RefitHead = _KeptHead(reading.logits.double())
         if refinement.head == "refit":
             strengths = STRENGTHS if strength is None else (strength,)
@@ -53,8 +62,18 @@ class LabelFit:
         """Each image's logits after a refinement that was fitted to the other folds, float64 (N, classes).
 
         No label of an image's fold is behind its logits, but for the choice of the strength. Its temperature is fitted
-        to logits of the other folds' images after heads that saw neither their fold nor this one.
+        to logits of the other folds' images after heads that saw neither their fold nor this one. An image without a
+        label is read after the refinement that was fitted to all labels.
         """
+        crossed = self._crossed()
+        if len(crossed) == len(self._all.logits):
+            return crossed
+        logits = self.change().logits(self._all)
+        logits[self._labels.rows] = crossed
+        return logits
+
+    def _crossed(self) -> Tensor:
+        """The labelled images' logits."""
         if not self._with_temperature:
             return self._head.crossed
         logits = self._head.crossed.clone()

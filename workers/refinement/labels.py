@@ -5,25 +5,29 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from workers.evaluation.sets import LabelledColumns
+from workers.evaluation.sets import EncodedSet
 
 
 class PooledLabels:
-    """The labels of several sets, one set after the other, on ``device``; N images in all.
+    """The labels of several sets, one set after the other, on ``device``; N labelled images in all.
 
-    ``sizes`` are the sets' numbers of images, ``first`` the first column that each image of a set accepts.
+    Sets without labels are passed over. ``sizes`` are the other sets' numbers of images, ``first`` the first column
+    that each image of a set accepts, and ``rows``, int64 (N,), the places of the labelled images among all.
 
-    Raises ValueError when a set has none.
+    Raises ValueError when no set has labels.
     """
 
-    def __init__(self, sets: Sequence[LabelledColumns], device: torch.device | str = "cpu") -> None:
-        if any(source.accepted is None for source in sets):
+    def __init__(self, sets: Sequence[EncodedSet], device: torch.device | str = "cpu") -> None:
+        labelled = [source for source in sets if source.accepted is not None]
+        if not labelled:
             raise ValueError(
-                "a last layer or a temperature is fitted to labels, and a set has none: label its images, or ask for "
+                "a last layer or a temperature is fitted to labels, and no set has any: label images, or ask for "
                 'head "keep" and no temperature'
             )
-        self._spaces = [source.space for source in sets]
-        self._masks = [source.space.mask(source.accepted or ()).to(device) for source in sets]
+        known = torch.cat([torch.full((len(source),), source.accepted is not None) for source in sets])
+        self.rows = torch.nonzero(known).squeeze(1).to(device)
+        self._spaces = [source.space for source in labelled]
+        self._masks = [source.space.mask(source.labels).to(device) for source in labelled]
         self.sizes = [len(mask) for mask in self._masks]
         self.first: list[list[int]] = [mask.to(torch.int64).argmax(dim=1).tolist() for mask in self._masks]
 

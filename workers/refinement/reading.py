@@ -32,6 +32,10 @@ class SoupReading:
         """Whether every number is finite."""
         return all(bool(part.isfinite().all()) for part in (self.logits, self.features) if part is not None)
 
+    def of_images(self, rows: Tensor) -> "SoupReading":
+        """The reading of some of the images."""
+        return SoupReading(self.logits[rows], None if self.features is None else self.features[rows])
+
 
 @dataclass(frozen=True)
 class SoupReader:

@@ -9,6 +9,7 @@ from PIL import Image
 from service.adaptation_sets.registry import SetRegistry
 from service.artifacts.folder import FolderStore
 from service.errors import InvalidSet, SoupsearchError
+from service.schemas.adaptation_set import AdaptationSet
 from tests.service.adaptation_sets.pictures import files_below, picture, two_classes
 from tests.service.archives.packing import FORMATS, pack, zip_with
 
@@ -146,6 +147,32 @@ def test_documents_in_the_folder_above_are_found(registry: SetRegistry, tmp_path
 
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("top", ["", "shifted/"])
+def test_images_in_one_folder_have_no_label(registry: SetRegistry, tmp_path: Path, form: str, top: str) -> None:
+    bare = {f"{top}unlabelled/{index}.png": picture(9 + index) for index in range(3)}
+    alone = registry.add(pack(tmp_path / "a", bare, form))
+    assert (alone.images, alone.labelled, alone.classes) == (3, 0, {})
+    beside = {top + name: data for name, data in two_classes().items()} | bare
+    document = registry.add(pack(tmp_path / "b", beside, form))
+    assert (document.images, document.labelled, document.classes) == (7, 4, {"cat": 2, "dog": 2})
+    assert registry.open(document.id).accepted[-3:] == ((), (), ())
+
+
+def test_labels_are_added_one_by_one_to_images_that_have_none(registry: SetRegistry, tmp_path: Path) -> None:
+    bare = {f"unlabelled/{index}.png": picture(index) for index in range(3)}
+    labels = {"unlabelled/0.png": "cat", "unlabelled/2.png": ["dog", "bird"]}
+    document = registry.add(pack(tmp_path / "a", labelled(labels, bare)))
+    assert (document.images, document.labelled) == (3, 2)
+    assert registry.open(document.id).accepted == (("cat",), (), ("bird", "dog"))
+
+
+def test_a_document_of_an_earlier_version_has_a_label_for_every_image(registry: SetRegistry, tmp_path: Path) -> None:
+    document = registry.add(pack(tmp_path / "a", two_classes())).model_dump(mode="json")
+    del document["labelled"]
+    assert AdaptationSet.model_validate(document).labelled == 4
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("top", ["", "shifted/"])
 def test_an_archive_says_that_its_images_are_precropped(
     registry: SetRegistry, tmp_path: Path, form: str, top: str
 ) -> None:
@@ -177,6 +204,15 @@ REFUSALS: dict[str, tuple[dict[str, bytes], str, str]] = {
     "no_images": ({"cat/.DS_Store": b"x"}, "no_images", ""),
     "nothing": ({}, "no_images", ""),
     "one_class": ({"cat/0.png": picture(0), "cat/1.png": picture(1)}, "one_class", "cat"),
+    "flat": ({"0.png": picture(0), "1.png": picture(1)}, "misplaced_image", "unlabelled/<image>"),
+    "flat_below": ({"top/0.png": picture(0), "top/1.png": picture(1)}, "one_class", "top"),
+    "classes_below": ({f"unlabelled/{name}": data for name, data in two_classes().items()}, "misplaced_image", "cat"),
+    "labels_below": (
+        {"unlabelled/labels.json": b'{"0.png": "cat"}', "unlabelled/0.png": picture(0)},
+        "not_an_image",
+        "labels.json",
+    ),
+    "one_labelled": ({"cat/0.png": picture(0), "unlabelled/1.png": picture(1)}, "one_class", "cat"),
     "no_folder": (two_classes() | {"0.png": picture(9)}, "misplaced_image", "0.png"),
     "too_deep": (two_classes() | {"cat/more/0.png": picture(9)}, "misplaced_image", "cat/more/0.png"),
     "text": (two_classes() | {"cat/README.txt": b"hello"}, "not_an_image", "cat/README.txt"),

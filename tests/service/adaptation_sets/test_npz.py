@@ -81,6 +81,23 @@ def test_labels_are_indices_even_where_label_names_are_numbers(registry: SetRegi
     assert resolve(stored, ["2", "1", "0"], 3).accepted == ((0,), (1,), (1,), (2,))
 
 
+def test_labels_may_be_missing_for_some_images_or_for_all(registry: SetRegistry, tmp_path: Path) -> None:
+    some = registry.add(npz(tmp_path / "a", images=IMAGES, labels=np.array([0, -1, 2, -1])))
+    assert (some.images, some.labelled, some.classes) == (4, 2, {"0": 1, "2": 1})
+    stored = registry.open(some.id)
+    assert stored.accepted == ((0,), (), (2,), ())
+    labels = resolve(stored, None, 3)
+    assert (labels.accepted, labels.labelled, labels.unlabelled) == (stored.accepted, (0, 2), (1, 3))
+
+    padded = registry.add(npz(tmp_path / "b", images=IMAGES, labels=np.array([[0, 1], [-1, -1], [2, -1], [-1, -1]])))
+    assert padded.labelled == 2
+
+    none = registry.add(npz(tmp_path / "c", images=IMAGES))
+    assert (none.labelled, none.classes) == (0, {})
+    assert resolve(registry.open(none.id), ["a", "b"], 2).accepted == ((), (), (), ())
+    assert registry.add(npz(tmp_path / "d", images=IMAGES, labels=np.full(4, -1))).id == none.id
+
+
 def test_an_npz_says_that_its_images_are_precropped(registry: SetRegistry, tmp_path: Path) -> None:
     plain = registry.add(npz(tmp_path / "a", images=IMAGES, labels=LABELS))
     same = registry.add(npz(tmp_path / "b", images=IMAGES, labels=LABELS, precropped=False))
@@ -107,7 +124,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "many_labels": ({"images": IMAGES, "labels": np.arange(4 * 257).reshape(4, 257)}, "npz_shape"),
     "scalar_labels": ({"images": IMAGES, "labels": np.array(3)}, "npz_shape"),
     "scalar_images": ({"images": np.uint8(3), "labels": LABELS}, "npz_shape"),
-    "unlabelled": ({"images": IMAGES, "labels": np.array([0, 1, -1, 2])}, "npz_labels"),
+    "binary_signs": ({"images": IMAGES, "labels": np.array([1, -1, -1, 1])}, "one_class"),
     "negative": ({"images": IMAGES, "labels": np.array([0, 1, -2, 2])}, "npz_labels"),
     "giant_label": ({"images": IMAGES, "labels": np.array([0, 1, 2**63, 2], dtype=np.uint64)}, "npz_labels"),
     "repeated": ({"images": IMAGES, "labels": np.array([[3, 1], [2, -1], [4, 4], [0, -1]])}, "npz_labels"),
@@ -126,7 +143,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "hot_in_one_class": ({"images": IMAGES, "labels": np.tile([0, 1, 0], (4, 1))}, "one_class"),
     "one_class": ({"images": IMAGES, "labels": np.zeros(4, int)}, "one_class"),
     "empty": ({"images": IMAGES[:0], "labels": LABELS[:0]}, "no_images"),
-    "no_labels": ({"images": IMAGES}, "npz_arrays"),
+    "no_images": ({"labels": LABELS}, "npz_arrays"),
     "more_arrays": ({"images": IMAGES, "labels": LABELS, "names": LABELS}, "npz_arrays"),
     "precropped_number": ({"images": IMAGES, "labels": LABELS, "precropped": np.int64(1)}, "npz_dtype"),
     "precropped_each": ({"images": IMAGES, "labels": LABELS, "precropped": np.ones(4, bool)}, "npz_shape"),

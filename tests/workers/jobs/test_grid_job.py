@@ -28,7 +28,7 @@ SELECTION = 42
 
 def images(reference: Reference, *, held_out: bool = False) -> EncodedSet:
     arrays = np.load(reference.bench.folder / f"{IMAGES}.npz")
-    split = split_images(arrays["labels"][:, None], HELD_OUT, seed=0)
+    split = split_images(tuple(range(IMAGES)), arrays["labels"][:, None].tolist(), HELD_OUT, seed=0)
     rows = np.array(split.held_out if held_out else split.selection)
     encoded = encode_images(arrays["images"][rows], DataConfig.of(read_config(reference.ingredients[0])))
     return EncodedSet.of_classes(encoded, arrays["labels"][rows], 4)

@@ -135,7 +135,7 @@ def test_a_given_strength_is_used() -> None:
 
 def test_soups_that_cannot_be_refined_are_refused(stack: IngredientStack) -> None:
     tensors, source = merge(stack, [0.5, 0.25, 0.25]), random_set(20)
-    with pytest.raises(ValueError, match="label its images"):
+    with pytest.raises(ValueError, match="label images"):
         refined(tensors, stack.config, [replace(source, accepted=None)], EVERYTHING)
     last = next(name for name in tensors if name in {"fc.bias", "head.bias"})
     tensors[last][0] = torch.inf

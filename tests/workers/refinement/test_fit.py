@@ -1,5 +1,7 @@
 """Cross-validated refinements: each image without its label, and the same as fits made one by one."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -53,6 +55,22 @@ def test_logits_are_those_of_fits_to_the_other_folds() -> None:
         kept = folds != fold
         temperature = fit_temperature(lambda t, i=inner, k=kept: labels.nll(i / t)[k].mean().item())  # type: ignore[misc]
         torch.testing.assert_close(both[folds == fold], expected / temperature, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("refinement", ALL, ids=["head", "temperature", "both"])
+def test_images_without_a_label_are_read_by_what_all_labels_taught(refinement: Refinement) -> None:
+    reading, sets = random_reading([40, 23])
+    bare = [sets[0], replace(sets[1], accepted=None)]
+    fitted = LabelFit(reading, PooledLabels(bare), refinement, strength=0.16)
+    alone = LabelFit(reading.of_images(torch.arange(40)), PooledLabels(sets[:1]), refinement, strength=0.16)
+    logits, change = fitted.crossed_logits(), alone.change()
+    torch.testing.assert_close(logits[:40], alone.crossed_logits())
+    torch.testing.assert_close(logits[40:], change.logits(reading)[40:])
+    assert reading.features is not None
+    expected = reading.logits[40:].double()
+    if change.weight is not None and change.bias is not None:
+        expected = expected + reading.features[40:].double() @ change.weight.T + change.bias
+    torch.testing.assert_close(logits[40:], expected / (change.temperature or 1))
 
 
 def test_the_strength_is_that_of_the_least_cross_validated_nll() -> None:

@@ -28,6 +28,10 @@ def test_each_image_has_the_likelihood_of_its_set() -> None:
     assert right.nonzero()[:, 1].tolist() == [label for (label,) in plain.labels]
 
 
-def test_a_set_without_labels_is_refused() -> None:
-    with pytest.raises(ValueError, match="a set has none"):
-        PooledLabels([random_set(3), replace(random_set(3), accepted=None)])
+def test_sets_without_labels_are_passed_over() -> None:
+    bare = replace(random_set(3), accepted=None)
+    labels = PooledLabels([bare, random_set(4), bare, random_set(2, seed=1)])
+    assert (labels.rows.tolist(), labels.sizes) == ([3, 4, 5, 6, 10, 11], [4, 2])
+    assert labels.first == PooledLabels([random_set(4), random_set(2, seed=1)]).first
+    with pytest.raises(ValueError, match="no set has any"):
+        PooledLabels([bare])

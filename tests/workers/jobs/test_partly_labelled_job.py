@@ -1,0 +1,82 @@
+"""Jobs on sets in which some images have no label."""
+
+import numpy as np
+import pytest
+
+from service.adaptation_sets.registry import SetRegistry
+from service.adaptation_sets.stored import StoredSet
+from service.pantries.registry import PantryRegistry
+from service.schemas.job import Job, JobStatus
+from service.schemas.result import Result
+from tests.workers.evaluation.shipped import EXAMPLES, NAMES, shipped_stack
+from tests.workers.jobs.conftest import Bench
+from workers.jobs.reproduce import reproduce
+from workers.soups.verify import verify_folder
+
+pytestmark = pytest.mark.slow
+
+GRID = {"strategy": "grid", "lower": 0, "upper": 1, "step": 0.5}
+LABELLED, UNLABELLED = 40, 60
+
+
+@pytest.fixture
+def sets(bench: Bench) -> list[StoredSet]:
+    """The shipped images of low contrast: some with a label and some without, and those with a label alone."""
+    folders = {name: EXAMPLES / "pantries" / "fashion-resnet" / name for name in NAMES}
+    PantryRegistry(bench.artifacts, bench.settings).add("fashion-resnet", folders, verify_folder)
+    registry = SetRegistry(bench.artifacts, bench.settings)
+    whole = registry.open(registry.add(EXAMPLES / "sets" / "fashion-low-contrast" / "adaptation.zip").id)
+    images = np.stack([np.asarray(image) for image in whole.images()])
+    names = shipped_stack("fashion-resnet").config["label_names"]
+    labels = np.array([names.index(name) for (name,) in whole.accepted])
+    order = np.random.default_rng(0).permutation(len(labels))
+    known = order[:LABELLED]
+    partly = np.full(len(labels), -1)
+    partly[known] = labels[known]
+    np.savez(bench.folder / "partly.npz", images=images, labels=partly)
+    np.savez(bench.folder / "labelled.npz", images=images[np.sort(known)], labels=labels[np.sort(known)])
+    return [registry.open(registry.add(bench.folder / f"{name}.npz").id) for name in ("partly", "labelled")]
+
+
+def run(bench: Bench, stored: StoredSet, **fields: object) -> tuple[Job, Result]:
+    body: dict[str, object] = {"adaptation_sets": [stored.digest], "search": GRID, "held_out_fraction": 0.0}
+    job = bench.run(bench.submit("fashion-resnet", **(body | fields)))
+    assert job.status is JobStatus.SUCCEEDED, job.error
+    assert job.result is not None
+    return job, job.result
+
+
+def test_images_without_a_label_change_no_score_of_a_plain_soup(bench: Bench, sets: list[StoredSet]) -> None:
+    job, partly = run(bench, sets[0], objective={"metric": "nll"})
+    _, labelled = run(bench, sets[1], objective={"metric": "nll"})
+    assert (partly.images, partly.cost.images) == (LABELLED, LABELLED + UNLABELLED)
+    assert partly.weights == labelled.weights
+    assert partly.score == pytest.approx(labelled.score, abs=1e-6)
+    assert partly.cross_validated == labelled.cross_validated
+    assert partly.per_set.keys() == {sets[0].digest}
+    assert [len(point.sets) for point in bench.store.iter_points(job.id)] == [1] * partly.cost.points
+    assert f"the {LABELLED} images that chose it" in partly.summary
+
+
+def test_they_give_their_statistics_and_the_last_layer_learns_from_the_others(
+    bench: Bench, sets: list[StoredSet]
+) -> None:
+    refine = {"statistics": "adapted", "head": "refit"}
+    _, partly = run(bench, sets[0], refine=refine)
+    _, labelled = run(bench, sets[1], refine=refine)
+    assert partly.refinement is not None
+    assert partly.refinement.images == LABELLED + UNLABELLED
+    assert partly.model.sha256 != labelled.model.sha256
+
+    model = bench.artifacts.open("models", partly.model.sha256).path / "model.safetensors"
+    folders = {name: EXAMPLES / "pantries" / "fashion-resnet" / name for name in NAMES}
+    again = reproduce(model, folders, sets[:1])
+    assert (again.same, again.refined) == (True, True)
+
+
+def test_both_kinds_are_held_out(bench: Bench, sets: list[StoredSet]) -> None:
+    _, result = run(bench, sets[0], held_out_fraction=0.25)
+    assert result.held_out is not None
+    assert (result.images, result.held_out.images) == (30, 10)
+    assert result.cost.images == 75
+    assert 0 < result.held_out.soup.score <= 1
