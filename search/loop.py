@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from search.budget import EndedBy, Meter
 from search.evaluation import PLAIN, EvaluationRequest, Outcome, Refinement, weights_key
 from search.strategy import Generation, Strategy
 
@@ -11,6 +12,14 @@ Found = Sequence[tuple[int, Outcome]]
 """Outcomes, each with the index of its request."""
 OnFound = Callable[[Found], None]
 """Called with outcomes as they are found, by one thread at a time."""
+
+ShouldEnd = Callable[[], bool]
+"""Whether the work should be ended."""
+
+
+def never() -> bool:
+    """Work goes on to its end."""
+    return False
 
 
 class Executor(ABC):
@@ -21,10 +30,13 @@ class Executor(ABC):
     """
 
     @abstractmethod
-    def evaluate(self, requests: Sequence[EvaluationRequest], on_found: OnFound) -> None:
+    def evaluate(
+        self, requests: Sequence[EvaluationRequest], on_found: OnFound, *, should_end: ShouldEnd = never
+    ) -> None:
         """Evaluate all requests and report each complete outcome once, as soon as it is known; return after the last.
 
-        Raises Interrupted if the user or another attempt ended the work; some outcomes are then never reported.
+        Raises Interrupted if the user or another attempt ended the work, or soon after ``should_end``, which any thread
+        may ask; some outcomes are then never reported.
         """
 
     def outcomes(self, requests: Sequence[EvaluationRequest]) -> list[Outcome]:
@@ -62,6 +74,14 @@ class ContractError(Exception):
     """A strategy or an executor broke its contract; the message says how."""
 
 
+@dataclass(frozen=True)
+class SearchEnd:
+    """How many soups a search evaluated, and why it ended."""
+
+    soups: int
+    by: EndedBy
+
+
 def run_search(
     strategy: Strategy,
     bound: int,
@@ -70,33 +90,60 @@ def run_search(
     observer: Observer,
     *,
     refinement: Refinement = PLAIN,
-) -> int:
-    """Run ``strategy`` to its end; returns how many soups it proposed, at most ``bound``.
+    meter: Meter | None = None,
+) -> SearchEnd:
+    """Run ``strategy``, which proposes at most ``bound`` soups, to its end or to the limits that ``meter`` measures.
 
     Every soup is evaluated after ``refinement``, of which the strategy need not know.
     What the journal holds is not evaluated again. The strategy sees the same outcomes in the same order wherever they
-    come from and however fast. Raises Interrupted, ContractError, and whatever the executor, the journal or the
-    observer raises.
+    come from and however fast. A limit of forward passes is never exceeded: it ends the search before the first soup,
+    in the order proposed, that might. A limit of seconds ends it at any time after one soup has a score; what the
+    observer was told until then is what was found. Raises Interrupted, ContractError, and whatever the executor, the
+    journal or the observer raises.
     """
+    meter = meter or Meter()
     first = 0
     names: set[str] = set()
-    while (soups := strategy.propose()) is not None:
+    while not meter.is_late():
+        soups = strategy.propose()
+        if soups is None:
+            return SearchEnd(first, meter.end_of(first))
         _check(soups, names, bound)
         soups = tuple(replace(soup, refinement=refinement) for soup in soups)
         observer.proposed(soups)
-        outcomes = journal.find(soups)
-        known = [(first + place, outcome) for place, outcome in enumerate(outcomes) if outcome is not None]
-        if known:
-            observer.found(known, known=True)
-        missing = [place for place, outcome in enumerate(outcomes) if outcome is None]
-        if missing:
-            executor.evaluate([soups[place] for place in missing], _Told(observer, outcomes, missing, first))
-        found = [outcome for outcome in outcomes if outcome is not None]
-        if len(found) < len(soups):
-            raise ContractError(f"the executor left {len(soups) - len(found)} of {len(soups)} soups without an outcome")
+        found: list[Outcome] = []
+        while len(found) < len(soups):
+            part = soups[len(found) :][: meter.affordable()]
+            if not part:
+                return SearchEnd(first + len(found), "forward_passes")
+            told = _Told(observer, meter, first + len(found), [None] * len(part))
+            try:
+                found += _evaluated(part, executor, journal, told)
+            except Interrupted:
+                if not meter.is_late():
+                    raise
+                return SearchEnd(first + len(found) + told.count, "seconds")
         strategy.learn(found)
         first += len(soups)
-    return first
+        if meter.is_settled(soups, found):
+            return SearchEnd(first, "interval")
+    return SearchEnd(first, "seconds")
+
+
+def _evaluated(soups: Generation, executor: Executor, journal: Journal, told: "_Told") -> list[Outcome]:
+    known = [(place, outcome) for place, outcome in enumerate(journal.find(soups)) if outcome is not None]
+    told.take(known, known=True)
+    missing = [place for place, outcome in enumerate(told.outcomes) if outcome is None]
+    if missing:
+        executor.evaluate(
+            [soups[place] for place in missing],
+            lambda found: told.take([(missing[index], outcome) for index, outcome in found], known=False),
+            should_end=told.meter.is_late,
+        )
+    found = [outcome for outcome in told.outcomes if outcome is not None]
+    if len(found) < len(soups):
+        raise ContractError(f"the executor left {len(soups) - len(found)} of {len(soups)} soups without an outcome")
+    return found
 
 
 def _check(soups: Generation, names: set[str], bound: int) -> None:
@@ -116,14 +163,22 @@ def _check(soups: Generation, names: set[str], bound: int) -> None:
 
 @dataclass(frozen=True)
 class _Told:
-    """Collects the outcomes of a generation and notifies the observer."""
+    """Collects the ``outcomes`` of soups, of which ``first`` is the index of the first in the whole search."""
 
     observer: Observer
-    outcomes: list[Outcome | None]
-    missing: list[int]
+    meter: Meter
     first: int
+    outcomes: list[Outcome | None]
 
-    def __call__(self, found: Found) -> None:
-        for index, outcome in found:
-            self.outcomes[self.missing[index]] = outcome
-        self.observer.found([(self.first + self.missing[index], outcome) for index, outcome in found], known=False)
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return sum(outcome is not None for outcome in self.outcomes)
+
+    def take(self, found: Found, *, known: bool) -> None:
+        """Take some, and notify meter and observer."""
+        for place, outcome in found:
+            self.outcomes[place] = outcome
+        self.meter.see([outcome for _, outcome in found])
+        if found:
+            self.observer.found([(self.first + place, outcome) for place, outcome in found], known=known)

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 import search.strategies
+from search.budget import Budget
 from search.evaluation import EvaluationRequest, Outcome, Weights
 from search.lattice import Lattice
 from search.objectives import Objectives
@@ -68,6 +69,22 @@ class StrategyRequest(BaseModel):
         default={}, exclude_if=operator.not_, description="Least and greatest weights of single ingredients, by name."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _has_no_budget(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "budget" in value and "budget" not in cls.model_fields:
+            msg = (
+                f"{cls.model_fields['strategy'].default} takes no budget, because it tries all of its soups: leave "
+                "budget out, or choose auto, bayes, random or greedy"
+            )
+            raise ValueError(msg)
+        return value
+
+    def limits(self, space: Space) -> Budget | None:
+        """The limits at which the loop ends the search early; None for a strategy that takes no budget."""
+        del space
+        return None
+
     @property
     def varied(self) -> tuple[str, ...] | None:
         """Names of the only ingredients that may have a weight other than 0 or a fixed one; None for all of them."""
@@ -122,14 +139,6 @@ class LatticeRequest(StrategyRequest):
         """Whether a soup, on the lattice or not, lies in ``space`` and within the limits of every ingredient."""
         low, high = (max(self.lower, 0.0), min(self.upper, 1.0)) if self.convex else (self.lower, self.upper)
         return weights in space and all(low - TOLERANCE <= weight <= high + TOLERANCE for weight in weights)
-
-
-class Budget(BaseModel):
-    """What a search may cost."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    evaluations: int = Field(default=32, ge=1, le=1000, description="Most soups to evaluate, the first ones included.")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,18 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from search.evaluation import EvaluationRequest, Flags, Outcome, Passes, SetOutcome, Weights, weights_key
-from search.loop import ContractError, Executor, Found, Interrupted, Journal, Observer, OnFound, run_search
+from search.loop import (
+    ContractError,
+    Executor,
+    Found,
+    Interrupted,
+    Journal,
+    Observer,
+    OnFound,
+    ShouldEnd,
+    never,
+    run_search,
+)
 from search.objectives import Measure, Objectives
 from search.space import SearchError, Space
 from search.strategy import Generation, LatticeRequest, Strategy, StrategyKind, StrategyRequest
@@ -150,10 +161,12 @@ class LandscapeExecutor(Executor):
         self._rng = np.random.default_rng(shuffle)
         self._left = until
 
-    def evaluate(self, requests: Sequence[EvaluationRequest], on_found: OnFound) -> None:
+    def evaluate(
+        self, requests: Sequence[EvaluationRequest], on_found: OnFound, *, should_end: ShouldEnd = never
+    ) -> None:
         """See ``Executor``."""
         for place in self._rng.permutation(len(requests)).tolist():
-            if self._left == 0:
+            if self._left == 0 or should_end():
                 raise Interrupted
             self._left = None if self._left is None else self._left - 1
             on_found([(place, self._landscape.outcome(requests[place]))])

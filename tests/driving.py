@@ -147,6 +147,7 @@ class Driver:
             score=top[0].score,
             nll=top[0].nll,
             interval=_interval(top[0].score),
+            ended_by="cancelled" if partial else "strategy",
             partial=partial,
             held_out=HeldOut(
                 images=500,
@@ -167,7 +168,7 @@ class Driver:
             ),
             paired_test=PairedTest(against=names[0], difference=0.1, interval=(0.03, 0.17), p_value=0.0063),
             cost=Cost(
-                points=len(self.recorded),
+                evaluations=len(self.recorded),
                 images=IMAGES,
                 forward_passes=IMAGES * len(self.recorded),
                 grid_forward_passes=IMAGES * len(self.points),

@@ -80,7 +80,7 @@ def timed_job(client: Any, archive: Path, scratch: Path) -> dict[str, Any]:
         "queued": (job.started_at - job.created_at).total_seconds(),
         "search_and_preflight": job.result.cost.seconds,
         "evaluating": evaluating,
-        "points": job.result.cost.points,
+        "points": job.result.cost.evaluations,
         "score": job.result.score,
         "weights": job.result.weights,
     }

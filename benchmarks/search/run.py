@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.search.rivals import RIVALS, Rival, Setting
+from search.budget import Budget
 from search.evaluation import EvaluationRequest, Weights, weights_key
 from search.lattice import Lattice
 from search.loop import run_search
@@ -29,7 +30,7 @@ from search.resampling import sample_interval
 from search.space import Space
 from search.strategies.bayes import Bayes, starts
 from search.strategies.random import Random
-from search.strategy import Budget, StrategyRequest, kind_of
+from search.strategy import StrategyRequest, kind_of
 from search.testing import LandscapeExecutor, RecordedLandscape, Trace
 
 NEAR = 0.01

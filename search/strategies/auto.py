@@ -1,16 +1,17 @@
-"""``auto``: every soup where they are few, a Gaussian process's proposals where they are many."""
+"""``auto``: every soup where they are few, a Gaussian process's proposals where they are many or time is short."""
 
 from typing import Literal
 
 from pydantic import Field
 
+from search.budget import Budget
 from search.objectives import Objectives
 from search.space import Space
 from search.strategies.bayes import KIND as BAYES
 from search.strategies.bayes import Bayes
 from search.strategies.grid import KIND as GRID
 from search.strategies.grid import Grid
-from search.strategy import Budget, LatticeRequest, Strategy, StrategyKind, StrategyRequest
+from search.strategy import LatticeRequest, Strategy, StrategyKind, StrategyRequest
 
 FEW = 64
 """Soups that are all tried; about as many passes as a search that only looks."""
@@ -31,9 +32,14 @@ class Auto(LatticeRequest):
         """The strategy that it stands for, and its request. Raises LatticeError when the lattice has no point."""
         lattice = self.model_dump(include={"lower", "upper", "step", "convex", "fixed", "bounds"})
         budget = self.budget or Budget(evaluations=max(BUDGET, BUDGET_PER_INGREDIENT * space.size))
-        if self.lattice(space).count() <= min(FEW, budget.evaluations if self.budget else FEW):
+        few = min(FEW, budget.evaluations) if self.budget else FEW
+        if budget.is_of_evaluations_alone and self.lattice(space).count() <= few:
             return GRID, Grid(**lattice)
         return BAYES, Bayes(**lattice, budget=budget)
+
+    def limits(self, space: Space) -> Budget | None:
+        """See ``StrategyRequest``."""
+        return self.chosen(space)[1].limits(space)
 
 
 def _start(request: Auto, space: Space, objectives: Objectives, seed: int) -> Strategy:

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.special import ndtr
 
+from search.budget import Budget
 from search.evaluation import EvaluationRequest, Flags, Outcome, Weights, weights_key
 from search.objectives import Objectives
 from search.space import Space
-from search.strategy import Budget, Generation, LatticeRequest, Strategy, StrategyKind
+from search.strategy import Generation, LatticeRequest, Strategy, StrategyKind
 from search.surrogate import Array, LogitSurrogate, ScoreSurrogate, Surrogate
 
 ENUMERATED = 20_000
@@ -48,6 +49,11 @@ class Bayes(LatticeRequest):
         le=1,
         description="Stop when no soup is expected to gain more: a share of images, or nats for nll.",
     )
+
+    def limits(self, space: Space) -> Budget:
+        """See ``StrategyRequest``."""
+        del space
+        return self.budget
 
 
 class BayesianSearch(Strategy):

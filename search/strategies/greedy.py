@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+from pydantic import Field
 
+from search.budget import Budget
 from search.evaluation import Outcome, Weights
 from search.objectives import Objectives
 from search.ranking import Evaluation, rank, sort_key
@@ -16,12 +18,19 @@ class Greedy(StrategyRequest):
     """The greedy soup: at most twice as many evaluations as there are ingredients."""
 
     strategy: Literal["greedy"] = "greedy"
+    budget: Budget = Field(default=Budget(), description="When to stop at the latest.")
+
+    def limits(self, space: Space) -> Budget:
+        """See ``StrategyRequest``."""
+        del space
+        return self.budget
 
 
 class GreedySearch(Strategy):
     """First all ingredients; then the average of the best ones, each kept if the soup with it is no worse."""
 
-    def __init__(self, space: Space, objectives: Objectives) -> None:
+    def __init__(self, request: Greedy, space: Space, objectives: Objectives) -> None:
+        self._left = request.budget.evaluations
         self._size = space.size
         self._objectives = objectives
         self._proposed: list[Weights] = []
@@ -32,11 +41,12 @@ class GreedySearch(Strategy):
     def propose(self) -> Generation | None:
         """See ``Strategy``."""
         if self._order is None:
-            self._proposed = [self._average([place]) for place in range(self._size)]
-        elif self._chosen and self._order:
+            self._proposed = [self._average([place]) for place in range(min(self._size, self._left))]
+        elif self._chosen and self._order and self._left > 0:
             self._proposed = [self._average([*self._chosen, self._order[0]])]
         else:
             return None
+        self._left -= len(self._proposed)
         return generation(self._proposed)
 
     def learn(self, outcomes: Sequence[Outcome]) -> None:
@@ -63,15 +73,14 @@ def _is_worse(soup: Evaluation, than: Evaluation) -> bool:
 
 
 def _start(request: Greedy, space: Space, objectives: Objectives, seed: int) -> Strategy:
-    del request, seed
-    return GreedySearch(space, objectives)
+    del seed
+    return GreedySearch(request, space, objectives)
 
 
 def _bound(request: Greedy, space: Space) -> int:
-    del request
     if space.bounds is not None:
         raise SearchError("greedy soups are averages of ingredients: leave fixed and bounds out, or choose bayes")
-    return 2 * space.size - 1
+    return min(2 * space.size - 1, request.budget.evaluations)
 
 
 KIND = StrategyKind("greedy", Greedy, _bound, _start)

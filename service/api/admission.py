@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from search.evaluation import Refinement
 from search.lattice import LatticeError
-from search.space import SearchError
+from search.space import SearchError, Space
 from search.strategy import kind_of
 from service.adaptation_sets.labels import check_attackable, resolve
 from service.adaptation_sets.stored import StoredSet
@@ -117,7 +118,8 @@ def check_search(request: AdaptRequest, pantry: Pantry, limit: int) -> None:
     """Count the points that the search may take, without enumerating them.
 
     Raises:
-        InvalidRequest: it has none (``empty_lattice``), or more than ``limit`` (``too_many_points``).
+        InvalidRequest: it has none (``empty_lattice``), or more than ``limit`` (``too_many_points``), or its budget
+            has an interval though there are several objectives.
     """
     count = _count_points(request, pantry)
     if count > limit:
@@ -127,13 +129,21 @@ def check_search(request: AdaptRequest, pantry: Pantry, limit: int) -> None:
             param="search",
             code="too_many_points",
         )
+    limits = request.search.limits(_space(request, pantry))
+    if limits is not None and limits.interval is not None and request.objectives:
+        raise InvalidRequest(
+            "A search for a front is never settled by one of its objectives. Leave interval out of the budget.",
+            param="search.budget.interval",
+        )
+
+
+def _space(request: AdaptRequest, pantry: Pantry) -> Space:
+    return request.search.space([each.name for each in pantry.ingredients])
 
 
 def _count_points(request: AdaptRequest, pantry: Pantry) -> int:
     try:
-        return kind_of(request.search).bound(
-            request.search, request.search.space([each.name for each in pantry.ingredients])
-        )
+        return kind_of(request.search).bound(request.search, _space(request, pantry))
     except LatticeError as error:
         raise InvalidRequest(f"The search has no points: {error}.", param="search", code=error.code) from error
     except SearchError as error:
@@ -143,15 +153,19 @@ def _count_points(request: AdaptRequest, pantry: Pantry) -> int:
 def check_cost(use: Services, request: AdaptRequest, pantry: Pantry, sets: Sequence[str]) -> None:
     """Count the forward passes of one image that the search may take, attacks included.
 
-    Raises InvalidRequest (``too_many_passes``) if there are more than ``settings.max_passes``.
+    Raises InvalidRequest (``too_many_passes``) if there are more than ``settings.max_passes``, or if the budget is less
+    than one soup may take.
     """
-    passes = 0
-    for set_id in sets:
-        stored = _open(use, set_id)
-        classes = len(resolve(stored, pantry.label_names, pantry.num_classes).columns)
-        attacks = sum(threat.passes(classes) for threat in request.threat_models)
-        passes += sum(_selected(stored, request)) * (1 + attacks + (request.refine.statistics != "source"))
-    passes *= _count_points(request, pantry)
+    a_soup = _passes_a_soup(use, request, pantry, sets)
+    passes, limits = a_soup * _count_points(request, pantry), request.search.limits(_space(request, pantry))
+    if limits is not None and limits.forward_passes is not None:
+        if limits.forward_passes < a_soup:
+            raise InvalidRequest(
+                f"One soup takes up to {_large(a_soup)} forward passes, more than the budget's "
+                f"{limits.forward_passes}. Allow more, or send fewer images, threats, steps or restarts.",
+                param="search.budget.forward_passes",
+            )
+        passes = min(passes, limits.forward_passes)
     if passes > use.settings.max_passes:
         raise InvalidRequest(
             f"The search may take {_large(passes)} forward passes; the limit is {use.settings.max_passes}. Send fewer "
@@ -159,6 +173,17 @@ def check_cost(use: Services, request: AdaptRequest, pantry: Pantry, sets: Seque
             param="search",
             code="too_many_passes",
         )
+
+
+def _passes_a_soup(use: Services, request: AdaptRequest, pantry: Pantry, sets: Sequence[str]) -> int:
+    """The most forward passes of one image that a soup takes, however it may be refined."""
+    refinement = Refinement("source" if request.refine.statistics == "source" else "adapted")
+    passes = 0
+    for set_id in sets:
+        stored = _open(use, set_id)
+        classes = len(resolve(stored, pantry.label_names, pantry.num_classes).columns)
+        passes += sum(_selected(stored, request)) * request.passes_an_image(classes, refinement)
+    return passes
 
 
 def _selected(stored: StoredSet, request: AdaptRequest) -> tuple[int, int]:

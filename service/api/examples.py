@@ -116,6 +116,7 @@ RESULT = Result(
     nll=0.41,
     interval=(0.79, 0.92),
     per_set={SET_ID: _score(0.86, 0.41)},
+    ended_by="strategy",
     top=[
         ScoredSoup(weights=_soup(*WEIGHTS), score=0.86, nll=0.41),
         ScoredSoup(weights=_soup(0.0, -0.2, 0.4, 0.8), score=0.85, nll=0.43),
@@ -128,7 +129,7 @@ RESULT = Result(
         refitted_head=RefinedIngredient(ingredient="nominal", score=0.83, nll=0.52, interval=(0.76, 0.9)),
     ),
     paired_test=PairedTest(against="l1", difference=0.1, interval=(0.03, 0.17), p_value=0.006),
-    cost=Cost(points=480, images=100, forward_passes=48_000, grid_forward_passes=48_000, seconds=19.5),
+    cost=Cost(evaluations=480, images=100, forward_passes=48_000, grid_forward_passes=48_000, seconds=19.5),
     model=MergedModel(sha256=MODEL_DIGEST, bytes=3_218_400, url=f"/jobs/{JOB_ID}/model"),
 )
 

@@ -109,7 +109,7 @@ def invalid(error: ValidationError | RequestValidationError, prefix: str | None 
 def _path(location: Sequence[int | str]) -> str:
     """The path of an error within a document, without the document's own location and the kind of search."""
     parts = [str(part) for part in location if part not in {"query", "path", "header", "body"}]
-    if len(parts) > 2 and parts[0] == "search":
+    if len(parts) > 1 and parts[0] == "search":
         del parts[1]
     return ".".join(parts)
 

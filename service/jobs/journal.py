@@ -21,13 +21,14 @@ class JobJournal(Records):
     complete outcomes.
     """
 
-    def start(self, job_id: str, attempt: int, total_points: int, scope: str) -> None:
+    def start(self, job_id: str, attempt: int, total_points: int, scope: str) -> float:
         """Record the size of the search and the journal's scope before the first point. Raises FencedOut.
 
         Drops points that an earlier attempt recorded in another scope (say, on other hardware), because a job must
-        rank only soups that were evaluated in the same way.
+        rank only soups that were evaluated in the same way. Returns the seconds that earlier attempts searched in this
+        scope.
         """
-        self._write("start", job_id, attempt, total_points, scope)
+        return float(self._write("start", job_id, attempt, total_points, scope)[0]) / 1000
 
     def record_points(
         self,

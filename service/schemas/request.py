@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union
 
 from pydantic import Field, model_validator
 
+from search.evaluation import PLAIN, Refinement
 from search.strategies.auto import Auto
 from search.strategy import StrategyRequest, kinds
 from service.schemas.adaptation_set import LabelMap
@@ -170,6 +171,11 @@ class AdaptRequest(Document):
         """Every threat model that an objective or a constraint names, once, in their order."""
         named = (threat for each in self.measured.values() for threat in each.threats or [])
         return list({threat.label: threat for threat in named}.values())
+
+    def passes_an_image(self, classes: int, refinement: Refinement = PLAIN) -> int:
+        """The most forward passes that one soup costs for each image of a set with so many classes."""
+        attacks = sum(threat.passes(classes) for threat in self.threat_models)
+        return 1 + attacks + (refinement.statistics == "adapted")
 
     @property
     def metric_names(self) -> list[str]:

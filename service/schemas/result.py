@@ -1,11 +1,15 @@
 """The result of a job."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from search.budget import EndedBy
 from service.schemas.base import Document, Name, Sha256
 from service.schemas.objective import Constraint
+
+ResultEnd = EndedBy | Literal["cancelled"]
+"""Why the search of a job ended."""
 
 METRICS = (
     "On the sets of the first objective: accuracy, robust accuracy under each threat, and under their union; empty "
@@ -140,7 +144,7 @@ class AppliedRefinement(Document):
 class Cost(Document):
     """The cost of the search, and what a plain grid would have cost."""
 
-    points: int
+    evaluations: int = Field(description="Soups tried, those known already included.")
     pruned_points: int = 0
     reused_points: int = Field(default=0, description="Points taken from the journal of an earlier job or attempt.")
     images: int = Field(description="Selection images of all sets.")
@@ -149,7 +153,15 @@ class Cost(Document):
     grid_forward_passes: int = Field(
         description="Cost of scoring every soup of the lattice on every image; with attacks, an upper limit."
     )
-    seconds: float
+    seconds: float = Field(description="Wall time of the last attempt, from its beginning to the result.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, value: Any) -> Any:
+        """Earlier versions called evaluations points."""
+        if isinstance(value, dict) and "points" in value:
+            return {"evaluations" if name == "points" else name: each for name, each in value.items()}
+        return value
 
 
 class MergedModel(Document):
@@ -198,6 +210,11 @@ class Result(Document):
     )
     per_set: dict[Sha256, Score] = Field(
         default_factory=dict, description="The objective on each set, also on those that it is not measured on."
+    )
+    ended_by: ResultEnd | None = Field(
+        default=None,
+        description="Why the search ended: its strategy had no more to propose, the named limit of its budget was "
+        "reached, or the job was cancelled. Null in older results.",
     )
     partial: bool = Field(
         default=False,

@@ -63,6 +63,13 @@ def adapt(
         str | None, typer.Option(metavar="NAME,NAME,...", help="For simplex: the ingredients, by default all.")
     ] = None,
     evaluations: Annotated[int | None, typer.Option(help="Most soups to try.")] = None,
+    forward_passes: Annotated[
+        int | None, typer.Option(help="Most forward passes of one image by the soups tried.")
+    ] = None,
+    seconds: Annotated[float | None, typer.Option(help="Longest time to search.")] = None,
+    interval: Annotated[
+        float | None, typer.Option(help="Stop once no soup proposed together is likely to be better by this.")
+    ] = None,
     lower: Annotated[float | None, typer.Option(help="Least weight of an ingredient (-0.4).")] = None,
     upper: Annotated[float | None, typer.Option(help="Greatest weight of an ingredient (1.4).")] = None,
     step: Annotated[float | None, typer.Option(help="Distance between neighbouring weights (0.2).")] = None,
@@ -130,7 +137,9 @@ def adapt(
         min_accuracy=min_accuracy or (),
         pareto=pareto,
     )
-    budget = None if evaluations is None else {"evaluations": evaluations}
+    budget = _given(
+        {"evaluations": evaluations, "forward_passes": forward_passes, "seconds": seconds, "interval": interval}
+    )
     search = {
         "strategy": strategy,
         "between": between and between.split(","),
@@ -140,7 +149,7 @@ def adapt(
         "upper": upper,
         "step": step,
         "convex": convex,
-        "budget": budget,
+        "budget": budget or None,
     }
     refine = {"statistics": refine_statistics, "head": refine_head, "temperature": temperature}
     request = {

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from search.budget import Budget
 from search.evaluation import Outcome
 from search.objectives import Objectives
 from search.space import Space
@@ -17,7 +18,7 @@ from search.strategies.curve import Curve
 from search.strategies.grid import Grid
 from search.strategies.random import Random
 from search.strategies.simplex import Simplex
-from search.strategy import Budget, Generation, Strategy, StrategyKind, StrategyRequest, generation, kind_of, kinds
+from search.strategy import Generation, Strategy, StrategyKind, StrategyRequest, generation, kind_of, kinds
 from search.testing import Case, Check, Landscape, cases, strategy_checks
 
 MORE: dict[str, list[StrategyRequest]] = {

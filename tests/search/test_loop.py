@@ -3,7 +3,7 @@ from collections.abc import Sequence
 import pytest
 
 from search.evaluation import EvaluationRequest, Refinement
-from search.loop import ContractError, Interrupted, OnFound, run_search
+from search.loop import ContractError, Interrupted, OnFound, SearchEnd, ShouldEnd, never, run_search
 from search.objectives import Objectives
 from search.space import Space
 from search.strategies.grid import GENERATION, Enumeration, Grid
@@ -16,7 +16,7 @@ def test_the_papers_grid_is_proposed_in_order_and_evaluated_once() -> None:
     assert kind.bound(Grid(), space) == 480
     trace = Trace()
     strategy = kind.start(Grid(), space, Objectives(), 0)
-    assert run_search(strategy, 480, LandscapeExecutor(Landscape(4), shuffle=1), trace, trace) == 480
+    assert run_search(strategy, 480, LandscapeExecutor(Landscape(4), shuffle=1), trace, trace).soups == 480
     rows = [tuple(map(float, row)) for row in Grid().lattice(space).weights()]
     assert [soup.model for soup in trace.soups] == rows
     assert set(trace.found_now) == set(trace.soups)
@@ -26,7 +26,7 @@ def test_what_the_journal_knows_is_not_evaluated() -> None:
     landscape, soups = Landscape(2), tuple(EvaluationRequest((w, 1 - w)) for w in (0.0, 0.5, 1.0))
     trace = Trace({soups[1]: landscape.outcome(soups[1])})
     executor = LandscapeExecutor(landscape, until=2)
-    assert run_search(Enumeration(soups), 3, executor, trace, trace) == 3
+    assert run_search(Enumeration(soups), 3, executor, trace, trace) == SearchEnd(3, "strategy")
     with pytest.raises(Interrupted):
         executor.evaluate(soups[:1], lambda found: None)
 
@@ -34,7 +34,9 @@ def test_what_the_journal_knows_is_not_evaluated() -> None:
 def test_every_soup_is_evaluated_after_the_refinement_that_the_search_is_for() -> None:
     landscape, soups = Landscape(2), tuple(EvaluationRequest((w, 1 - w)) for w in (0.0, 0.5, 1.0))
     trace, refinement = Trace({soups[0]: landscape.outcome(soups[0])}), Refinement("adapted", temperature=True)
-    assert run_search(Enumeration(soups), 3, LandscapeExecutor(landscape), trace, trace, refinement=refinement) == 3
+    assert (
+        run_search(Enumeration(soups), 3, LandscapeExecutor(landscape), trace, trace, refinement=refinement).soups == 3
+    )
     assert trace.soups == [EvaluationRequest(soup.model, refinement=refinement) for soup in soups]
     assert set(trace.found_now) == set(trace.soups)
 
@@ -58,7 +60,9 @@ def test_two_soups_of_one_name_are_one() -> None:
 class Forgetful(LandscapeExecutor):
     """Tells no outcome of the last request."""
 
-    def evaluate(self, requests: Sequence[EvaluationRequest], on_found: OnFound) -> None:
+    def evaluate(
+        self, requests: Sequence[EvaluationRequest], on_found: OnFound, *, should_end: ShouldEnd = never
+    ) -> None:
         super().evaluate(requests[:-1], on_found)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from search.evaluation import EvaluationRequest
-from search.loop import Executor, Interrupted, OnFound
+from search.loop import Executor, Interrupted, OnFound, ShouldEnd, never
 from workers.evaluation.evaluator import Evaluator
 
 
@@ -12,12 +12,14 @@ class LocalExecutor(Executor):
 
     def __init__(self, evaluator: Evaluator, stop: Callable[[], bool] | None = None) -> None:
         self._evaluator = evaluator
-        self._stop = stop
+        self._stop = stop or never
 
-    def evaluate(self, requests: Sequence[EvaluationRequest], on_found: OnFound) -> None:
+    def evaluate(
+        self, requests: Sequence[EvaluationRequest], on_found: OnFound, *, should_end: ShouldEnd = never
+    ) -> None:
         """See ``Executor``. Raises Interrupted on ``stop``, and what the evaluator raises."""
         for place, request in enumerate(requests):
-            outcome = self._evaluator.answer(request, self._stop)
+            outcome = self._evaluator.answer(request, lambda: self._stop() or should_end())
             if outcome.status == "stopped":
                 raise Interrupted
             on_found([(place, outcome)])

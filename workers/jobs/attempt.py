@@ -2,9 +2,11 @@
 
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
-from search.loop import Interrupted, run_search
+from search.budget import Budget, Meter
+from search.loop import Interrupted, SearchEnd, run_search
 from search.space import SearchError
 from search.strategy import Strategy, kind_of
 from service.artifacts import open_store
@@ -35,6 +37,15 @@ HELD_OUT_WITHOUT_ENSEMBLES = JobWarning(
 )
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """The request's strategy, the most soups that it may evaluate, and what may end it sooner."""
+
+    strategy: Strategy
+    bound: int
+    budget: Budget | None
+
+
 class Attempt:
     """Runs a claimed job to its end and writes all of its states; meanwhile the supervisor holds the lease.
 
@@ -54,7 +65,6 @@ class Attempt:
         self._interrupted = threading.Event()
         self._lock = threading.Lock()
         self._finalizing = False
-        self._proposed: int | None = None
 
     def run(self) -> None:
         """Run the job. Raises FencedOut if the job no longer belongs to this attempt."""
@@ -77,7 +87,7 @@ class Attempt:
             unlabelled=[place for place, each in enumerate(material.sets) if not each.is_labelled],
             accepted=[each.accepted_classes for each in material.sets],
         )
-        strategy, bound = self._plan(material, scoring)
+        plan = self._plan(material, scoring)
         recorder = Recorder(self._store, self._claim, scoring, material.names)
         # A job cancelled between two attempts still keeps the best soup found so far.
         self._finalizing = job.status is JobStatus.CANCELLING
@@ -86,16 +96,15 @@ class Attempt:
         pool = EvaluatorPool(self._settings, self._interrupted)
         self._watch.on_cancel(lambda: pool.stop(self._tokens(self._claim.attempt)))
         pool.stop([token for earlier in range(1, self._claim.attempt) for token in self._tokens(earlier)])
-        preflight, is_partial = None, True
+        preflight, end = None, None
         recorder.load()
         if not self._finalizing:
-            preflight, is_partial = self._search(material, scoring, pool, recorder, search=(strategy, bound))
+            preflight, end = self._search(material, scoring, pool, recorder, plan)
         self._check_held()
         finalizer = Finalizer(material, scoring, pool, open_store(self._settings), f"{self._token}{FINAL}")
-        self._finish(finalizer, recorder, preflight, is_partial=is_partial)
+        self._finish(finalizer, recorder, preflight, end)
 
-    def _plan(self, material: Material, scoring: Scoring) -> tuple[Strategy, int]:
-        """The request's strategy, and the most soups that it may evaluate."""
+    def _plan(self, material: Material, scoring: Scoring) -> "_Plan":
         request = material.request
         try:
             space = request.search.space(material.names)
@@ -104,7 +113,8 @@ class Attempt:
             if bound > self._settings.max_points:
                 msg = f"the search has {bound} points, more than {self._settings.max_points}: take a greater step"
                 raise InvalidRequest(msg, param="search", code="too_many_points")
-            return kind.start(request.search, space, scoring.objectives, request.seed), bound
+            strategy = kind.start(request.search, space, scoring.objectives, request.seed)
+            return _Plan(strategy, bound, request.search.limits(space))
         except SearchError as error:
             raise InvalidRequest(str(error), param="search", code=error.code) from error
 
@@ -119,14 +129,10 @@ class Attempt:
         scoring: Scoring,
         pool: EvaluatorPool,
         recorder: Recorder,
-        *,
-        search: tuple[Strategy, int],
-    ) -> tuple[Preflight | None, bool]:
-        """Run the search; returns early if the user cancels, without a preflight if it was not finished.
-
-        The second value says whether the search ended before its strategy did.
-        """
-        preflight, (strategy, bound) = None, search
+        plan: "_Plan",
+    ) -> tuple[Preflight | None, SearchEnd | None]:
+        """Run the search; its end is None if the user cancels, and so is the preflight if it was not finished."""
+        preflight = None
         task = material.selection(material.request.precision)
         executor = TuneExecutor(
             pool,
@@ -139,20 +145,28 @@ class Attempt:
         try:
             preflight = run_preflight(material, scoring, pool, self._token)
             refinement, hardware = preflight.refinement, pool.hardware
-            recorder.start(bound, scope_of(material, hardware, self._settings.batch_size, refinement))
+            searched = recorder.start(plan.bound, scope_of(material, hardware, self._settings.batch_size, refinement))
             recorder.warn(preflight.warnings)
-            recorder.warn(warn_of_time(material, preflight.compared.baselines, bound, len(pool.names)))
+            recorder.warn(warn_of_time(material, preflight.compared.baselines, plan.bound, len(pool.names)))
             if material.request.precision == "float32":
                 recorder.offer(preflight.known)
-            self._proposed = run_search(strategy, bound, executor, recorder, recorder, refinement=refinement)
+            meter = Meter(
+                plan.budget, scoring.objectives, passes_a_soup=material.passes_a_soup(refinement), spent=searched
+            )
+            if meter.affordable() == 0:
+                msg = f"one soup takes up to {material.passes_a_soup(refinement)} forward passes: allow more"
+                raise InvalidRequest(msg, param="search.budget.forward_passes")
+            end = run_search(
+                plan.strategy, plan.bound, executor, recorder, recorder, refinement=refinement, meter=meter
+            )
         except Interrupted:
-            return preflight, True
+            return preflight, None
         finally:
             executor.close()
-        return preflight, False
+        return preflight, end
 
     def _finish(
-        self, finalizer: Finalizer, recorder: Recorder, preflight: Preflight | None, *, is_partial: bool
+        self, finalizer: Finalizer, recorder: Recorder, preflight: Preflight | None, end: SearchEnd | None
     ) -> None:
         with self._lock:
             self._finalizing = True
@@ -160,13 +174,13 @@ class Attempt:
         job_id, attempt = self._claim.job_id, self._claim.attempt
         if self._watch.cancelled.is_set() and not recorder.ranked():
             raise Interrupted
-        self._store.set_phase(job_id, attempt, "finalizing", self._proposed)
+        self._store.set_phase(job_id, attempt, "finalizing", None if end is None else len(recorder.points))
         result = finalizer.finish(
             recorder.ranked(),
             preflight,
             crossed=recorder.cross_validated(),
             progress=self._store.get(job_id).progress,
-            is_partial=is_partial,
+            ended_by="cancelled" if end is None else end.by,
             reused=recorder.reused,
             seconds=lambda: time.monotonic() - self._started,
             is_cancelled=self._watch.cancelled.is_set,

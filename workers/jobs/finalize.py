@@ -28,6 +28,7 @@ from service.schemas.result import (
     PairedTest,
     RefinedIngredient,
     Result,
+    ResultEnd,
     ScoredSoup,
 )
 from workers.jobs.material import Material
@@ -70,7 +71,7 @@ class Finalizer:
         *,
         crossed: Outcome | None,
         progress: Progress,
-        is_partial: bool,
+        ended_by: ResultEnd,
         reused: int,
         seconds: Callable[[], float],
         is_cancelled: Callable[[], bool],
@@ -108,7 +109,8 @@ class Finalizer:
             constraints_met=best.violation == 0 if best.constraints else None,
             front=[self._front_soup(point) for point in pareto_front(ranked) if point.objectives],
             per_set=self.scoring.per_set(score),
-            partial=is_partial,
+            ended_by=ended_by,
+            partial=ended_by == "cancelled",
             floored_channels=best.floored_channels,
             held_out=held_out,
             top=[self._scored(point) for point in ranked[: self.material.request.top_k]],
@@ -259,13 +261,13 @@ class Finalizer:
     def _cost(self, progress: Progress, reused: int, seconds: float) -> Cost:
         images = self.material.image_count
         return Cost(
-            points=progress.done,
+            evaluations=progress.done,
             pruned_points=progress.pruned,
             reused_points=reused,
             images=images,
             forward_passes=progress.images,
             backward_passes=progress.backward,
-            grid_forward_passes=self._grid_points(progress.total) * self.material.passes_a_soup,
+            grid_forward_passes=self._grid_points(progress.total) * self.material.passes_a_soup(),
             seconds=seconds,
         )
 

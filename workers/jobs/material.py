@@ -155,12 +155,10 @@ class Material(Ingredients):
             for each in self.request.threat_models
         )
 
-    @property
-    def passes_a_soup(self) -> int:
-        """The most single-image forward passes that one soup costs on the selection images."""
+    def passes_a_soup(self, refinement: Refinement = PLAIN) -> int:
+        """The most single-image forward passes that one soup costs on the selection images, after ``refinement``."""
         return sum(
-            len(each.split.selection)
-            * (1 + sum(threat.passes(len(each.labels.columns)) for threat in self.request.threat_models))
+            len(each.split.selection) * self.request.passes_an_image(len(each.labels.columns), refinement)
             for each in self.sets
         )
 

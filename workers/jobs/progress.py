@@ -45,11 +45,12 @@ class Recorder(Observer, Journal):
         self._journal_bytes = 0
         self._best: Point | None = None
 
-    def start(self, bound: int, scope: str) -> None:
-        """Record the bound of the search and the scope of its outcomes."""
+    def start(self, bound: int, scope: str) -> float:
+        """Record the bound of the search and the scope of its outcomes; returns for how long it was searched before."""
         self._scope = scope
-        self._store.start(self._claim.job_id, self._claim.attempt, bound, scope)
+        searched = self._store.start(self._claim.job_id, self._claim.attempt, bound, scope)
         self.load()
+        return searched
 
     def load(self) -> None:
         """Take over the points that earlier attempts recorded."""

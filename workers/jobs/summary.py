@@ -34,9 +34,26 @@ def summarise(result: Result, request: AdaptRequest) -> str:
         sentences.append(rival.sentence(figures.of_soup(soup), figures))
     if result.constraints_met is False:
         sentences.append("No soup meets all constraints; this one violates them least.")
-    if result.partial:
-        sentences.append("The search was cancelled before it had tried every soup.")
+    sentences += _end(result, request)
     return " ".join(sentences)
+
+
+def _end(result: Result, request: AdaptRequest) -> list[str]:
+    """What ended the search, unless it went as far as its strategy and its number of evaluations let it."""
+    if result.partial:
+        return ["The search was cancelled before it had tried every soup."]
+    budget = request.search.limits(request.search.space(list(result.weights)))
+    if budget is None:
+        return []
+    soups = f"{result.cost.evaluations} soup{'' if result.cost.evaluations == 1 else 's'}"
+    if result.ended_by == "forward_passes":
+        limit = f"its budget of {budget.forward_passes} forward passes"
+        return [f"The search ended after {soups}: another might have exceeded {limit}."]
+    if result.ended_by == "seconds":
+        return [f"The search ended after {soups}, when its {budget.seconds:g} seconds were over."]
+    if result.ended_by == "interval":
+        return [f"The search ended after {soups}, of which the last were none better by {budget.interval:g}."]
+    return []
 
 
 def _counted(images: int | None, what: str) -> str:

@@ -15,7 +15,7 @@ from ray.actor import ActorHandle
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
 from search.evaluation import EvaluationRequest
-from search.loop import Executor, Interrupted, OnFound
+from search.loop import Executor, Interrupted, OnFound, ShouldEnd, never
 from service.errors import Unavailable
 from service.settings import Settings
 from workers.evaluation.errors import EvaluationMemoryError
@@ -116,6 +116,13 @@ class EvaluatorPool:
     def check_interrupted(self) -> None:
         """Raise Interrupted while ``interrupted`` is set."""
         if self._interrupted.is_set():
+            raise Interrupted
+
+    def check_wanted(self, token: str, should_end: ShouldEnd) -> None:
+        """As ``check_interrupted``; on ``should_end``, stop the work of ``token`` and raise Interrupted as well."""
+        self.check_interrupted()
+        if should_end():
+            self.stop([token])
             raise Interrupted
 
     def _hold(self) -> None:
@@ -249,7 +256,9 @@ class PoolExecutor(Executor):
         self._arrays_of = arrays_of
         self._token = token
 
-    def evaluate(self, requests: Sequence[EvaluationRequest], on_found: OnFound) -> None:
+    def evaluate(
+        self, requests: Sequence[EvaluationRequest], on_found: OnFound, *, should_end: ShouldEnd = never
+    ) -> None:
         """See ``Executor``. Raises as ``Dispatcher.run`` does."""
         if not requests:
             return
@@ -261,7 +270,7 @@ class PoolExecutor(Executor):
         for thread in threads:
             thread.start()
         try:
-            dispatcher.run(requests, on_found, self._pool.check_interrupted)
+            dispatcher.run(requests, on_found, lambda: self._pool.check_wanted(self._token, should_end))
         finally:
             dispatcher.close()
             # Ray crashes when the connection ends while a thread waits in it.

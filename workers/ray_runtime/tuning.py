@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from search.evaluation import EvaluationRequest
-from search.loop import Executor, OnFound
+from search.loop import Executor, OnFound, ShouldEnd, never
 from service.errors import Unavailable
 from workers.ray_runtime.dispatcher import Dispatcher
 from workers.ray_runtime.evaluators import EvaluatorPool, Supplier
@@ -60,6 +60,7 @@ class TuneExecutor(Executor):
     ) -> None:
         self._supply = partial(pool.supply, task, arrays_of)
         self._pool = pool
+        self._token = token
         self._dispatcher = Dispatcher(pool.names, task.blocks, batch_size)
         searcher = BatchSearcher(
             self._dispatcher,
@@ -69,19 +70,21 @@ class TuneExecutor(Executor):
         )
         self._fit = _Fit(searcher, TRIALS_PER_EVALUATOR * len(pool.names), self._dispatcher, folder)
 
-    def evaluate(self, requests: Sequence[EvaluationRequest], on_found: OnFound) -> None:
+    def evaluate(
+        self, requests: Sequence[EvaluationRequest], on_found: OnFound, *, should_end: ShouldEnd = never
+    ) -> None:
         """See ``Executor``. Raises as ``Dispatcher.run`` does; Unavailable if Tune itself ended."""
         if not self._fit.has_begun:
             self._supply()
             self._fit.start()
-        self._dispatcher.run(requests, on_found, self._check)
+        self._dispatcher.run(requests, on_found, lambda: self._check(should_end))
 
     def close(self) -> None:
         """Report no more outcomes, and let Tune end."""
         self._dispatcher.close()
 
-    def _check(self) -> None:
-        self._pool.check_interrupted()
+    def _check(self, should_end: ShouldEnd) -> None:
+        self._pool.check_wanted(self._token, should_end)
         if not self._fit.is_alive():
             msg = f"Ray Tune ended before the search did ({self._fit.error}): see the Ray logs"
             raise Unavailable(msg, code="search_interrupted") from self._fit.error

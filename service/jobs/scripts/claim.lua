@@ -4,9 +4,20 @@ local supervisor, token, lease, max_losses, ttl = unpack(ARGV)
 lease, max_losses, ttl = tonumber(lease), tonumber(max_losses), tonumber(ttl)
 local answered = key("claim", supervisor)
 
+-- The last attempt has searched until its last point, or until the last renewal of its lease while it searched.
+local function note_search(id)
+  local names = { "attempt_started_at", "progress_at", "searching_at" }
+  local began, point, alive = unpack(redis.call("HMGET", job_key(id), unpack(names)))
+  if began then
+    redis.call("HINCRBY", job_key(id), "searched", math.max(tonumber(point), tonumber(alive or 0)) - tonumber(began))
+    redis.call("HDEL", job_key(id), "attempt_started_at", "searching_at")
+  end
+end
+
 local function take(id)
+  note_search(id)
   local attempt = redis.call("HINCRBY", job_key(id), "attempt", 1)
-  set(id, "holder", attempt, "supervisor", supervisor, "attempt_started_at", now, "attempt_points", 0)
+  set(id, "holder", attempt, "supervisor", supervisor, "attempt_points", 0)
   redis.call("HSETNX", job_key(id), "started_at", now)
   redis.call("ZADD", key("leases"), now + lease, id)
   if get(id, "status") ~= "cancelling" then

@@ -1,4 +1,4 @@
--- id, attempt, points in the search, scope of the journal -> ok | missing | fenced
+-- id, attempt, points in the search, scope of the journal -> ok, ms that earlier attempts searched | missing | fenced
 local id, attempt, total, scope = unpack(ARGV)
 local refused = refusal(id, attempt)
 if refused then
@@ -7,8 +7,8 @@ end
 local before = get(id, "scope")
 if before and before ~= scope then
   redis.call("UNLINK", key("job", id, "points"), key("job", id, "order"))
-  redis.call("HDEL", job_key(id), "best", "done", "pruned", "images", "backward")
+  redis.call("HDEL", job_key(id), "best", "done", "pruned", "images", "backward", "searched")
 end
 set(id, "total", total, "scope", scope, "attempt_started_at", now, "attempt_points", 0, "progress_at", now)
 progress_event(id)
-return { "ok" }
+return { "ok", tonumber(get(id, "searched") or 0) }

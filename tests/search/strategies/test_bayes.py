@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
+from search.budget import Budget
 from search.evaluation import EvaluationRequest, Outcome, Weights
 from search.loop import run_search
 from search.objectives import Measure, Objectives
 from search.ranking import Evaluation, rank
 from search.space import Space
 from search.strategies.bayes import KIND, Bayes, starts
-from search.strategy import Budget
 from search.testing import Landscape, LandscapeExecutor, Trace
 
 NLL = (Measure(metric="nll"),)

@@ -119,6 +119,32 @@ def test_limits_that_leave_no_search_are_refused_at_once(api: httpx2.Client, sea
     assert says in answer.json()["detail"]
 
 
+@pytest.mark.parametrize(
+    ("search", "param", "says"),
+    [
+        ({"strategy": "grid", "budget": {"seconds": 3}}, "search", "grid takes no budget, because it tries all"),
+        ({"strategy": "random", "budget": {"interval": 0.1}}, "search", "leave interval out"),
+        ({"budget": {"forward_passes": 7}}, "search.budget.forward_passes", "One soup takes up to 12 forward passes"),
+        ({"budget": {"seconds": 0}}, "search.budget.seconds", "greater than 0"),
+    ],
+)
+def test_a_budget_that_cannot_be_kept_is_refused(
+    api: httpx2.Client, search: dict[str, Any], param: str, says: str
+) -> None:
+    body = {"pantry": "fashion", "adaptation_sets": [store_set(api)], "search": search, "refine": {"head": "keep"}}
+    answer = problem(api.post("/adapt", json=body), 422, "invalid_request")
+    assert answer["param"] == param
+    assert says in answer["detail"]
+
+
+def test_an_interval_needs_a_single_objective(api: httpx2.Client) -> None:
+    body = {"pantry": "fashion", "adaptation_sets": [store_set(api)], "search": {"budget": {"interval": 0.1}}}
+    several = {"objectives": [{"name": "clean"}, {"name": "likely", "metric": "nll"}]}
+    assert api.post("/adapt", json=body).status_code == 202
+    answer = problem(api.post("/adapt", json=body | several), 422, "invalid_request")
+    assert answer["param"] == "search.budget.interval"
+
+
 def test_stored_sets_are_named_in_json(api: httpx2.Client) -> None:
     sets = [store_set(api, seed) for seed in (1, 2)]
     answer = api.post(

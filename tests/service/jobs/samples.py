@@ -45,7 +45,7 @@ def result(*, model: str = MODEL, partial: bool = False) -> Result:
         score=0.5,
         partial=partial,
         top=[],
-        cost=Cost(points=1, images=100, forward_passes=100, grid_forward_passes=100, seconds=1.0),
+        cost=Cost(evaluations=1, images=100, forward_passes=100, grid_forward_passes=100, seconds=1.0),
         model=MergedModel(sha256=model, bytes=10, url="/model"),
     )
 

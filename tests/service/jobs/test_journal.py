@@ -80,6 +80,52 @@ def test_the_next_attempt_continues_with_the_points_there_are(job_store: JobStor
     assert job.best == best()
 
 
+def test_the_next_attempt_is_told_for_how_long_the_job_was_searched(job_store: JobStore) -> None:
+    """Until the last point or sign of life of an attempt; waiting for the next one is no searching."""
+    submit(job_store)
+    claim = job_store.claim("worker")
+    assert claim is not None
+    assert job_store.start(claim.job_id, 1, 10, SCOPE) == 0.0
+    began = _clock(job_store, claim, "attempt_started_at")
+    job_store.redis.hset(job_store.keys.job(claim.job_id), "attempt_started_at", began - 60_000)
+    job_store.record_points(claim.job_id, 1, [point(0)], outcomes=evaluated(0))
+    last = _clock(job_store, claim, "progress_at")
+    job_store.fail_attempt(claim.job_id, 1, "killed", lost=True)
+
+    assert job_store.claim("worker") == Claim(claim.job_id, 2)
+    assert job_store.start(claim.job_id, 2, 10, SCOPE) == pytest.approx((last - began + 60_000) / 1000)
+    job_store.redis.hset(job_store.keys.job(claim.job_id), "attempt_started_at", began - 30_000)
+    assert job_store.renew(claim.job_id, 2)
+    alive = _clock(job_store, claim, "searching_at")
+    job_store.release(claim.job_id, 2)
+
+    assert job_store.claim("worker") == Claim(claim.job_id, 3)
+    both = (last - began + 60_000 + alive - began + 30_000) / 1000
+    assert job_store.start(claim.job_id, 3, 10, SCOPE) == pytest.approx(both)
+    job_store.release(claim.job_id, 3)
+
+    assert job_store.claim("worker") == Claim(claim.job_id, 4)
+    assert job_store.start(claim.job_id, 4, 10, "other hardware") == 0.0
+
+
+def test_neither_waiting_nor_making_the_result_is_searching(job_store: JobStore, claim: Claim) -> None:
+    key = job_store.keys.job(claim.job_id)
+    job_store.set_phase(claim.job_id, 1, "finalizing")
+    assert job_store.renew(claim.job_id, 1)
+    assert not job_store.redis.hexists(key, "searching_at")
+    job_store.set_phase(claim.job_id, 1, "running")
+    job_store.release(claim.job_id, 1)
+    assert job_store.claim("worker") == Claim(claim.job_id, 2)
+    searched = job_store.redis.hget(key, "searched")
+    assert job_store.renew(claim.job_id, 2)
+    assert not job_store.redis.hexists(key, "searching_at")
+    assert job_store.start(claim.job_id, 2, 10, SCOPE) == float(searched or "nan") / 1000
+
+
+def _clock(store: JobStore, claim: Claim, field: str) -> int:
+    return int(store.redis.hget(store.keys.job(claim.job_id), field) or 0)
+
+
 def test_pruned_points_are_done_but_no_score_for_others(job_store: JobStore, claim: Claim) -> None:
     job_store.record_points(claim.job_id, 1, [point(0, pruned=True), point(1)], outcomes=evaluated(1))
 

@@ -71,7 +71,7 @@ def test_a_killed_search_goes_on_to_the_same_soups_and_the_same_bytes(bench: Ben
     assert whole.result is not None
     assert resumed.result.cost.reused_points == recorded
     assert whole.result.cost.reused_points == 0
-    assert recorded <= whole.result.cost.points
+    assert recorded <= whole.result.cost.evaluations
     assert found(bench, resumed) == found(bench, whole)
     assert resumed.result.refinement == whole.result.refinement
     assert resumed.result.model.sha256 == whole.result.model.sha256

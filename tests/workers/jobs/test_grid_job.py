@@ -73,7 +73,7 @@ def test_the_result_is_complete_and_consistent(reference: Reference) -> None:
     assert result.paired_test is not None
     assert result.paired_test.difference >= 0
     assert not result.partial
-    assert result.cost.points == job.progress.total
+    assert result.cost.evaluations == job.progress.total
     assert result.cost.forward_passes == result.cost.grid_forward_passes == job.progress.total * SELECTION
     assert "few_images" in {warning.code for warning in job.warnings}
 

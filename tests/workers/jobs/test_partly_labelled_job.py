@@ -54,7 +54,7 @@ def test_images_without_a_label_change_no_score_of_a_plain_soup(bench: Bench, se
     assert partly.score == pytest.approx(labelled.score, abs=1e-6)
     assert partly.cross_validated == labelled.cross_validated
     assert partly.per_set.keys() == {sets[0].digest}
-    assert [len(point.sets) for point in bench.store.iter_points(job.id)] == [1] * partly.cost.points
+    assert [len(point.sets) for point in bench.store.iter_points(job.id)] == [1] * partly.cost.evaluations
     assert f"the {LABELLED} images that chose it" in partly.summary
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from search.evaluation import PLAIN, EvaluationRequest, Outcome, Refinement, SetOutcome, Weights
-from search.loop import Executor, OnFound
+from search.loop import Executor, OnFound, ShouldEnd, never
 from service.errors import InvalidRequest
 from service.refinements import RefinementLimits
 from service.schemas.request import Refine
@@ -90,7 +90,9 @@ class Picky(Executor):
     def __init__(self, refused: Mapping[Refinement, Exception]) -> None:
         self._refused = refused
 
-    def evaluate(self, requests: Sequence[EvaluationRequest], on_found: OnFound) -> None:
+    def evaluate(
+        self, requests: Sequence[EvaluationRequest], on_found: OnFound, *, should_end: ShouldEnd = never
+    ) -> None:
         for place, request in enumerate(requests):
             if request.refinement in self._refused:
                 raise self._refused[request.refinement]

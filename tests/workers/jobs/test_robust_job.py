@@ -104,6 +104,19 @@ def test_cancelling_an_attack_ends_the_job_within_seconds_with_the_best_so_far(r
     assert job.result.score == job.result.top[0].score
 
 
+def test_seconds_end_the_search_while_a_soup_is_attacked_and_keep_the_best_so_far(ready: Bench) -> None:
+    threats = [{"norm": "Linf", "eps": 0.0001, "steps": 200}]
+    search = {"strategy": "random", "budget": {"evaluations": 500, "seconds": 4}}
+    objective = {"metric": "robust_accuracy", "threats": threats}
+    job = ready.run(submit(ready, objective=objective, search=search, adaptation_sets=[ready.add_set(60)]))
+    result = result_of(job)
+    assert result.ended_by == "seconds"
+    assert not result.partial
+    assert 0 < result.cost.evaluations == job.progress.done == job.progress.total < 480
+    assert result.score == result.top[0].score == max(point.score or 0 for point in ready.store.iter_points(job.id))
+    assert f"ended after {job.progress.done} soups, when its 4 seconds were over" in result.summary
+
+
 def test_constraints_go_before_the_score_and_several_objectives_give_a_front(ready: Bench) -> None:
     linf = {"metric": "robust_accuracy", "threats": [{"norm": "Linf", "eps": 0.03, "steps": 3}]}
     objectives = [{"name": "clean"}, {"name": "linf"} | linf]

@@ -50,7 +50,7 @@ def result(score: float = 0.63, test: PairedTest | None = BETTER, best: float = 
         top=[],
         baselines=Baselines(**models(best)),
         paired_test=test,
-        cost=Cost(points=1, images=100, forward_passes=100, grid_forward_passes=100, seconds=1.0),
+        cost=Cost(evaluations=1, images=100, forward_passes=100, grid_forward_passes=100, seconds=1.0),
         model=MergedModel(sha256="0" * 64, bytes=1, url="/model"),
     )
     return found.model_copy(update=changes)
@@ -280,3 +280,23 @@ def test_a_cancelled_search_and_violated_constraints_are_told() -> None:
         "No soup meets all constraints; this one violates them least. "
         "The search was cancelled before it had tried every soup."
     )
+
+
+@pytest.mark.parametrize(
+    ("ended_by", "told"),
+    [
+        (
+            "forward_passes",
+            " The search ended after 1 soup: another might have exceeded its budget of 900 forward passes.",
+        ),
+        ("seconds", " The search ended after 1 soup, when its 60 seconds were over."),
+        ("interval", " The search ended after 1 soup, of which the last were none better by 0.05."),
+        ("evaluations", ""),
+        ("strategy", ""),
+    ],
+)
+def test_the_end_of_a_budget_is_told(ended_by: str, told: str) -> None:
+    budget = {"forward_passes": 900, "seconds": 60, "interval": 0.05}
+    found = result(baselines=None, paired_test=None, ended_by=ended_by)
+    text = summarise(found, request(search={"strategy": "bayes", "budget": budget}))
+    assert text == f"The soup is right on 63.0 % of the 100 images that chose it.{told}"

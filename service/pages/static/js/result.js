@@ -82,7 +82,7 @@ function facts(result, request) {
     Score: scored(result, result.metric),
     Soup: soup(result.weights),
     Model: `${bytes(model.bytes)}, sha256 ${model.sha256.slice(0, 12)}…`,
-    Search: `${count(cost.points)} soups on ${count(cost.images)} images in ${seconds(cost.seconds)}`,
+    Search: `${count(cost.evaluations)} soups on ${count(cost.images)} images in ${seconds(cost.seconds)}`,
     "Forward passes": `${count(cost.forward_passes)} of ${count(cost.grid_forward_passes)} in a plain grid`,
   };
   if (result.refinement) known.Refinement = refinementText(result.refinement);
