@@ -1,11 +1,14 @@
 """Requests to evaluators and the outcomes they return, image by image."""
 
+import hashlib
 import json
 import math
 import zlib
+from abc import ABC, abstractmethod
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -77,6 +80,30 @@ PLAIN = Refinement()
 
 
 @dataclass(frozen=True)
+class Visit:
+    """The order in which a soup sees the images of a task, so that it can be dropped before it has seen them all.
+
+    Each of ``steps`` is the index of a set and some of its rows; between steps a soup may be dropped. Together they
+    hold every image once. ``attacks``, where there are any, are the task's attacks in the order in which they go.
+    """
+
+    steps: tuple[tuple[int, tuple[int, ...]], ...]
+    attacks: tuple[int, ...] = ()
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hexadecimal digits over the steps, on which the last bits of logits depend."""
+        return hashlib.sha256(json.dumps(self.steps).encode()).hexdigest()[:16]
+
+    def rows(self, sets: int) -> list[NDArray[np.intp]]:
+        """The rows of each of ``sets`` sets in the order of the visit."""
+        seen: list[list[int]] = [[] for _ in range(sets)]
+        for index, rows in self.steps:
+            seen[index] += rows
+        return [np.array(each, dtype=np.intp) for each in seen]
+
+
+@dataclass(frozen=True)
 class EvaluationRequest:
     """One model on some images of a task.
 
@@ -84,7 +111,8 @@ class EvaluationRequest:
     the ensemble that averages all ingredients' logits or softmax. ``blocks`` is a half-open range of the task's blocks
     of images, None all of them. Without ``attacked`` the task's attacks are left out. ``keep_logits`` keeps each
     image's logits. With a ``refinement``, each image is read by a soup refined without its label. ``gradient`` asks for
-    the gradient of the likelihood with respect to the soup weights.
+    the gradient of the likelihood with respect to the soup weights. A soup with a ``visit`` may be dropped on the way:
+    images are seen in its order, though a whole outcome is in that of the sets.
     """
 
     model: Weights | LayerWeights | Average
@@ -93,6 +121,7 @@ class EvaluationRequest:
     keep_logits: bool = False
     refinement: Refinement = PLAIN
     gradient: bool = False
+    visit: Visit | None = None
 
     @property
     def weights(self) -> Weights:
@@ -116,7 +145,8 @@ def journal_key(request: EvaluationRequest) -> str | None:
         "logits": request.keep_logits,
         "gradient": request.gradient,
     }
-    return " ".join([weights_key(request.model), *(mark for mark, applies in marks.items() if applies)])
+    visit = [] if request.visit is None else [f"visit {request.visit.digest}"]
+    return " ".join([weights_key(request.model), *(mark for mark, applies in marks.items() if applies), *visit])
 
 
 @dataclass(frozen=True)
@@ -135,7 +165,7 @@ class SetOutcome:
     """One model on the N images seen of the ``total`` images of a set, in the set's order.
 
     ``prediction`` int32 (N,) is the column of the best score; -1 where a logit was not finite. ``correct`` bool (N,)
-    and ``log_probability`` float32 (N,), of the accepted labels together in nats, are None without labels.
+    and ``log_probability`` float32 (N,), of the accepted labels together in nats, at most 0, are None without labels.
     ``robust`` bool (threats, N) says which images stay right under each attack; None without attacks.
     ``logits`` float32 (N, classes) and ``gradients`` float64 (parts, groups, n) are present only if the request asked
     for them. Gradients are those of the sum of ``log_probability`` over each of the parts in which the images were
@@ -202,7 +232,8 @@ class Outcome:
     """The result of one evaluation on all sets of a task, in their order.
 
     ``status``: ``complete``; ``not_finite``, every image was seen but some logit was not finite, so it can never be
-    best; ``pruned``, dropped because it could no longer matter; ``stopped`` by the user or the end of the attempt.
+    best; ``pruned``, dropped on its visit, whose images seen are in the visit's order; ``stopped`` by the user or the
+    end of the attempt.
     ``floored_channels`` counts BatchNorm channels whose variance was not positive. ``seconds`` is wall time.
     """
 
@@ -224,6 +255,17 @@ class Outcome:
     def without_logits(self) -> "Outcome":
         """This outcome without logits."""
         return replace(self, sets=tuple(replace(each, logits=None) for each in self.sets))
+
+
+class Bar(ABC):
+    """What a soup must still be able to reach. Evaluators ask it between the steps of a visit."""
+
+    @abstractmethod
+    def drops(self, sets: Sequence[SetOutcome]) -> bool:
+        """Whether a soup with these outcomes on the images seen so far, in the order of its visit, is dropped.
+
+        ``robust`` is None before the attacks; while they go on, an image counts as robust until one has broken it.
+        """
 
 
 _RANK: dict[Status, int] = {"complete": 0, "not_finite": 1, "pruned": 2, "stopped": 3}

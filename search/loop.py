@@ -5,13 +5,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from search.budget import EndedBy, Meter
-from search.evaluation import PLAIN, EvaluationRequest, Outcome, Refinement, weights_key
+from search.evaluation import PLAIN, Bar, EvaluationRequest, Outcome, Refinement, weights_key
 from search.strategy import Generation, Strategy
 
 Found = Sequence[tuple[int, Outcome]]
 """Outcomes, each with the index of its request."""
 OnFound = Callable[[Found], None]
 """Called with outcomes as they are found, by one thread at a time."""
+CurrentBar = Callable[[], Bar | None]
+"""The bar as it is now; called by any thread."""
+
+
+def no_bar() -> None:
+    """Soups are not dropped."""
+
 
 ShouldEnd = Callable[[], bool]
 """Whether the work should be ended."""
@@ -31,9 +38,16 @@ class Executor(ABC):
 
     @abstractmethod
     def evaluate(
-        self, requests: Sequence[EvaluationRequest], on_found: OnFound, *, should_end: ShouldEnd = never
+        self,
+        requests: Sequence[EvaluationRequest],
+        on_found: OnFound,
+        *,
+        should_end: ShouldEnd = never,
+        bar: CurrentBar = no_bar,
     ) -> None:
         """Evaluate all requests and report each complete outcome once, as soon as it is known; return after the last.
+
+        Soups with a visit that do not clear ``bar`` are ``pruned``: the bar at the beginning, or any later one.
 
         Raises Interrupted if the user or another attempt ended the work, or soon after ``should_end``, which any thread
         may ask; some outcomes are then never reported.
@@ -94,7 +108,7 @@ def run_search(
 ) -> SearchEnd:
     """Run ``strategy``, which proposes at most ``bound`` soups, to its end or to the limits that ``meter`` measures.
 
-    Every soup is evaluated after ``refinement``, of which the strategy need not know.
+    Every soup is evaluated after ``refinement``, of which the strategy need not know. A refined soup is never dropped.
     What the journal holds is not evaluated again. The strategy sees the same outcomes in the same order wherever they
     come from and however fast. A limit of forward passes is never exceeded: it ends the search before the first soup,
     in the order proposed, that might. A limit of seconds ends it at any time after one soup has a score; what the
@@ -109,14 +123,14 @@ def run_search(
         if soups is None:
             return SearchEnd(first, meter.end_of(first))
         _check(soups, names, bound)
-        soups = tuple(replace(soup, refinement=refinement) for soup in soups)
+        soups = tuple(_refined(soup, refinement) for soup in soups)
         observer.proposed(soups)
         found: list[Outcome] = []
         while len(found) < len(soups):
             part = soups[len(found) :][: meter.affordable()]
             if not part:
                 return SearchEnd(first + len(found), "forward_passes")
-            told = _Told(observer, meter, first + len(found), [None] * len(part))
+            told = _Told(observer, strategy, meter, part, first + len(found))
             try:
                 found += _evaluated(part, executor, journal, told)
             except Interrupted:
@@ -139,11 +153,16 @@ def _evaluated(soups: Generation, executor: Executor, journal: Journal, told: "_
             [soups[place] for place in missing],
             lambda found: told.take([(missing[index], outcome) for index, outcome in found], known=False),
             should_end=told.meter.is_late,
+            bar=told.bar,
         )
     found = [outcome for outcome in told.outcomes if outcome is not None]
     if len(found) < len(soups):
         raise ContractError(f"the executor left {len(soups) - len(found)} of {len(soups)} soups without an outcome")
     return found
+
+
+def _refined(soup: EvaluationRequest, refinement: Refinement) -> EvaluationRequest:
+    return replace(soup, refinement=refinement, visit=None if refinement.changes_anything else soup.visit)
 
 
 def _check(soups: Generation, names: set[str], bound: int) -> None:
@@ -161,24 +180,35 @@ def _check(soups: Generation, names: set[str], bound: int) -> None:
         raise ContractError(f"more soups were proposed than the declared bound of {bound}")
 
 
-@dataclass(frozen=True)
 class _Told:
-    """Collects the ``outcomes`` of soups, of which ``first`` is the index of the first in the whole search."""
+    """Collects the outcomes of ``soups``, of which ``first`` is the index of the first in the whole search.
 
-    observer: Observer
-    meter: Meter
-    first: int
-    outcomes: list[Outcome | None]
+    Tells observer, meter and strategy, whose bar it keeps.
+    """
+
+    def __init__(self, observer: Observer, strategy: Strategy, meter: Meter, soups: Generation, first: int) -> None:
+        self.meter = meter
+        self.outcomes: list[Outcome | None] = [None] * len(soups)
+        self._observer = observer
+        self._strategy = strategy
+        self._soups = soups
+        self._first = first
+        self._bar: Bar | None = None
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """How many outcomes there are."""
         return sum(outcome is not None for outcome in self.outcomes)
 
+    def bar(self) -> Bar | None:
+        """The bar as it is now."""
+        return self._bar
+
     def take(self, found: Found, *, known: bool) -> None:
-        """Take some, and notify meter and observer."""
+        """Take some outcomes."""
         for place, outcome in found:
             self.outcomes[place] = outcome
         self.meter.see([outcome for _, outcome in found])
         if found:
-            self.observer.found([(self.first + place, outcome) for place, outcome in found], known=known)
+            self._observer.found([(self._first + place, outcome) for place, outcome in found], known=known)
+        self._bar = self._strategy.raise_bar([(self._soups[place], outcome) for place, outcome in found])

@@ -1,5 +1,6 @@
 """Numbers read from outcomes: accuracy, likelihood, robustness, constraints and their intervals."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
@@ -55,6 +56,23 @@ class Measure:
         rows = [self.outcomes(each) for each in self.of_sets(sets)]
         return combine([self._on_set(each.sum(axis=1).tolist(), each.shape[1]) for each in rows], self.over_sets)
 
+    def bound(self, sets: Sequence[SetOutcome]) -> float:
+        """The greatest value that a model may have, given its outcomes on the images seen so far.
+
+        It is never less than ``value`` of all images, bit for bit, and equals it once all are seen. An image that no
+        attack has reached counts as robust where it is right.
+        """
+        return combine([self._bound_on(each) for each in self.of_sets(sets)], self.over_sets)
+
+    def _bound_on(self, each: SetOutcome) -> float:
+        if self.metric == "nll":
+            if each.log_probability is None:
+                raise ValueError("a set without labels has no likelihood: choose an objective that needs no labels")
+            return 0.0 - (0.0 - math.fsum(each.log_probability)) / each.total
+        unseen = each.total - each.seen
+        rows = self.outcomes(each) if each.robust is not None or not self.threats else each.right[None]
+        return self._on_set([int(right) + unseen for right in rows.sum(axis=1)], each.total)
+
     def _rows(self, robust: Flags | None) -> Flags:
         if robust is None:
             raise ValueError("robust accuracy needs the outcome of the attacks")
@@ -92,7 +110,7 @@ class Objectives:
     ``names`` are those of several objectives, empty for a single one. Each of ``constraints`` is a measure
     and its least allowed value. ``threats`` is the number of attacks in every outcome. ``accepted`` holds for each set
     the labels, bool of shape (images, classes), or None where labels are not single classes of the model.
-    ``seed`` is the bootstrap's.
+    ``seed`` is the bootstrap's. ``top_k`` is how many of the best soups are reported.
     """
 
     measures: tuple[Measure, ...] = (Measure(),)
@@ -101,6 +119,7 @@ class Objectives:
     threats: int = 0
     accepted: tuple[Flags | None, ...] = field(default=(), kw_only=True, compare=False)
     seed: int = field(default=0, kw_only=True)
+    top_k: int = field(default=1, kw_only=True)
 
     @property
     def first(self) -> Measure:

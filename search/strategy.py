@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 import search.strategies
 from search.budget import Budget
-from search.evaluation import EvaluationRequest, Outcome, Weights
+from search.evaluation import Bar, EvaluationRequest, Outcome, Weights
 from search.lattice import Lattice
 from search.objectives import Objectives
 from search.space import TOLERANCE, SearchError, Space
@@ -55,6 +55,16 @@ class Strategy(ABC):
         An outcome may be ``not_finite`` or ``pruned``; such a soup has no score. No outcome is ``stopped``.
         """
 
+    def raise_bar(self, found: Sequence[tuple[EvaluationRequest, Outcome]]) -> Bar | None:
+        """The bar for those soups of the last generation that have a visit; None drops none.
+
+        Called before the generation is evaluated, with what is known of it already; that bar holds for all of them.
+        Then called whenever more is ``found``, in whatever order. Those bars may come late or never: they may change
+        how many images are seen, but not the answer.
+        """
+        del found
+        return None
+
 
 class StrategyRequest(BaseModel):
     """The part of a request that chooses and configures a strategy; ``strategy`` is a literal of its name."""
@@ -89,6 +99,11 @@ class StrategyRequest(BaseModel):
     def varied(self) -> tuple[str, ...] | None:
         """Names of the only ingredients that may have a weight other than 0 or a fixed one; None for all of them."""
         return None
+
+    @property
+    def drops_soups(self) -> bool:
+        """Whether soups may be dropped before they have seen all images; they then cannot be refined."""
+        return False
 
     def space(self, names: Sequence[str]) -> Space:
         """Where the weights of these ingredients may lie.

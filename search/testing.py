@@ -12,15 +12,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from search.evaluation import EvaluationRequest, Flags, Outcome, Passes, SetOutcome, Weights, weights_key
+from search.evaluation import Bar, EvaluationRequest, Flags, Outcome, Passes, SetOutcome, Visit, Weights, weights_key
 from search.loop import (
     ContractError,
+    CurrentBar,
     Executor,
     Found,
     Interrupted,
@@ -29,9 +31,12 @@ from search.loop import (
     OnFound,
     ShouldEnd,
     never,
+    no_bar,
     run_search,
 )
 from search.objectives import Measure, Objectives
+from search.pareto import pareto_front
+from search.ranking import Evaluation, rank
 from search.space import SearchError, Space
 from search.strategy import Generation, LatticeRequest, Strategy, StrategyKind, StrategyRequest
 
@@ -153,23 +158,64 @@ class RecordedLandscape:
         return {weights_key(row): place for place, row in enumerate(self.weights.tolist())}
 
 
-class LandscapeExecutor(Executor):
-    """Evaluates soups of a landscape in the order given by ``shuffle``; interrupted after ``until`` soups."""
+class HasOutcomes(Protocol):
+    """Anything that knows the outcome of every soup that is asked for."""
 
-    def __init__(self, landscape: Landscape | RecordedLandscape, shuffle: int = 0, until: int | None = None) -> None:
+    def outcome(self, request: EvaluationRequest) -> Outcome:
+        """Always the same for the same request."""
+
+
+class LandscapeExecutor(Executor):
+    """Evaluates soups of a landscape in the order given by ``shuffle``; interrupted after ``until`` soups.
+
+    Without ``shuffle`` they go as they are asked for. A bar that is raised during a generation is heard of with the
+    probability ``heard``.
+    """
+
+    def __init__(
+        self,
+        landscape: HasOutcomes,
+        shuffle: int | None = 0,
+        until: int | None = None,
+        heard: float = 1.0,
+    ) -> None:
         self._landscape = landscape
-        self._rng = np.random.default_rng(shuffle)
+        self._is_ordered = shuffle is None
+        self._rng = np.random.default_rng(shuffle or 0)
         self._left = until
+        self._heard = heard
 
     def evaluate(
-        self, requests: Sequence[EvaluationRequest], on_found: OnFound, *, should_end: ShouldEnd = never
+        self,
+        requests: Sequence[EvaluationRequest],
+        on_found: OnFound,
+        *,
+        should_end: ShouldEnd = never,
+        bar: CurrentBar = no_bar,
     ) -> None:
         """See ``Executor``."""
-        for place in self._rng.permutation(len(requests)).tolist():
+        bars = [bar()]
+        for place in range(len(requests)) if self._is_ordered else self._rng.permutation(len(requests)).tolist():
             if self._left == 0 or should_end():
                 raise Interrupted
             self._left = None if self._left is None else self._left - 1
-            on_found([(place, self._landscape.outcome(requests[place]))])
+            outcome = self._landscape.outcome(requests[place])
+            visit = requests[place].visit
+            for each in [] if visit is None else [each for each in bars if each is not None]:
+                outcome = visited(outcome, visit, each) if visit is not None and outcome.is_whole else outcome
+            on_found([(place, outcome)])
+            if self._rng.random() < self._heard:
+                bars[1:] = [bar()]
+
+
+def visited(outcome: Outcome, visit: Visit, bar: Bar) -> Outcome:
+    """What becomes of a soup with this outcome on all images when it meets ``bar`` on its visit."""
+    for count in range(1, len(visit.steps)):
+        rows = replace(visit, steps=visit.steps[:count]).rows(len(outcome.sets))
+        seen = [replace(each.of_images(some), total=each.total) for each, some in zip(outcome.sets, rows, strict=True)]
+        if bar.drops(seen):
+            return Outcome("pruned", tuple(seen), Passes(sum(each.seen for each in seen)))
+    return outcome
 
 
 class Trace(Observer, Journal):
@@ -234,6 +280,7 @@ def _objectives(draw: st.DrawFn, landscape: Landscape) -> Objectives:
         ("accuracy", "nll") if len(measures) > 1 else (),
         draw(st.sampled_from([(), ((accuracy, 0.5),), ((accuracy, 1.1),)])),
         accepted=draw(st.sampled_from([(), (landscape.accepted,)])),
+        top_k=draw(st.sampled_from([1, 3])),
     )
 
 
@@ -249,6 +296,7 @@ def strategy_checks() -> list[Check]:
         check_equal_searches_propose_alike,
         check_a_journal_changes_nothing,
         check_an_interrupted_search_resumes,
+        check_late_bars_change_no_answer,
     ]
 
 
@@ -292,8 +340,27 @@ def check_an_interrupted_search_resumes(kind: StrategyKind, request: StrategyReq
     cut = _searched(kind, request, case, until=int(case.cut * len(whole.soups)))
     resumed = _searched(kind, request, case, known=cut.found_now)
     assert resumed.soups == whole.soups
+    assert _answer(resumed, case) == _answer(whole, case)
     for soup, outcome in whole.found_now.items():
-        assert resumed.found_now[soup].status == outcome.status
+        assert "pruned" in {resumed.found_now[soup].status, outcome.status} or (
+            resumed.found_now[soup].status == outcome.status
+        )
+
+
+def check_late_bars_change_no_answer(kind: StrategyKind, request: StrategyRequest, case: Case) -> None:
+    """The same soups are proposed, and the same are best, however many of the raised bars are heard of."""
+    whole = _searched(kind, request, case)
+    for heard in (0.0, 0.3):
+        other = _searched(kind, request, case, shuffle=case.shuffle + 1, heard=heard)
+        assert other.soups == whole.soups
+        assert _answer(other, case) == _answer(whole, case)
+
+
+def _answer(trace: Trace, case: Case) -> tuple[list[Evaluation], list[Evaluation]]:
+    """The best soups and the Pareto front."""
+    found = [case.objectives.evaluation(soup.weights, outcome) for soup, outcome in trace.found_now.items()]
+    front = pareto_front(found) if len(case.objectives.measures) > 1 else []
+    return rank(found)[: case.objectives.top_k], front
 
 
 def _started(kind: StrategyKind, request: StrategyRequest, case: Case) -> tuple[Strategy, int] | None:
@@ -313,12 +380,13 @@ def _searched(
     known: Mapping[EvaluationRequest, Outcome] | None = None,
     shuffle: int | None = None,
     until: int | None = None,
+    heard: float = 1.0,
 ) -> Trace:
     trace = Trace(known)
     if (started := _started(kind, request, case)) is None:
         return trace
     strategy, bound = started
-    executor = LandscapeExecutor(case.landscape, case.shuffle if shuffle is None else shuffle, until)
+    executor = LandscapeExecutor(case.landscape, case.shuffle if shuffle is None else shuffle, until, heard)
     try:
         run_search(strategy, bound, executor, trace, trace)
     except Interrupted:

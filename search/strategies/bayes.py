@@ -62,10 +62,17 @@ class BayesianSearch(Strategy):
     Soups of a generation are chosen one after another, with those before them counted as known (their predicted values
     change nothing but the uncertainty). Several objectives are weighted anew for each soup (ParEGO). With constraints
     the expected improvement is multiplied by the probability that they hold; until a soup holds them, that is all that
-    counts. Soups whose logits are not finite make their neighbours unlikely.
+    counts. Soups whose logits are not finite make their neighbours unlikely. ``begin`` are other soups to start from.
     """
 
-    def __init__(self, request: Bayes, space: Space, objectives: Objectives, seed: int) -> None:
+    def __init__(
+        self,
+        request: Bayes,
+        space: Space,
+        objectives: Objectives,
+        seed: int,
+        begin: Sequence[Weights] | None = None,
+    ) -> None:
         self._request = request
         self._objectives = objectives
         self._seed = seed
@@ -76,7 +83,7 @@ class BayesianSearch(Strategy):
         self._names: set[str] = set()
         self._outcomes: list[Outcome] = []
         self._centre = (1 / space.size,) * space.size
-        self._starts = [start for start in starts(space.size) if request.admits(start, space)]
+        self._starts = list(begin or [start for start in starts(space.size) if request.admits(start, space)])
 
     def propose(self) -> Generation | None:
         """See ``Strategy``."""
@@ -92,6 +99,13 @@ class BayesianSearch(Strategy):
     def learn(self, outcomes: Sequence[Outcome]) -> None:
         """See ``Strategy``."""
         self._outcomes += outcomes
+
+    def forecast(self, weights: Array) -> tuple[Array, Array]:
+        """What is expected of soups of ``weights`` (q, n): the first objective and the violation of constraints, (q,).
+
+        Both are in the process's own units, and zero while too few soups are known.
+        """
+        return self._acquisition().forecast(weights)
 
     def _best_candidates(self, count: int) -> list[Weights]:
         rng = np.random.default_rng([self._seed, len(self._proposed)])
@@ -176,6 +190,14 @@ class Acquisition:
     def predict(self, points: Array) -> Array:
         """The measures at ``points`` (q, n), shape (q, k)."""
         return np.zeros((len(points), 0)) if self._surrogate is None else self._surrogate.predict(points)
+
+    def forecast(self, points: Array) -> tuple[Array, Array]:
+        """See ``BayesianSearch``."""
+        if self._surrogate is None:
+            return np.zeros(len(points)), np.zeros(len(points))
+        prediction = self._surrogate.predict(points)
+        short = np.maximum(0.0, self._surrogate.thresholds - prediction[:, self._objectives :])
+        return prediction[:, 0], short.sum(axis=1)
 
     def gains(self, points: Array, prediction: Array, pending: Array, shares: Array) -> Array:
         """The expected improvement (q,) at ``points`` with their ``prediction``, soups ``pending`` (p, n) being known.

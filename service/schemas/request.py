@@ -3,7 +3,7 @@
 from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union
 
-from pydantic import Field, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from search.evaluation import PLAIN, Refinement
 from search.strategies.auto import Auto
@@ -53,6 +53,16 @@ def _names_threats(measured: Any) -> bool:
     return bool(threats)
 
 
+_SEARCHES: TypeAdapter[StrategyRequest] = TypeAdapter(Search)
+
+
+def _drops_soups(given: Any) -> bool:
+    try:
+        return _SEARCHES.validate_python(given).drops_soups
+    except ValidationError:
+        return False
+
+
 class AdaptRequest(Document):
     """A request to find the best soup of a pantry for one or several adaptation sets. Only ``pantry`` is required."""
 
@@ -88,7 +98,7 @@ class AdaptRequest(Document):
     refine: Refine = Field(
         default=Refine(**_PRESETS["auto"]["refine"]),
         description="How each soup is changed beyond its weights; by default as preset says, and not at all under "
-        "threats or in bfloat16.",
+        "threats, in bfloat16, or where the search drops soups early.",
     )
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32",
@@ -117,7 +127,11 @@ class AdaptRequest(Document):
         several = [value.get(field) for field in ("objectives", "constraints")]
         lists = [each for each in several if isinstance(each, list)]
         measured = [value.get("objective"), *chain.from_iterable(lists)]
-        is_plain = value.get("precision", "float32") != "float32" or any(map(_names_threats, measured))
+        is_plain = (
+            value.get("precision", "float32") != "float32"
+            or any(map(_names_threats, measured))
+            or _drops_soups(value.get("search"))
+        )
         for field in ("objective", "search", "refine"):
             given = value.get(field)
             is_open = field != "objective" or not (value.get("objectives") or _names_threats(given))
@@ -151,6 +165,9 @@ class AdaptRequest(Document):
             raise ValueError(msg)
         if self.precision != "float32":
             msg = "refinements are learnt in float32: leave precision out, or refine"
+            raise ValueError(msg)
+        if self.search.drops_soups:
+            msg = "soups are refined on all images, and so are not dropped before: leave refine out, or prune"
             raise ValueError(msg)
         return self
 

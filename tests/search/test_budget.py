@@ -11,7 +11,18 @@ from pydantic import ValidationError
 
 from search.budget import Budget, Meter
 from search.evaluation import EvaluationRequest, Outcome, Passes
-from search.loop import Executor, Found, Interrupted, OnFound, SearchEnd, ShouldEnd, never, run_search
+from search.loop import (
+    CurrentBar,
+    Executor,
+    Found,
+    Interrupted,
+    OnFound,
+    SearchEnd,
+    ShouldEnd,
+    never,
+    no_bar,
+    run_search,
+)
 from search.objectives import Measure, Objectives
 from search.ranking import rank
 from search.space import Space
@@ -48,13 +59,18 @@ class Costly(LandscapeExecutor):
         return self.now
 
     def evaluate(
-        self, requests: Sequence[EvaluationRequest], on_found: OnFound, *, should_end: ShouldEnd = never
+        self,
+        requests: Sequence[EvaluationRequest],
+        on_found: OnFound,
+        *,
+        should_end: ShouldEnd = never,
+        bar: CurrentBar = no_bar,
     ) -> None:
         def told(found: Found) -> None:
             self.now += self.seconds
             on_found([(place, costing(requests[place], outcome)) for place, outcome in found])
 
-        super().evaluate(requests, told, should_end=should_end)
+        super().evaluate(requests, told, should_end=should_end, bar=bar)
 
 
 def costing(soup: EvaluationRequest, outcome: Outcome) -> Outcome:

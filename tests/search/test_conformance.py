@@ -16,13 +16,20 @@ from search.strategies.auto import Auto
 from search.strategies.bayes import Bayes
 from search.strategies.curve import Curve
 from search.strategies.grid import Grid
+from search.strategies.race import Race
 from search.strategies.random import Random
 from search.strategies.simplex import Simplex
 from search.strategy import Generation, Strategy, StrategyKind, StrategyRequest, generation, kind_of, kinds
 from search.testing import Case, Check, Landscape, cases, strategy_checks
 
 MORE: dict[str, list[StrategyRequest]] = {
-    "grid": [Grid(lower=-1, upper=2, step=0.5), Grid(convex=True)],
+    "grid": [
+        Grid(lower=-1, upper=2, step=0.5),
+        Grid(convex=True),
+        Grid(prune=True),
+        Grid(prune=True, lower=-1.1, upper=2, step=0.5),
+    ],
+    "race": [Race(step=0.1, convex=True), Race(p=0.4)],
     "auto": [Auto(convex=True, step=0.5), Auto(budget=Budget(evaluations=9))],
     "bayes": [
         Bayes(lower=0, upper=0.6, step=0.02, budget=Budget(evaluations=12)),

@@ -1,6 +1,6 @@
 """Attacks on the model that is resident, on the images that are."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -39,24 +39,24 @@ class Adversary:
         self._images = images
         self._seed = seed
 
-    def robust(self, batches: Sequence[Batch], stop: Stop | None = None) -> tuple[list[Flags], Passes]:
-        """Of each set whether its images in ``batches`` stay right, (attacks, images), and the passes that this took.
+    def robust(
+        self, batches: Sequence[Batch], stop: Stop | None = None, order: Sequence[int] = ()
+    ) -> Iterator[tuple[int, int, Flags, Passes]]:
+        """Attack ``batches``, all by one attack before the next, in ``order`` or else that of the attacks.
 
-        ``stop`` is asked before each pass. Raises EvaluationStopped, EvaluationMemoryError, and the ValueError of
-        ``apgd`` when a loss needs more classes than a set has.
+        Yields for each the places of the attack and of the batch's set, which images of the batch stay right, and the
+        passes that this took. ``stop`` is asked before each pass. Raises EvaluationStopped, EvaluationMemoryError, and
+        the ValueError of ``apgd`` when a loss needs more classes than a set has.
         """
-        flags = [[np.zeros((len(self.attacks), 0), dtype=np.bool_)] for _ in self._images.sizes]
-        passes = Passes()
-        for batch in batches:
-            model = _Probe(self._model, self._images, batch.space, stop)
-            flags[batch.set_index].append(np.stack([self._attack(model, batch, attack) for attack in self.attacks]))
-            passes += Passes(model.forward_passes, model.backward_passes)
-        return [np.concatenate(each, axis=1) for each in flags], passes
+        for index in order or range(len(self.attacks)):
+            for batch in batches:
+                model = _Probe(self._model, self._images, batch.space, stop)
+                flags = self._attack(model, batch, self.attacks[index])
+                yield index, batch.set_index, flags, Passes(model.forward_passes, model.backward_passes)
 
     def _attack(self, model: nn.Module, batch: Batch, attack: Attack) -> Flags:
         images = batch.images.to(torch.float32).div_(255)
         labels = torch.as_tensor(batch.accepted).to(torch.int64).argmax(dim=1)
-        indices = torch.arange(batch.first, batch.first + len(images))
         while True:
             try:
                 with exact_arithmetic():
@@ -66,7 +66,7 @@ class Adversary:
                         labels,
                         attack,
                         seed=self._seed,
-                        indices=indices,
+                        indices=batch.rows,
                         batch_size=self.part_size,
                     )
                 robust: Flags = outcome.robust.cpu().numpy()

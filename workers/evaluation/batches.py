@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from search.evaluation import Visit
 from search.folds import stratified_folds
 from workers.evaluation.labels import ImageOutcomes, LabelSpace
 from workers.evaluation.preprocess import DataConfig, Normaliser
@@ -15,13 +17,13 @@ from workers.evaluation.sets import EncodedSet
 
 @dataclass(frozen=True)
 class Batch:
-    """Images of the set ``set_index`` from its image ``first`` on.
+    """Images of the set ``set_index``, of which ``rows``, int64 (N,), are the places in the set.
 
     ``images`` is uint8 (N, C, H, W), ``accepted`` bool (N, columns), None for a set without labels.
     """
 
     set_index: int
-    first: int
+    rows: Tensor
     images: Tensor
     accepted: Tensor | None
     space: LabelSpace
@@ -33,11 +35,14 @@ class Batch:
     def cut(self, size: int) -> "Iterator[Batch]":
         """Two, four, six ... equal parts of at most ``size`` images; the batch itself when it is not larger."""
         parts = 2 * -(-len(self.images) // (2 * size)) if len(self.images) > size else 1
-        first = self.first
-        for rows in torch.arange(len(self.images)).tensor_split(parts):
-            chosen = slice(int(rows[0]), int(rows[-1]) + 1)
-            accepted = None if self.accepted is None else self.accepted[chosen]
-            yield replace(self, first=first + chosen.start, images=self.images[chosen], accepted=accepted)
+        for places in torch.arange(len(self.images)).tensor_split(parts):
+            yield self.of(slice(int(places[0]), int(places[-1]) + 1))
+
+    def of(self, places: slice | Tensor) -> "Batch":
+        """Some of the images; a slice is not copied."""
+        accepted = None if self.accepted is None else self.accepted[places]
+        rows = self.rows[places if isinstance(places, slice) else places.cpu()]
+        return replace(self, rows=rows, images=self.images[places], accepted=accepted)
 
 
 class ResidentImages:
@@ -53,8 +58,11 @@ class ResidentImages:
             _check(source, config, num_classes)
         self.sizes = tuple(len(source) for source in sets)
         self.normalise = Normaliser(config, device)
+        self._whole = [_resident(index, source, device) for index, source in enumerate(sets)]
         self.batches = [
-            batch for index, source in enumerate(sets) for batch in _split(index, source, device, batch_size)
+            whole.of(slice(first, first + batch_size))
+            for whole in self._whole
+            for first in range(0, len(whole.images), batch_size)
         ]
 
     def __iter__(self) -> Iterator[Batch]:
@@ -75,6 +83,15 @@ class ResidentImages:
         for fold in range(count):
             yield self.normalise(images[folds == fold])
 
+    def visited(self, visit: Visit) -> "VisitedBatches":
+        """A batch for each step of ``visit``. Raises ValueError unless it holds every image once."""
+        if any(
+            sorted(rows.tolist()) != list(range(size))
+            for rows, size in zip(visit.rows(len(self.sizes)), self.sizes, strict=True)
+        ):
+            raise ValueError("a visit holds every image of every set once")
+        return VisitedBatches(self._whole, visit)
+
     def _strata(self) -> list[int]:
         """A number for each image that tells its set and the first column that it accepts, in their order."""
         columns = max(len(batch.space) for batch in self.batches)
@@ -94,6 +111,28 @@ class ResidentImages:
         return [list(batch.cut(batch_size)) for batch in self.batches]
 
 
+class VisitedBatches(Sequence[Batch]):
+    """A batch for each step of a visit, whose images are gathered when the batch is read."""
+
+    def __init__(self, whole: Sequence[Batch], visit: Visit) -> None:
+        self._whole = whole
+        self._steps = [(index, torch.tensor(rows)) for index, rows in visit.steps]
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    @overload
+    def __getitem__(self, place: int) -> Batch: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Batch]: ...
+    def __getitem__(self, place: int | slice) -> Batch | list[Batch]:
+        if isinstance(place, slice):
+            return [self[index] for index in range(len(self))[place]]
+        index, rows = self._steps[place]
+        whole = self._whole[index]
+        return whole.of(rows.to(whole.images.device))
+
+
 def _check(source: EncodedSet, config: DataConfig, num_classes: int) -> None:
     if source.images.shape[1:] != config.input_size:
         message = f"images are {source.images.shape[1:]}, the model takes {config.input_size}"
@@ -102,9 +141,7 @@ def _check(source: EncodedSet, config: DataConfig, num_classes: int) -> None:
         raise ValueError(f"the labels are of {source.space.num_classes} classes, the model has {num_classes}")
 
 
-def _split(index: int, source: EncodedSet, device: torch.device, batch_size: int) -> Iterator[Batch]:
+def _resident(index: int, source: EncodedSet, device: torch.device) -> Batch:
     images = torch.from_numpy(np.require(source.images, requirements=["C", "W"])).to(device)
     mask = None if source.accepted is None else source.space.mask(source.accepted).to(device)
-    for first in range(0, len(images), batch_size):
-        rows = slice(first, first + batch_size)
-        yield Batch(index, first, images[rows], None if mask is None else mask[rows], source.space)
+    return Batch(index, torch.arange(len(images)), images, mask, source.space)

@@ -7,6 +7,7 @@ is the fastest depends on the CPU and the model: ``benchmarks/study_speed``.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -18,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from search.evaluation import EvaluationRequest, LayerWeights, Outcome, Passes, Status
+from search.evaluation import EvaluationRequest, LayerWeights, Outcome, Passes, SetOutcome, Status
 from workers.attacks.attack import Attack
 from workers.evaluation.adversary import Adversary
 from workers.evaluation.batches import Batch, ResidentImages
@@ -37,6 +38,8 @@ from workers.soups.model import count_classes
 from workers.soups.resident import Precision, ResidentSoup
 from workers.soups.stack import IngredientStack, SoupWeights
 
+Drops = Callable[[Sequence[SetOutcome]], bool]
+"""Whether a soup with these outcomes on the images seen so far is dropped; see ``search.evaluation.Bar``."""
 STREAM_BATCH_SIZE = 64
 """Images that one of several streams scores at once: few, so that a hundred images are enough for two streams."""
 LONE_BATCH_SIZES: dict[Precision, int] = {"float32": 128, "bfloat16": 256}
@@ -121,17 +124,18 @@ class Evaluator:
         model = weights if isinstance(weights, LayerWeights) else tuple(np.asarray(weights, dtype=np.float64).tolist())
         return self.answer(EvaluationRequest(model, attacked=attacked, keep_logits=keep_logits), stop)
 
-    def answer(self, request: EvaluationRequest, stop: Stop | None = None) -> Outcome:
+    def answer(self, request: EvaluationRequest, stop: Stop | None = None, drops: Drops | None = None) -> Outcome:
         """Evaluate the model of ``request`` on its blocks.
 
         ``stop`` is asked before each batch and before each pass of an attack; when it ends the evaluation, the outcome
-        is ``stopped``. A model whose logits are not finite is not attacked. With a refinement, the outcome is that of
-        the refined soup, cross-validated: see ``RefinedSoups``.
+        is ``stopped``. On a visit ``drops`` is asked after each step and each attack on it, but the last; when it drops
+        the soup, the outcome is ``pruned``. A model whose logits are not finite is not attacked. With a refinement, the
+        outcome is that of the refined soup, cross-validated: see ``RefinedSoups``.
 
-        Raises ValueError for wrong weights; for a refinement of an ensemble, under attack, on a part of the images, or
-        that the model or the labels do not allow; for the gradient of an ensemble, of a refined soup, in bfloat16,
-        without labels, or of a model that does not allow it; EvaluationMemoryError when not even one image fits into
-        memory.
+        Raises ValueError for wrong weights; for a visit of a part of the images; for a refinement of an ensemble, under
+        attack, on a part of the images, or that the model or the labels do not allow; for the gradient of an ensemble,
+        of a refined soup, on a visit, in bfloat16, without labels, or of a model that does not allow it;
+        EvaluationMemoryError when not even one image fits into memory.
         """
         start = time.perf_counter()
         if request.gradient:
@@ -146,16 +150,27 @@ class Evaluator:
         else:
             floored = self.soup.set_weights(request.model).floored_channels
             forward, adversary = self.forward, self._adversary
+        visit = request.visit
+        if visit is not None and request.blocks not in {None, (0, self.blocks)}:
+            raise ValueError("a visit is of all images: leave blocks out")
         blocks = slice(*(request.blocks or (0, self.blocks)))
-        outcome = self._clean(forward, blocks, stop, request)
+        attacked = self.images.batches[blocks] if visit is None else self.images.visited(visit)
+        batches = [batch for block in self._blocks[blocks] for batch in block] if visit is None else attacked
+        drops = None if visit is None else drops
+        outcome = self._clean(forward, batches, request, stop=stop, drops=drops)
         if request.attacked and adversary is not None and outcome.status == "complete":
-            outcome = _attacked(outcome, adversary, self.images.batches[blocks], stop)
+            order = () if visit is None else visit.attacks
+            outcome = _attacked(outcome, adversary, attacked, stop=stop, drops=drops, order=order)
+        if visit is not None and outcome.is_whole:
+            outcome = outcome.of_images([np.argsort(rows) for rows in visit.rows(len(self.sets))])
         return replace(outcome, floored_channels=floored, seconds=time.perf_counter() - start)
 
-    def answers(self, requests: Sequence[EvaluationRequest], stop: Stop | None = None) -> Iterator[Outcome]:
+    def answers(
+        self, requests: Sequence[EvaluationRequest], stop: Stop | None = None, drops: Drops | None = None
+    ) -> Iterator[Outcome]:
         """Answer one request after the other, yielding each outcome as it is known; ends early on ``stop``."""
         for request in requests:
-            outcome = self.answer(request, stop)
+            outcome = self.answer(request, stop, drops)
             if outcome.status == "stopped":
                 return
             yield outcome
@@ -169,21 +184,41 @@ class Evaluator:
             raise ValueError("a refinement is learnt from all images: leave blocks out")
         return self._refined.outcome(request.model, request.refinement, stop, keep_logits=request.keep_logits)
 
-    def _clean(self, forward: ForwardPass, blocks: slice, stop: Stop | None, request: EvaluationRequest) -> Outcome:
+    def _clean(
+        self,
+        forward: ForwardPass,
+        batches: Sequence[Batch],
+        request: EvaluationRequest,
+        *,
+        stop: Stop | None,
+        drops: Drops | None,
+    ) -> Outcome:
         tallies = [
             Tally(len(source), is_labelled=source.accepted is not None, keep_logits=request.keep_logits)
             for source in self.sets
         ]
-        batches = [batch for block in self._blocks[blocks] for batch in block]
+        total, is_dropped = sum(map(len, self.sets)), False
+
+        def look(seen: int) -> None:
+            nonlocal is_dropped
+            if drops is not None and not is_dropped and seen < total:
+                is_dropped = drops([tally.result() for tally in tallies])
+
+        def ends() -> bool:
+            return is_dropped or (stop is not None and stop())
+
         if request.gradient:
             read = partial(self._gradient_pass, by_layer=isinstance(request.model, LayerWeights))
             with self._gradient_pass.weights.recorded():
-                whole = run(read, self.images, batches, tallies, streams=self.streams, stop=stop)
+                is_read = run(read, self.images, batches, tallies, streams=self.streams, stop=stop)
         else:
-            whole = run(clean_reader(forward), self.images, batches, tallies, streams=self.streams, stop=stop)
+            clean = clean_reader(forward)
+            is_read = run(clean, self.images, batches, tallies, streams=self.streams, stop=ends, on_batch=look)
         sets = tuple(tally.result() for tally in tallies)
         finite = all(tally.finite for tally in tallies)
-        status: Status = "stopped" if not whole else "complete" if finite else "not_finite"
+        status: Status = "complete" if finite else "not_finite"
+        if is_dropped or not is_read:
+            status = "pruned" if is_dropped else "stopped"
         if not finite:
             sets = tuple(replace(each, gradients=None) for each in sets)
         images = sum(each.seen for each in sets)
@@ -245,12 +280,33 @@ def _check_differentiable(request: EvaluationRequest) -> None:
         raise ValueError("an ensemble has no soup weights to differentiate by: ask for a soup")
     if request.refinement.changes_anything:
         raise ValueError("what a refinement learns is not differentiated: leave out the refinement, or the gradient")
+    if request.visit is not None:
+        raise ValueError("a gradient is of all images: leave out the visit, or the gradient")
 
 
-def _attacked(outcome: Outcome, adversary: Adversary, batches: Sequence[Batch], stop: Stop | None) -> Outcome:
+def _attacked(
+    outcome: Outcome,
+    adversary: Adversary,
+    batches: Sequence[Batch],
+    *,
+    stop: Stop | None,
+    drops: Drops | None,
+    order: Sequence[int],
+) -> Outcome:
+    """``outcome`` with the images that stay robust; until an attack has reached an image, it counts as robust."""
+    count = len(adversary.attacks)
+    robust = [np.repeat(each.right[None], count, axis=0) for each in outcome.sets]
+    sets = tuple(replace(each, robust=flags) for each, flags in zip(outcome.sets, robust, strict=True))
+    seen: Counter[tuple[int, int]] = Counter()
+    passes, left = outcome.passes, count * len(batches)
     try:
-        robust, passes = adversary.robust(batches, stop)
+        for attack, index, flags, spent in adversary.robust(batches, stop, order):
+            first = seen[attack, index]
+            seen[attack, index] += len(flags)
+            robust[index][attack, first : first + len(flags)] = flags
+            passes, left = passes + spent, left - 1
+            if left and drops is not None and drops(sets):
+                return replace(outcome, status="pruned", sets=sets, passes=passes)
     except EvaluationStopped:
         return replace(outcome, status="stopped")
-    sets = tuple(replace(each, robust=flags) for each, flags in zip(outcome.sets, robust, strict=True))
-    return replace(outcome, sets=sets, passes=outcome.passes + passes)
+    return replace(outcome, sets=sets, passes=passes)

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-from search.evaluation import EvaluationRequest
-from search.loop import Executor, Interrupted, OnFound, ShouldEnd, never
+from search.evaluation import EvaluationRequest, SetOutcome
+from search.loop import CurrentBar, Executor, Interrupted, OnFound, ShouldEnd, never, no_bar
 from workers.evaluation.evaluator import Evaluator
 
 
@@ -15,11 +15,21 @@ class LocalExecutor(Executor):
         self._stop = stop or never
 
     def evaluate(
-        self, requests: Sequence[EvaluationRequest], on_found: OnFound, *, should_end: ShouldEnd = never
+        self,
+        requests: Sequence[EvaluationRequest],
+        on_found: OnFound,
+        *,
+        should_end: ShouldEnd = never,
+        bar: CurrentBar = no_bar,
     ) -> None:
         """See ``Executor``. Raises Interrupted on ``stop``, and what the evaluator raises."""
+        begin = bar()
+
+        def drops(sets: Sequence[SetOutcome]) -> bool:
+            return any(each is not None and each.drops(sets) for each in (begin, bar()))
+
         for place, request in enumerate(requests):
-            outcome = self._evaluator.answer(request, lambda: self._stop() or should_end())
+            outcome = self._evaluator.answer(request, lambda: self._stop() or should_end(), drops)
             if outcome.status == "stopped":
                 raise Interrupted
             on_found([(place, outcome)])

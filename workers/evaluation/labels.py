@@ -106,4 +106,5 @@ class LabelSpace:
 
 
 def _likelihood(scores: Tensor, accepted: Tensor) -> Tensor:
-    return scores.masked_fill(~accepted, -torch.inf).logsumexp(dim=1) - scores.logsumexp(dim=1)
+    likelihood = scores.masked_fill(~accepted, -torch.inf).logsumexp(dim=1) - scores.logsumexp(dim=1)
+    return likelihood.clamp(max=0.0)

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from search.evaluation import EvaluationRequest, Outcome, Weights, journal_key, packed, unpacked
+from search.evaluation import EvaluationRequest, Outcome, Weights, journal_key, packed, unpacked, weights_key
 from search.loop import Found, Journal, Observer
 from search.ranking import rank, sort_key
 from search.selection import cross_validated
@@ -21,6 +21,7 @@ from workers.jobs.scoring import Scoring
 POLL_INTERVAL = 0.25
 KEPT_IMAGES = 20_000_000
 """Most outcomes of single images that are kept to cross-validate the choice, about 10 bytes each."""
+_DROPPED = Outcome("pruned", ())
 _log = logging.getLogger(__name__)
 
 
@@ -40,6 +41,7 @@ class Recorder(Observer, Journal):
         self._baselines: dict[str | None, Outcome] = {}
         self._seen: list[tuple[Weights, Outcome]] = []
         self._images_seen = 0
+        self._dropped: set[str] = set()
         self.points: dict[int, Point] = {}
         self.reused = 0
         self._journal_bytes = 0
@@ -55,6 +57,7 @@ class Recorder(Observer, Journal):
     def load(self) -> None:
         """Take over the points that earlier attempts recorded."""
         self.points = {point.index: point for point in self._store.iter_points(self._claim.job_id)}
+        self._dropped = {weights_key(point.weights) for point in self.points.values() if point.pruned}
         self._best = next(iter(self.ranked()), None)
 
     def offer(self, baselines: Mapping[EvaluationRequest, Outcome]) -> None:
@@ -65,11 +68,18 @@ class Recorder(Observer, Journal):
                 self._baselines[journal_key(replace(request, keep_logits=True))] = outcome
 
     def find(self, requests: Sequence[EvaluationRequest]) -> list[Outcome | None]:
-        """See ``Journal``. An outcome that cannot be read, say from another version, is evaluated again."""
+        """See ``Journal``. An outcome that cannot be read, say from another version, is evaluated again.
+
+        A soup that an earlier attempt at the job dropped stays dropped.
+        """
         keys = [journal_key(request) for request in requests]
         named = [key for key in keys if key is not None]
         found = dict(zip(named, self._store.journalled(self._scope, named), strict=True))
-        return [None if key is None else self._known(key, found[key]) for key in keys]
+        known = [None if key is None else self._known(key, found[key]) for key in keys]
+        return [
+            _DROPPED if outcome is None and request.visit and weights_key(request.weights) in self._dropped else outcome
+            for request, outcome in zip(requests, known, strict=True)
+        ]
 
     def proposed(self, soups: Generation) -> None:
         """See ``Observer``."""
@@ -82,6 +92,9 @@ class Recorder(Observer, Journal):
         points = []
         for place, outcome in found:
             soup = self._soups[place]
+            if outcome is _DROPPED:
+                self.reused += 1
+                continue
             points.append(self._scoring.point(soup.weights, outcome, place, soup.refinement))
             name = journal_key(soup)
             is_new = not known or self._baselines.get(name) is outcome
@@ -102,7 +115,9 @@ class Recorder(Observer, Journal):
         return rank(self.points.values())
 
     def cross_validated(self) -> Outcome | None:
-        """See ``search.selection``; None also where this attempt has not seen every point's outcome, or too many."""
+        """See ``search.selection``; None where this attempt has not seen every outcome whole, or has seen too many."""
+        if any(point.pruned for point in self.points.values()):
+            return None
         if len(self._seen) < len(self.points) or self._images_seen > KEPT_IMAGES:
             return None
         return cross_validated(self._scoring.objectives, self._seen)

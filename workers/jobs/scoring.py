@@ -46,6 +46,7 @@ class Scoring:
             threats=len(self._labels),
             accepted=tuple(accepted),
             seed=request.seed,
+            top_k=request.top_k,
         )
 
     def score(self, outcome: Outcome) -> float:

@@ -11,6 +11,7 @@ import ray
 from ray import ObjectRefGenerator
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
+from search.evaluation import Bar
 from workers.ray_runtime.connection import NAMESPACE
 from workers.ray_runtime.task import EVALUATION_FAILED, Failure, HostInfo, Order, Report, Task, failed
 
@@ -30,6 +31,10 @@ class EvaluatorActor:
     def stop(self, tokens: Sequence[str]) -> None:
         """See ``EvaluatorHost``."""
         self._host.stop(tokens)
+
+    def raise_bar(self, token: str, bar: Bar) -> None:
+        """See ``EvaluatorHost``."""
+        self._host.raise_bar(token, bar)
 
     def hold(self, seconds: float) -> None:
         """See ``EvaluatorHost``."""

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from search.evaluation import EvaluationRequest, Outcome, joined
-from search.loop import Interrupted, OnFound
+from search.evaluation import Bar, EvaluationRequest, Outcome, joined
+from search.loop import CurrentBar, Interrupted, OnFound, no_bar
 from service.errors import Unavailable
 from workers.evaluation.errors import EvaluationMemoryError
 from workers.ray_runtime.task import OUT_OF_MEMORY, REFUSED, STOPPED, UNPREPARED, Failure, Report
@@ -28,11 +28,12 @@ class Part:
 
 @dataclass(frozen=True)
 class EvaluatorBatch:
-    """Parts for one evaluator; ``tries`` counts earlier attempts at them."""
+    """Parts for one evaluator, whose soups must clear ``bar``; ``tries`` counts earlier attempts at them."""
 
     evaluator: str
     parts: tuple[Part, ...]
     tries: int = 0
+    bar: Bar | None = None
 
     @property
     def requests(self) -> tuple[EvaluationRequest, ...]:
@@ -45,11 +46,14 @@ class Dispatcher:
 
     Where requests are few, their blocks of images are shared among the evaluators. Batches become smaller towards the
     end, so that evaluators finish together. The unfinished parts of a failed batch are retried, up to
-    ``MAX_TRIES`` times in all.
+    ``MAX_TRIES`` times in all. A batch carries the bar of its time; ``raise_bar`` is called with any bar that is raised
+    while batches are under way.
     Thread-safe: one thread calls ``run``, others take batches and report.
     """
 
-    def __init__(self, evaluators: Sequence[str], blocks: int, batch_size: int) -> None:
+    def __init__(
+        self, evaluators: Sequence[str], blocks: int, batch_size: int, raise_bar: Callable[[Bar], None] | None = None
+    ) -> None:
         self._blocks = blocks
         self._batch_size = batch_size
         self._load: Counter[str] = Counter(dict.fromkeys(evaluators, 0))
@@ -59,12 +63,21 @@ class Dispatcher:
         self._left: dict[str, set[int]] = {}
         self._parts: dict[int, list[Outcome | None]] = {}
         self._on_found: OnFound = lambda _: None
+        self._current: CurrentBar = no_bar
+        self._bar: Bar | None = None
+        self._raise_bar = raise_bar or (lambda _: None)
         self._error: Exception | None = None
         self._closed = False
         self._changed = threading.Condition()
         self._telling = threading.Lock()
 
-    def run(self, requests: Sequence[EvaluationRequest], on_found: OnFound, check: Callable[[], None]) -> None:
+    def run(
+        self,
+        requests: Sequence[EvaluationRequest],
+        on_found: OnFound,
+        check: Callable[[], None],
+        bar: CurrentBar = no_bar,
+    ) -> None:
         """Evaluate all requests by the callers that take batches; returns once all outcomes are reported.
 
         ``check`` is called while waiting and may raise. Raises Interrupted if the work was stopped, any error of
@@ -72,6 +85,7 @@ class Dispatcher:
         """
         with self._changed:
             self._on_found = on_found
+            self._current, self._bar = bar, bar()
             for place, request in enumerate(requests):
                 pieces = self._cut(request, len(requests))
                 self._parts[place] = [None] * len(pieces)
@@ -154,6 +168,10 @@ class Dispatcher:
     def _tell(self, found: list[tuple[int, Outcome]]) -> None:
         try:
             self._on_found(found)
+            bar = self._current()
+            if bar is not None and bar != self._bar:
+                self._bar = bar
+                self._raise_bar(bar)
         except Exception as error:  # noqa: BLE001 - raised again by run
             self.fail(error)
             return
@@ -166,7 +184,7 @@ class Dispatcher:
         parts, tries = self._again.popleft() if self._again else (self._next_parts(), 0)
         evaluator = min(self._load, key=self._load.__getitem__)
         self._load[evaluator] += len(parts)
-        self._batches[batch_id] = EvaluatorBatch(evaluator, parts, tries)
+        self._batches[batch_id] = EvaluatorBatch(evaluator, parts, tries, self._bar)
         self._left[batch_id] = set(range(len(parts)))
         return self._batches[batch_id]
 
@@ -179,7 +197,7 @@ class Dispatcher:
         first, last = request.blocks or (0, self._blocks)
         wanted = 2 * len(self._load)
         pieces = min(last - first, -(-wanted // requests)) if len(self._load) > 1 and requests < wanted else 1
-        if pieces <= 1 or request.refinement.changes_anything:
+        if pieces <= 1 or request.refinement.changes_anything or request.visit is not None:
             return [request]
         bounds = [first + (last - first) * piece // pieces for piece in range(pieces + 1)]
         return [replace(request, blocks=each) for each in pairwise(bounds)]

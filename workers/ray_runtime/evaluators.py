@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -14,8 +15,8 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
-from search.evaluation import EvaluationRequest
-from search.loop import Executor, Interrupted, OnFound, ShouldEnd, never
+from search.evaluation import Bar, EvaluationRequest
+from search.loop import CurrentBar, Executor, Interrupted, OnFound, ShouldEnd, never, no_bar
 from service.errors import Unavailable
 from service.settings import Settings
 from workers.evaluation.errors import EvaluationMemoryError
@@ -112,6 +113,11 @@ class EvaluatorPool:
         self._stopped += tokens
         for actor in self._actors.values():
             _control(actor.stop).remote(tokens)
+
+    def raise_bar(self, token: str, bar: Bar) -> None:
+        """Make all evaluators drop soups of ``token`` that do not clear ``bar``, without waiting."""
+        for actor in self._actors.values():
+            _control(actor.raise_bar).remote(token, bar)
 
     def check_interrupted(self) -> None:
         """Raise Interrupted while ``interrupted`` is set."""
@@ -257,20 +263,25 @@ class PoolExecutor(Executor):
         self._token = token
 
     def evaluate(
-        self, requests: Sequence[EvaluationRequest], on_found: OnFound, *, should_end: ShouldEnd = never
+        self,
+        requests: Sequence[EvaluationRequest],
+        on_found: OnFound,
+        *,
+        should_end: ShouldEnd = never,
+        bar: CurrentBar = no_bar,
     ) -> None:
         """See ``Executor``. Raises as ``Dispatcher.run`` does."""
         if not requests:
             return
         names = self._pool.names[: len(requests) * self._task.blocks]
         self._pool.supply(self._task, self._arrays_of, names)
-        dispatcher = Dispatcher(names, self._task.blocks, len(requests))
+        dispatcher = Dispatcher(names, self._task.blocks, len(requests), partial(self._pool.raise_bar, self._token))
         count = BATCHES_PER_EVALUATOR * len(names)
         threads = [threading.Thread(target=self._work, args=(dispatcher,), daemon=True) for _ in range(count)]
         for thread in threads:
             thread.start()
         try:
-            dispatcher.run(requests, on_found, lambda: self._pool.check_wanted(self._token, should_end))
+            dispatcher.run(requests, on_found, lambda: self._pool.check_wanted(self._token, should_end), bar)
         finally:
             dispatcher.close()
             # Ray crashes when the connection ends while a thread waits in it.
@@ -281,7 +292,7 @@ class PoolExecutor(Executor):
     def _work(self, dispatcher: Dispatcher) -> None:
         try:
             while (batch := dispatcher.next_batch(batch_id := uuid4().hex, wait=True)) is not None:
-                reports = Reports(batch.evaluator, Order(self._token, self._task.digest, batch.requests))
+                reports = Reports(batch.evaluator, Order(self._token, self._task.digest, batch.requests, batch.bar))
                 last = _follow(reports, dispatcher, batch_id)
                 if last is None:
                     return

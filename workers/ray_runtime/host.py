@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from search.evaluation import Outcome
+from search.evaluation import Bar, Outcome, SetOutcome
 from workers.evaluation.errors import EvaluationMemoryError
 from workers.evaluation.evaluator import Evaluator
 from workers.evaluation.forward import is_out_of_memory
@@ -37,14 +37,15 @@ from workers.soups.stack import IngredientStack
 REPORT_INTERVAL = 0.2
 """Least number of seconds between reports."""
 _STOPS_KEPT = 1000
+_BARS_KEPT = 100
 
 
 class EvaluatorHost:
     """Keeps ingredients and images in memory and evaluates soups, one batch after another.
 
-    ``info``, ``stop``, ``hold`` and ``idle_seconds`` may be called during a batch, from other threads. Each batch
-    belongs to the ``token`` of one attempt at a job. ``stop`` ends its batches, the current one at the next forward
-    pass.
+    ``info``, ``stop``, ``raise_bar``, ``hold`` and ``idle_seconds`` may be called during a batch, from other threads.
+    Each batch belongs to the ``token`` of one attempt at a job. ``stop`` ends its batches, the current one at the next
+    forward pass.
     """
 
     def __init__(self, device: str, threads: int, neighbours: int, cache_bytes: int) -> None:
@@ -53,6 +54,7 @@ class EvaluatorHost:
         self._threads = threads or max(1, _cores() // neighbours)
         self._cache = ByteCache(cache_bytes)
         self._stopped: OrderedDict[str, None] = OrderedDict()
+        self._bars: OrderedDict[str, Bar] = OrderedDict()
         self._last_use = time.monotonic()
         self._held_until = 0.0
         torch.set_num_threads(self._threads)
@@ -68,6 +70,13 @@ class EvaluatorHost:
             self._stopped[token] = None
         while len(self._stopped) > _STOPS_KEPT:
             self._stopped.popitem(last=False)
+
+    def raise_bar(self, token: str, bar: Bar) -> None:
+        """Drop soups of this token that do not clear ``bar`` either, from now on."""
+        self._bars[token] = bar
+        self._bars.move_to_end(token)
+        while len(self._bars) > _BARS_KEPT:
+            self._bars.popitem(last=False)
 
     def hold(self, seconds: float) -> None:
         """Count as in use for this many seconds, whatever else happens, because a job needs this evaluator."""
@@ -125,7 +134,10 @@ class EvaluatorHost:
         found: list[Outcome] = []
         told = 0
         reported = time.monotonic()
-        for outcome in evaluator.answers(order.requests, stop=lambda: self._is_stopped(order.token)):
+        answers = evaluator.answers(
+            order.requests, stop=lambda: self._is_stopped(order.token), drops=lambda sets: self._drops(order, sets)
+        )
+        for outcome in answers:
             found.append(outcome)
             is_last = told + len(found) == len(order.requests)
             if not is_last and time.monotonic() - reported >= REPORT_INTERVAL:
@@ -138,6 +150,9 @@ class EvaluatorHost:
     def _is_stopped(self, token: str) -> bool:
         self._last_use = time.monotonic()
         return token in self._stopped
+
+    def _drops(self, order: Order, sets: Sequence[SetOutcome]) -> bool:
+        return any(bar is not None and bar.drops(sets) for bar in (order.bar, self._bars.get(order.token)))
 
     def _make_evaluator(self, task: Task) -> tuple[Evaluator, int]:
         soup = self._soup(task)

@@ -41,7 +41,7 @@ class BatchSearcher(Searcher):  # type: ignore[misc]
         if batch is None:
             return _FINISHED if self._dispatcher.is_closed else None
         self._evaluators[trial_id] = batch.evaluator
-        return {"evaluator": batch.evaluator, "order": Order(self._token, self._digest, batch.requests)}
+        return {"evaluator": batch.evaluator, "order": Order(self._token, self._digest, batch.requests, batch.bar)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Take outcomes."""

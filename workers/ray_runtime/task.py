@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from search.evaluation import EvaluationRequest, Outcome
+from search.evaluation import Bar, EvaluationRequest, Outcome
 
 if TYPE_CHECKING:
     from workers.attacks.attack import Attack
@@ -119,8 +119,12 @@ def failed(failure: Failure) -> Report:
 
 @dataclass(frozen=True)
 class Order:
-    """``requests`` to an evaluator for the prepared task of ``digest``, on behalf of ``token``."""
+    """``requests`` to an evaluator for the prepared task of ``digest``, on behalf of ``token``.
+
+    Soups with a visit must clear ``bar``, and any that the evaluator hears of later.
+    """
 
     token: str
     digest: str
     requests: tuple[EvaluationRequest, ...]
+    bar: Bar | None = None

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from search.evaluation import EvaluationRequest
-from search.loop import Executor, OnFound, ShouldEnd, never
+from search.loop import CurrentBar, Executor, OnFound, ShouldEnd, never, no_bar
 from service.errors import Unavailable
 from workers.ray_runtime.dispatcher import Dispatcher
 from workers.ray_runtime.evaluators import EvaluatorPool, Supplier
@@ -61,7 +61,7 @@ class TuneExecutor(Executor):
         self._supply = partial(pool.supply, task, arrays_of)
         self._pool = pool
         self._token = token
-        self._dispatcher = Dispatcher(pool.names, task.blocks, batch_size)
+        self._dispatcher = Dispatcher(pool.names, task.blocks, batch_size, partial(pool.raise_bar, token))
         searcher = BatchSearcher(
             self._dispatcher,
             token,
@@ -71,13 +71,18 @@ class TuneExecutor(Executor):
         self._fit = _Fit(searcher, TRIALS_PER_EVALUATOR * len(pool.names), self._dispatcher, folder)
 
     def evaluate(
-        self, requests: Sequence[EvaluationRequest], on_found: OnFound, *, should_end: ShouldEnd = never
+        self,
+        requests: Sequence[EvaluationRequest],
+        on_found: OnFound,
+        *,
+        should_end: ShouldEnd = never,
+        bar: CurrentBar = no_bar,
     ) -> None:
         """See ``Executor``. Raises as ``Dispatcher.run`` does; Unavailable if Tune itself ended."""
         if not self._fit.has_begun:
             self._supply()
             self._fit.start()
-        self._dispatcher.run(requests, on_found, lambda: self._check(should_end))
+        self._dispatcher.run(requests, on_found, lambda: self._check(should_end), bar)
 
     def close(self) -> None:
         """Report no more outcomes, and let Tune end."""

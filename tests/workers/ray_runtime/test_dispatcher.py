@@ -4,14 +4,17 @@ import random
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.evaluation import EvaluationRequest, Outcome, Passes, Refinement, SetOutcome
+from search.evaluation import Bar, EvaluationRequest, Outcome, Passes, Refinement, SetOutcome, Visit
 from search.loop import Found, Interrupted, OnFound
+from search.objectives import Measure
+from search.pruning import ExactBar
 from service.errors import Unavailable
 from workers.evaluation.errors import EvaluationMemoryError
 from workers.ray_runtime.dispatcher import MAX_TRIES, Dispatcher, EvaluatorBatch
@@ -120,6 +123,44 @@ def test_a_refined_soup_is_not_shared() -> None:
         assert batch.requests == (request,)
         assert dispatcher.next_batch("1") is None
         dispatcher.fail(ValueError("enough"))
+
+
+def test_a_visiting_soup_is_not_shared() -> None:
+    dispatcher = Dispatcher(["a", "b"], 2, 16)
+    request = EvaluationRequest((0.5, 0.5), visit=Visit(((0, tuple(range(2 * BLOCK))),)))
+    with running(dispatcher, [request], Told()):
+        batch = dispatcher.next_batch("0")
+        assert batch is not None
+        assert batch.requests == (request,)
+        dispatcher.fail(ValueError("enough"))
+
+
+def test_batches_carry_the_bar_of_their_time_and_evaluators_hear_of_a_higher_one() -> None:
+    bars = [ExactBar((Measure(),), (), None)]
+    raised: list[Bar] = []
+    dispatcher = Dispatcher(["a"], 1, 1, raised.append)
+
+    def on_found(found: Found) -> None:
+        score = max(float(request.prediction[0]) for _, each in found for request in each.sets)
+        bars.append(replace(bars[-1], best=(0.0, max(score, 1000.0))))
+
+    asked = requests(3)
+    errors: list[Exception] = []
+    thread = threading.Thread(target=lambda: dispatcher.run(asked, on_found, lambda: None, lambda: bars[-1]))
+    thread.start()
+    carried = []
+    for number in range(3):
+        batch = dispatcher.next_batch(str(number), wait=True)
+        while batch is None:
+            batch = dispatcher.next_batch(str(number), wait=True)
+        carried.append(batch.bar)
+        dispatcher.take(str(number), Report(0, [outcome(each, 1) for each in batch.requests], last=True))
+        dispatcher.end(str(number))
+    thread.join(30)
+    assert not errors
+    assert carried == [bars[0], bars[1], bars[2]]
+    assert raised == [bars[1], bars[3]]
+    assert bars[1] == bars[2]
 
 
 def test_the_evaluator_with_the_least_to_do_is_next() -> None:

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from search.evaluation import EvaluationRequest, Outcome
+from search.evaluation import Bar, EvaluationRequest, Outcome, Visit
+from search.objectives import Measure
+from search.pruning import ExactBar
 from tests.workers.jobs.conftest import INGREDIENTS, write_ingredient
 from workers.attacks.attack import Attack
 from workers.attacks.threat import Threat
@@ -104,3 +106,19 @@ def test_a_job_that_was_accepted_with_a_radius_wider_than_the_pixels_is_attacked
     assert outcome.status == "complete"
     assert part.robust is not None
     assert part.robust.shape == (1, COUNT)
+
+
+def test_soups_must_clear_the_bar_of_their_batch_and_any_raised_since(host: EvaluatorHost) -> None:
+    task = task_on("first")
+    host.prepare(task)
+    visit = Visit(((0, tuple(range(8))), (0, tuple(range(8, COUNT)))))
+    request = EvaluationRequest(UNIFORM, visit=visit)
+    least, most = (ExactBar((Measure(),), (), (0.0, score)) for score in (0.0, 1.1))
+
+    def status(token: str, bar: Bar | None) -> str:
+        (report,) = host.evaluate(Order(token, task.digest, (request,), bar))
+        return report.outcomes[0].status
+
+    assert [status("token", bar) for bar in (None, least, most)] == ["complete", "complete", "pruned"]
+    host.raise_bar("token", most)
+    assert [status("token", None), status("token", least), status("another", least)] == ["pruned", "pruned", "complete"]
