@@ -299,6 +299,8 @@ def _attacked(
     sets = tuple(replace(each, robust=flags) for each, flags in zip(outcome.sets, robust, strict=True))
     seen: Counter[tuple[int, int]] = Counter()
     passes, left = outcome.passes, count * len(batches)
+    if drops is not None and drops(sets):
+        return replace(outcome, status="pruned")
     try:
         for attack, index, flags, spent in adversary.robust(batches, stop, order):
             first = seen[attack, index]

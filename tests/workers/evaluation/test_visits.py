@@ -10,7 +10,7 @@ import pytest
 from search.evaluation import Bar, EvaluationRequest, Outcome, SetOutcome, Visit
 from search.objectives import Measure
 from search.pruning import ExactBar, steps_of
-from tests.workers.evaluation.images import random_set, resnet_stack
+from tests.workers.evaluation.images import CLASSES, random_set, resnet_stack
 from workers.attacks.attack import Attack
 from workers.attacks.threat import Threat
 from workers.evaluation.evaluator import Evaluator
@@ -19,12 +19,19 @@ from workers.evaluation.sets import EncodedSet
 from workers.soups.stack import IngredientStack
 
 WEIGHTS = (0.6, 0.8, -0.4)
-ATTACKS = [Attack(Threat("Linf", 0.05), steps=3), Attack(Threat("L2", 0.3), steps=3)]
+ATTACKS = [Attack(Threat("Linf", 0.05), steps=3), Attack(Threat("L2", 1.0), steps=3)]
 
 
 @pytest.fixture(scope="module")
-def sets() -> list[EncodedSet]:
-    return [random_set(40), random_set(21, seed=5)]
+def sets(stack: IngredientStack) -> list[EncodedSet]:
+    """Images of which the soup has three quarters right."""
+    return [labelled(stack, random_set(40)), labelled(stack, random_set(21, seed=5))]
+
+
+def labelled(stack: IngredientStack, images: EncodedSet) -> EncodedSet:
+    predicted = Evaluator(stack, [images]).evaluate(WEIGHTS).sets[0].prediction
+    labels = np.where(np.arange(len(predicted)) % 4 == 0, (predicted + 1) % CLASSES, predicted)
+    return EncodedSet.of_classes(images.images, labels.tolist(), CLASSES)
 
 
 def visit(attacks: tuple[int, ...] = ()) -> Visit:
