@@ -1,6 +1,6 @@
 """Dropping soups before they have seen all images: the bars that they must clear, and the order of images and soups."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,14 +143,20 @@ class Forecast:
         self._outcomes = [outcomes[place] for place in valid]
         self._inverse = np.linalg.pinv(soups[valid]) if valid else np.zeros((soups.shape[1], 0))
         self.sizes = [each.total for each in outcomes[0].sets]
+        every = range(len(self.sizes))
+        measured = [every if each.sets is None else each.sets for each in objectives.every_measure]
+        self.idle = frozenset(every).difference(*measured)
+        """Sets that nothing is measured on."""
 
     def hardest_first(self, weights: Weights) -> list[NDArray[np.intp]]:
         """The images of each set in the order in which the soup is expected to fail on them."""
-        if not self._outcomes:
-            return [np.arange(size) for size in self.sizes]
         shares = np.array(weights) @ self._inverse
-        chances = [self._chances(self._objectives.first, index, shares) for index in range(len(self.sizes))]
-        return [np.argsort(each, kind="stable") for each in chances]
+        return [
+            np.arange(size)
+            if index in self.idle or not self._outcomes
+            else np.argsort(self._chances(self._objectives.first, index, shares), kind="stable")
+            for index, size in enumerate(self.sizes)
+        ]
 
     def _chances(self, measure: Measure, index: int, shares: Array) -> Array:
         """For each image of a set a number that grows with its chances, (images,)."""
@@ -165,11 +171,13 @@ class Forecast:
         return np.asarray(right.max(axis=1) - np.where(accepted, -np.inf, mixed).max(axis=1))
 
 
-def steps_of(order: Sequence[NDArray[np.intp]], first: float = 0.0) -> tuple[tuple[int, tuple[int, ...]], ...]:
+def steps_of(
+    order: Sequence[NDArray[np.intp]], first: float = 0.0, idle: Collection[int] = ()
+) -> tuple[tuple[int, tuple[int, ...]], ...]:
     """The steps of a visit that sees the images of each set in ``order``.
 
-    Sets take turns, so that each is seen in proportion to its size. There is no look before the share ``first`` of the
-    images and one more.
+    Sets take turns, so that each is seen in proportion to its size; those whose index is in ``idle`` come last. There is
+    no look before the share ``first`` of the images and one more.
     """
     steps: list[tuple[float, int, tuple[int, ...]]] = []
     for index, rows in enumerate(order):
@@ -178,6 +186,7 @@ def steps_of(order: Sequence[NDArray[np.intp]], first: float = 0.0) -> tuple[tup
         while begin < len(rows):
             alone = int(first * len(rows)) + 1 - begin if first else 0
             end = min(begin + (min(alone, MOST_STEP) if alone > 0 else size), len(rows))
-            steps.append(((begin + end) / (2 * len(rows)), index, tuple(map(int, rows[begin:end]))))
+            place = (index in idle) + (begin + end) / (2 * len(rows))
+            steps.append((place, index, tuple(map(int, rows[begin:end]))))
             begin = end
     return tuple((index, rows) for _, index, rows in sorted(steps, key=lambda step: step[:2]))

@@ -141,7 +141,7 @@ class PrunedGrid(DroppingEnumeration):
         """See ``DroppingEnumeration``. No soup can be dropped before it has more errors than the last of the best."""
         best = self._pruning.bar.best
         errors = 1 - best[1] if self._objectives.first.metric == "accuracy" and best is not None else 0.0
-        return [Visit(steps_of(found.hardest_first(soup), errors), attacks) for soup in soups]
+        return [Visit(steps_of(found.hardest_first(soup), errors, found.idle), attacks) for soup in soups]
 
     def take(self, weights: Weights, outcome: Outcome) -> None:
         """See ``DroppingEnumeration``."""

@@ -54,7 +54,7 @@ class RaceSearch(DroppingEnumeration):
         rng = np.random.default_rng(self._seed)
         order = [rng.permutation(size) for size in found.sizes]
         self._bar = self._next_bar(order)
-        return [Visit(steps_of(order), attacks)] * len(soups)
+        return [Visit(steps_of(order, idle=found.idle), attacks)] * len(soups)
 
     def take(self, weights: Weights, outcome: Outcome) -> None:
         """See ``DroppingEnumeration``."""

@@ -54,9 +54,12 @@ def adapt(
         str | None,
         typer.Option(
             help="grid: every soup. bayes: few, to find one about as good. "
-            "Or auto, curve, simplex, greedy, random, uniform."
+            "Or auto, race, curve, simplex, greedy, random, uniform."
         ),
     ] = None,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="For grid: drop soups that cannot be among the best, with the same answer.")
+    ] = False,
     between: Annotated[str | None, typer.Option(metavar="NAME,NAME", help="For curve: the two ingredients.")] = None,
     points: Annotated[int | None, typer.Option(help="For curve: how many soups (10).")] = None,
     among: Annotated[
@@ -142,6 +145,7 @@ def adapt(
     )
     search = {
         "strategy": strategy,
+        "prune": prune,
         "between": between and between.split(","),
         "points": points,
         "among": among and among.split(","),

@@ -151,6 +151,15 @@ def test_sets_take_turns_on_a_visit() -> None:
     assert [index for index, _ in steps[:6]] == [0, 1, 0, 0, 1, 0]
 
 
+def test_sets_that_nothing_is_measured_on_come_last_and_need_no_labels() -> None:
+    outcome = Dice((30, 20), 0, 1, broken=0.0).outcome(EvaluationRequest((1.0, 0.0)))
+    bare = replace(outcome.sets[0], correct=None, log_probability=None)
+    objectives = Objectives((Measure(sets=(1,)),))
+    found = Forecast(objectives, np.eye(2), [replace(outcome, sets=(bare, outcome.sets[1]))] * 2)
+    steps = steps_of(found.hardest_first((0.5, 0.5)), idle=found.idle)
+    assert [index for index, _ in steps] == [1, 1, 1, 0, 0, 0, 0]
+
+
 def test_no_soup_is_dropped_before_as_many_are_known_as_are_reported() -> None:
     nothing = SetOutcome(10, np.zeros(10, np.int32), np.zeros(10, bool), np.zeros(10, np.float32))
     assert not ExactBar((Measure(),), (), None).drops([nothing])
