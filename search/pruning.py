@@ -176,8 +176,8 @@ def steps_of(
 ) -> tuple[tuple[int, tuple[int, ...]], ...]:
     """The steps of a visit that sees the images of each set in ``order``.
 
-    Sets take turns, so that each is seen in proportion to its size; those whose index is in ``idle`` come last. There is
-    no look before the share ``first`` of the images and one more.
+    Sets take turns, so that each is seen in proportion to its size; those whose index is in ``idle`` come last. There
+    is no look before the share ``first`` of the images and one more.
     """
     steps: list[tuple[float, int, tuple[int, ...]]] = []
     for index, rows in enumerate(order):
