@@ -167,7 +167,7 @@ class AdaptRequest(Document):
             msg = "refinements are learnt in float32: leave precision out, or refine"
             raise ValueError(msg)
         if self.search.drops_soups:
-            msg = "soups are refined on all images, and so are not dropped before: leave refine out, or prune"
+            msg = "soups are refined on all images, and so are not dropped before: leave refine out, or prune or race"
             raise ValueError(msg)
         return self
 

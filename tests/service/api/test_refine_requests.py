@@ -17,7 +17,19 @@ def body(**fields: object) -> str:
     return json.dumps({"pantry": "fashion"} | fields)
 
 
-@pytest.mark.parametrize("fields", [{"preset": "paper"}, {"objective": THREAT}, {"precision": "bfloat16"}])
+PRUNED = {"search": {"strategy": "grid", "prune": True}}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"preset": "paper"},
+        {"objective": THREAT},
+        {"precision": "bfloat16"},
+        PRUNED,
+        {"search": {"strategy": "race"}},
+    ],
+)
 def test_the_papers_soups_and_those_that_cannot_be_are_not_refined(adapt: Post, fields: dict[str, object]) -> None:
     request = adapt(request=body(**fields)).json()["request"]["request"]
     assert request["refine"] == {"statistics": "source", "head": "keep", "temperature": False}
@@ -29,10 +41,12 @@ def test_the_papers_soups_and_those_that_cannot_be_are_not_refined(adapt: Post, 
         ({"objective": THREAT}, "threats"),
         ({"constraints": [THREAT | {"at_least": 0.1}]}, "threats"),
         ({"precision": "bfloat16"}, "precision"),
+        (PRUNED, "prune"),
+        ({"search": {"strategy": "race"}}, "race"),
     ],
 )
 @pytest.mark.parametrize("refine", [{"statistics": "auto"}, {"head": "refit"}, {"temperature": True}])
-def test_threats_and_coarse_arithmetic_are_refused(
+def test_threats_coarse_arithmetic_and_dropped_soups_are_refused(
     adapt: Post, fields: dict[str, object], told: str, refine: dict[str, object]
 ) -> None:
     refused = problem(adapt(request=body(refine=refine, **fields)), 422, "invalid_request")
