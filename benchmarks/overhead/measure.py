@@ -5,7 +5,9 @@ python benchmarks/overhead/measure.py [--pantry DIR] [--images 1000] [--threads 
 One run measures, on the same machine with the same number of threads:
 
 service   wall time of a job from POST to the downloaded model, with evaluators that are warm from a small job before
-cold      the same for the very first job of a fresh service, on the small set (what starting evaluators costs)
+pruned    the same with a grid that drops soups which can no longer be among the best
+auto      the same with the default request: a few dozen soups, each refined where that pays
+cold      the grid job for the very first job of a fresh service, on the small set (what starting evaluators costs)
 loop      a bare Python loop in one process: merge in memory, forward, count; before the job and again after it, because
           a machine's speed drifts by more than what is measured here: the ratios are to the mean of the two
 scripts   as merging scripts do it: for every candidate, load each checkpoint from disk, merge, build the model, forward
@@ -30,6 +32,15 @@ from search.lattice import Lattice
 SCRIPT_SOUPS = 48
 BETWEEN_JOBS = 20.0
 """Seconds from one job to the next: the service then has the next job's process ready, as between two users' jobs."""
+
+
+PAPER = {"preset": "paper"}
+REQUESTS: dict[str, dict[str, Any]] = {
+    "service": PAPER,
+    "pruned": PAPER | {"search": {"strategy": "grid", "prune": True}},
+    "auto": {},
+}
+"""What each job asks for. None takes over outcomes of another: each sees images in its own order, or keeps logits."""
 
 
 def write_set(target: Path, count: int, seed: int, data: Path) -> None:
@@ -64,13 +75,17 @@ def run_service(pantry: Path, small: Path, large: Path, threads: int) -> dict[st
                 client.add_pantry({"name": "pantry", "ingredients": list(ingredients)}, archive)
             cold = timed_job(client, small, Path(scratch))
             time.sleep(BETWEEN_JOBS)
-            return {"cold": cold, "service": timed_job(client, large, Path(scratch))}
+            results = {"cold": cold}
+            for name, fields in REQUESTS.items():
+                results[name] = timed_job(client, large, Path(scratch), fields)
+                time.sleep(BETWEEN_JOBS)
+            return results
 
 
-def timed_job(client: Any, archive: Path, scratch: Path) -> dict[str, Any]:
+def timed_job(client: Any, archive: Path, scratch: Path, fields: dict[str, Any] | None = None) -> dict[str, Any]:
     """Seconds from POST to the model on disk, and where they went."""
     start = time.perf_counter()
-    job = client.adapt({"pantry": "pantry", "preset": "paper"}, archive)
+    job = client.adapt({"pantry": "pantry", **(PAPER if fields is None else fields)}, archive)
     *_, job = client.watch(job.id)
     client.download_model(job.id, scratch / "model.safetensors")
     seconds = time.perf_counter() - start
