@@ -1,12 +1,14 @@
-"""The authors' APGD, asked the same question as ours."""
+"""The authors' APGD and Square attack, asked the same question as ours."""
 
 import warnings
 
 import torch
 from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
+from pyautoattack.square import SquareAttack
 from torch import Tensor, nn
 
 from workers.attacks.attack import Attack
+from workers.attacks.threat import Threat
 
 
 def reference_points(model: nn.Module, images: Tensor, labels: Tensor, attack: Attack, *, seed: int) -> Tensor:
@@ -36,4 +38,14 @@ def reference_robust(model: nn.Module, images: Tensor, labels: Tensor, attack: A
     points = reference_points(model, images, labels, attack, seed=seed)
     with torch.no_grad():
         robust: Tensor = model(points).argmax(1) == labels
+    return robust
+
+
+def reference_square(
+    model: nn.Module, images: Tensor, labels: Tensor, threat: Threat, queries: int, *, seed: int
+) -> Tensor:
+    """Which images (N,) the authors' Square attack leaves right, after ``queries`` proposals an image."""
+    theirs = SquareAttack(model, norm=threat.norm, eps=threat.eps, n_queries=queries, seed=seed, device=images.device)
+    with torch.no_grad():
+        robust: Tensor = model(theirs.perturb(images, labels)).argmax(1) == labels
     return robust

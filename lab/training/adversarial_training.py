@@ -11,7 +11,7 @@ from lab.training.shard import WHOLE, Shard
 from workers.attacks.apgd import apgd_for_training
 from workers.attacks.ball import per_image
 from workers.attacks.losses import cross_entropy
-from workers.attacks.pgd import pgd
+from workers.attacks.pgd import pgd, random_points
 from workers.attacks.threat import Threat
 
 _MEMORY = 0.9
@@ -89,15 +89,9 @@ class AdversarialTraining:
         seed = self._shard.seed(int(torch.randint(_SEED_RANGE, (1,), generator=generator)))
         if self._recipe.attack == "apgd":
             return apgd_for_training(model, images, labels, threat, self._recipe.steps)
-        return pgd(
-            model,
-            images,
-            labels,
-            threat,
-            self._recipe.steps,
-            generator=torch.Generator(images.device).manual_seed(seed),
-            random_start=self._recipe.random_start,
-        )
+        generator = torch.Generator(images.device).manual_seed(seed)
+        start = random_points(images, threat, generator) if self._recipe.random_start else None
+        return pgd(model, images, labels, threat, self._recipe.steps, start=start)
 
 
 def radius_share(delay: float, warmup: float, progress: float) -> float:

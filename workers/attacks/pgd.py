@@ -20,20 +20,19 @@ def pgd(
     threat: Threat,
     steps: int,
     *,
-    generator: torch.Generator | None = None,
+    start: Tensor | None = None,
     step_size: float | None = None,
-    random_start: bool = False,
 ) -> Tensor:
     """The iterate (N, ...) of highest cross-entropy among the start and ``steps`` steps, for each image.
 
-    ``images`` (N, ...) lie in [0, 1], ``labels`` (N,) are int64; ``step_size`` is in units of the norm and defaults
-    to 2.5 eps / steps. ``generator``, on the images' device, is used by a random start alone. The caller decides
-    on train or eval mode. Raises ValueError for fewer than one step.
+    ``images`` (N, ...) lie in [0, 1], ``labels`` (N,) are int64; ``start`` (N, ...) is feasible and defaults to the
+    images; ``step_size`` is in units of the norm and defaults to 2.5 eps / steps. The caller decides on train or eval
+    mode. Raises ValueError for fewer than one step.
     """
     if steps < 1:
         raise ValueError(f"steps must be at least 1, not {steps}")
     size = 2.5 * threat.eps / steps if step_size is None else step_size
-    points = _random_point(images, threat, generator) if random_start else images
+    points = images if start is None else start
     loss = partial(cross_entropy, labels=labels)
     best, highest = points, torch.full_like(labels, -torch.inf, dtype=images.dtype)
     for _ in range(steps):
@@ -49,7 +48,11 @@ def _higher(points: Tensor, losses: Tensor, best: Tensor, highest: Tensor) -> tu
     return torch.where(per_image(higher, points), points, best), torch.where(higher, losses, highest)
 
 
-def _random_point(images: Tensor, threat: Threat, generator: torch.Generator | None) -> Tensor:
+def random_points(images: Tensor, threat: Threat, generator: torch.Generator) -> Tensor:
+    """Where training begins to attack ``images`` (N, ...): random points of the ball and the box.
+
+    ``generator`` is on the images' device. l_inf: uniform in the ball; l_2, l_1: normal noise, projected.
+    """
     noise = torch.empty_like(images)
     if threat.norm == "Linf":
         return (images + noise.uniform_(-threat.eps, threat.eps, generator=generator)).clamp_(0, 1)

@@ -1,20 +1,23 @@
-"""Our APGD against the authors' code, on the same models and images."""
+"""Our APGD and Square attack against the authors' code, on the same models and images."""
 
 import numpy as np
 import pytest
 import torch
 from pyautoattack.autopgd_base import APGDAttack, L1_projection
+from pyautoattack.square import SquareAttack
 from torch import Tensor, nn
 
 from benchmarks.attack_parity.classifiers import fashion_mnist
 from benchmarks.attack_parity.reference import reference_robust
+from benchmarks.attack_parity.square import compare
 from workers.attacks.apgd import apgd
 from workers.attacks.ascent import AscentProblem, ascend
 from workers.attacks.attack import Attack, LossName
 from workers.attacks.ball import image_noise, project, random_start
 from workers.attacks.losses import LOSSES
+from workers.attacks.square import two_bumps
 from workers.attacks.step_control import FIRST_DENSITY
-from workers.attacks.threat import Threat
+from workers.attacks.threat import Norm, Threat
 
 STANDARD = [Threat("Linf", 0.05), Threat("L2", 0.75), Threat("L1", 5.0)]
 ROBUST = [Threat("Linf", 0.1), Threat("L2", 1.5), Threat("L1", 12.0)]
@@ -77,6 +80,23 @@ def test_the_same_starts_lead_to_the_same_points(
     # Which entries an l_1 step moves hangs on the last digit, so its longer runs agree on average.
     assert float((ours.highest - highest).mean()) == pytest.approx(0, abs=0.05)
     assert abs(int((~ours.fooled).sum() - right.sum())) <= 1
+
+
+@pytest.mark.parametrize(("norm", "side"), [(norm, side) for norm in ("L2", "L1") for side in (3, 5, 13, 25)])
+def test_bumps_agree(norm: Norm, side: int) -> None:
+    ours, theirs = two_bumps(side, norm).float(), SquareAttack(None, norm=norm, eps=1.0, device="cpu").eta(side)
+    assert min(float((each - theirs).abs().max()) for each in (ours, ours.T)) < 1e-6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["standard", "robust"])
+@pytest.mark.parametrize("number", range(3))
+def test_square_attacks_agree(request: pytest.FixtureRequest, kind: str, number: int) -> None:
+    model: nn.Module = request.getfixturevalue(kind)
+    threat = (STANDARD if kind == "standard" else ROBUST)[number]
+    ours, theirs = compare(model, *fashion_mnist("test", 500), threat, 300, seeds=3)
+    noise = float(np.hypot(ours.numpy().std(), theirs.numpy().std()))
+    assert abs(float(ours.mean() - theirs.mean())) <= 1 + noise
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from torch.nn import functional
 
 from workers.attacks.apgd import apgd_for_training
 from workers.attacks.ball import lp_norm
-from workers.attacks.pgd import pgd
+from workers.attacks.pgd import pgd, random_points
 from workers.attacks.threat import Threat
 
 THREATS = [Threat("Linf", 0.1), Threat("L2", 1.5), Threat("L1", 12.0)]
@@ -26,8 +26,8 @@ def assert_feasible(points: Tensor, images: Tensor, threat: Threat) -> None:
 def test_raises_the_loss_within_the_ball(
     standard: nn.Module, images: Tensor, labels: Tensor, threat: Threat, random_start: bool
 ) -> None:
-    generator = torch.Generator().manual_seed(0)
-    points = pgd(standard, images, labels, threat, 7, generator=generator, random_start=random_start)
+    start = random_points(images, threat, torch.Generator().manual_seed(0)) if random_start else None
+    points = pgd(standard, images, labels, threat, 7, start=start)
     assert_feasible(points, images, threat)
     assert loss(standard, points, labels).mean() > 1.5 * loss(standard, images, labels).mean()
 
@@ -53,8 +53,8 @@ def test_adaptive_steps_from_the_clean_image_do_at_least_as_well(
 
 def test_a_random_start_follows_its_generator(standard: nn.Module, images: Tensor, labels: Tensor) -> None:
     def attack(seed: int) -> Tensor:
-        generator = torch.Generator().manual_seed(seed)
-        return pgd(standard, images, labels, THREATS[1], 1, generator=generator, random_start=True)
+        start = random_points(images, THREATS[1], torch.Generator().manual_seed(seed))
+        return pgd(standard, images, labels, THREATS[1], 1, start=start)
 
     assert torch.equal(attack(0), attack(0))
     assert not torch.equal(attack(0), attack(1))
