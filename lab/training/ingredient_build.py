@@ -32,6 +32,7 @@ from lab.training.recipe import EvaluationRecipe, IngredientRecipe, recipe_diges
 from lab.training.recipe_file import RECIPE, read_recipe, recipe_text, write_recipe
 from lab.training.shard import WHOLE, Shard
 from lab.training.trainer import Trainer
+from workers.attacks.masking import check_masking
 from workers.attacks.model import NormalizedModel
 from workers.attacks.robustness import robust_accuracy
 from workers.whole_file import whole_file
@@ -178,9 +179,9 @@ class IngredientBuild:
         record = json.loads((self.folder / RECORD).read_text(encoding="utf-8"))
         recipe = self.recipe
         network = load_ingredient(self.folder).to(self.device)
-        scores = self._scores(NormalizedModel(network, recipe.model.mean, recipe.model.std).to(self.device).eval())
+        found = self._findings(NormalizedModel(network, recipe.model.mean, recipe.model.std).to(self.device).eval())
         with whole_file(self.folder / RECORD) as file:
-            file.write((json.dumps({**record, recipe.evaluation.split: scores}, indent=2) + "\n").encode())
+            file.write((json.dumps({**record, **found}, indent=2) + "\n").encode())
         with whole_file(self.folder / RECIPE) as file:
             file.write(recipe_text(recipe).encode())
 
@@ -234,22 +235,29 @@ class IngredientBuild:
             "digest": self.digest,
             "recipe": recipe.training.model_dump(mode="json"),
             "data": {"images": len(self.images), "sha256": self.images.digest()},
-            recipe.evaluation.split: self._scores(model),
+            **self._findings(model),
             "versions": {"python": platform.python_version(), "torch": torch.__version__, "timm": timm.__version__},
         }
         network.cpu()
         return record
 
-    def _scores(self, model: nn.Module) -> dict[str, Any]:
-        """Clean and robust accuracy on images of the recipe's split, by APGD on cross-entropy.
+    def _findings(self, model: nn.Module) -> dict[str, Any]:
+        """Clean and robust accuracy on images of the recipe's split, by APGD on cross-entropy, under the split's name.
 
+        After adversarial training also ``masking``, the check for masked gradients on the same images.
         Raises ValueError if the network's answers are not numbers: they would count as the first class.
         """
         evaluation = self.recipe.evaluation
         images, labels = self.images.evaluation_images(evaluation.split, evaluation.images)
         check_logits(model, images[: evaluation.batch_size].to(self.device))
         found = robust_accuracy(model, images, labels, evaluation.attacks, batch_size=evaluation.batch_size)
-        return {"images": len(labels), "attack": "APGD", **found.as_json()}
+        findings: dict[str, Any] = {evaluation.split: {"images": len(labels), "attack": "APGD", **found.as_json()}}
+        if self.recipe.training.adversary is None:
+            return findings
+        checks = check_masking(
+            model, images, labels, evaluation.threats, steps=evaluation.steps, batch_size=evaluation.batch_size
+        )
+        return {**findings, "masking": [check.as_json() for check in checks]}
 
 
 def _score_settings(recipe: IngredientRecipe) -> EvaluationRecipe:
@@ -262,6 +270,12 @@ Train = Callable[[IngredientBuild, OnProgress | None], None]
 
 OnMeasure = Callable[[str], None]
 """Called with the name of a finished ingredient before it is measured again, which may take minutes."""
+
+
+def masking_warnings(folder: Path) -> list[str]:
+    """What the check for masked gradients warned of when the ingredient in ``folder`` was measured."""
+    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    return [warning for check in record.get("masking", ()) for warning in check["warnings"]]
 
 
 def work_folder(folder: Path) -> Path:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from workers.attacks.attack import Attack
+    from workers.attacks.masking import MaskingCheck
     from workers.attacks.robustness import RobustAccuracy
     from workers.evaluation.sets import EncodedSet
 
@@ -51,6 +52,9 @@ def attack(
     batch_size: Annotated[int, typer.Option(help="Images attacked at once; does not change the result.", min=1)] = 256,
     device: Device = "auto",
     threads: Threads = 0,
+    check_masking: Annotated[
+        bool, typer.Option("--check-masking", help="Also warn where stronger attacks find much more: masked gradients.")
+    ] = False,
     save: Annotated[Path | None, typer.Option(help="Save the adversarial images to this .npz file or folder.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -75,10 +79,17 @@ def attack(
     found = _attacked(
         classifier, images, labels, attacks, seeds=seeds, batch_size=batch_size, keep=kept is not None, quiet=as_json
     )
+    checks = (
+        _checked(classifier, images, labels, threat, steps=steps, batch_size=batch_size, quiet=as_json)
+        if check_masking
+        else []
+    )
     if as_json:
-        typer.echo(json.dumps(found.as_json()))
+        checked = {"masking": [check.as_json() for check in checks]} if check_masking else {}
+        typer.echo(json.dumps({**found.as_json(), **checked}))
     else:
         _show(found, len(labels))
+        _show_checks(checks)
     if kept is not None:
         from workers.attacks.adversarial_file import save_adversarial
 
@@ -175,6 +186,50 @@ def _attacked(
             )
         except ValueError as error:
             raise CommandError(str(error)) from error
+
+
+def _checked(
+    classifier: "nn.Module",
+    images: "Tensor",
+    labels: "Tensor",
+    threats: list[str],
+    *,
+    steps: int,
+    batch_size: int,
+    quiet: bool,
+) -> "list[MaskingCheck]":
+    from soupsearch.cli.bars import Bars
+    from workers.attacks.masking import check_masking
+    from workers.attacks.threat import Threat
+
+    with Bars(lines=not quiet) as progress:
+        bar = progress.add_task("checking for masked gradients", total=1.0)
+        return check_masking(
+            classifier,
+            images,
+            labels,
+            [Threat.parse(text) for text in threats],
+            steps=steps,
+            batch_size=batch_size,
+            on_progress=lambda share: progress.update(bar, completed=share),
+        )
+
+
+def _show_checks(checks: "Sequence[MaskingCheck]") -> None:
+    from rich.table import Table
+
+    from soupsearch.cli.tables import show
+
+    for check in checks:
+        table = Table(title=f"{check.threat}: signs of masked gradients on {check.images} images", title_justify="left")
+        for column in ("change", "plain attack", "changed attack", ""):
+            table.add_column(column)
+        for each in check.comparisons:
+            sign = "masked?" if each.is_suspicious else ""
+            table.add_row(each.change, f"{each.plain:.1%}", f"{each.stronger:.1%}", sign)
+        show(table)
+        for warning in check.warnings:
+            typer.echo(f"warning: {warning}", err=True)
 
 
 def _show(found: "RobustAccuracy", images: int) -> None:

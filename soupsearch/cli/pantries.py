@@ -19,7 +19,7 @@ from soupsearch.cli.options import (
     Tensorboard,
     TrainingWorkers,
 )
-from soupsearch.cli.sharing import own_device, tell_measuring, training_shared
+from soupsearch.cli.sharing import own_device, tell_masking, tell_measuring, training_shared
 
 if TYPE_CHECKING:
     from service.schemas.pantry import Pantry
@@ -225,6 +225,8 @@ def build(
             options=options if train is None else {**options, "train": train},
         )
     typer.echo(f"built {', '.join(path.name for path in built)} in {built[0].parent}")
+    for path in built:
+        tell_masking(path)
     if register:
         _register(parsed.name, {path.name: path for path in built}, url)
     elif not only:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -62,6 +63,14 @@ def own_device(device: str, train: "Train | None") -> str:
 def tell_measuring(name: str) -> None:
     """Explain on standard error why a command that trains nothing takes a while."""
     typer.echo(f"{name} is already trained: measuring its accuracy with the recipe's changed evaluation", err=True)
+
+
+def tell_masking(folder: Path) -> None:
+    """Print on standard error what the check for masked gradients found in the ingredient in ``folder``."""
+    from lab.training.ingredient_build import masking_warnings
+
+    for warning in masking_warnings(folder):
+        typer.echo(f"warning: {folder.name}: {warning}", err=True)
 
 
 def threads_of_workers(cores: int, workers: int, at_once: int, threads: int) -> tuple[int, int]:

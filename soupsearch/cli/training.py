@@ -19,7 +19,7 @@ from soupsearch.cli.options import (
     Threads,
     TrainingWorkers,
 )
-from soupsearch.cli.sharing import own_device, tell_measuring, training_shared
+from soupsearch.cli.sharing import own_device, tell_masking, tell_measuring, training_shared
 
 if TYPE_CHECKING:
     from lab.training.recipe import IngredientRecipe, PantryRecipe
@@ -167,3 +167,4 @@ def _build(
         except (ValueError, OSError) as error:
             raise CommandError(str(error)) from error
     typer.echo(f"trained {out}")
+    tell_masking(out)

@@ -12,13 +12,14 @@ from safetensors.torch import load_file, save_file
 
 from lab.data.idx import load_idx_folder
 from lab.data.labelled_images import LabelledImages
-from lab.training.ingredient_build import RECORD, build_ingredient
+from lab.training.ingredient_build import RECORD, build_ingredient, masking_warnings
 from lab.training.progress import LOG, MetricsLog, TrainingProgress
 from lab.training.recipe import EvaluationRecipe, IngredientRecipe
 from lab.training.recipe_file import RECIPE, read_recipe
 from tests.lab.training.cifar import write_cifar10
 from tests.lab.training.folders import colour_model, write_image_folder
 from tests.lab.training.recipes import ADVERSARIAL, TINY_MODEL
+from workers.attacks.masking import check_masking
 from workers.attacks.model import NormalizedModel
 
 EVALUATION = {"threats": ["Linf:0.1"], "steps": 2, "images": 20}
@@ -106,7 +107,9 @@ def test_a_finished_ingredient_is_measured_anew_when_the_evaluation_changes(
         ("Linf", 0.2, 3), ("L2", 1.0, 3),
     ]  # fmt: skip
     assert again["test"]["images"] == 50
-    assert {**again, "test": None} == {**record, "test": None}
+    assert [(each["norm"], each["images"]) for each in again["masking"]] == [("Linf", 50), ("L2", 50)]
+    measured = {"test": None, "masking": None}
+    assert {**again, **measured} == {**record, **measured}
     assert read_recipe(folder / RECIPE) == other
     assert [path.name for path in tmp_path.iterdir()] == ["linf"]
     stamp = (folder / RECORD).stat().st_mtime_ns
@@ -130,12 +133,30 @@ def test_validation_images_are_scored_and_not_trained_on(tmp_path: Path, small_f
     content["evaluation"] |= {"split": "test"}
     build_ingredient(IngredientRecipe.model_validate(content), folder)
     both = json.loads((folder / RECORD).read_text())
-    assert {name: score for name, score in both.items() if name != "test"} == record
+    assert both["validation"] == record["validation"]
+    assert list(both) == [*record, "test"]
     assert both["test"]["clean"] == accuracy(folder, load_idx_folder(small_fashion, "test").first(50))
     with pytest.raises(ValueError, match=r"validation_images is 320, of 320 training images: lower it"):
         build_ingredient(
             IngredientRecipe.model_validate(content | {"data": kept_out | {"validation_images": 320}}), folder
         )
+
+
+def test_adversarial_training_ends_with_the_check_for_masked_gradients(tmp_path: Path, small_fashion: Path) -> None:
+    given = recipe(small_fashion, epochs=0.2)
+    evaluation = EvaluationRecipe.model_validate({"threats": ["Linf:0.1", "L2:1"], "steps": 2, "images": 30})
+    folder = build_ingredient(given.model_copy(update={"evaluation": evaluation}), tmp_path / "linf")
+    record = json.loads((folder / RECORD).read_text())
+    network = timm.create_model(f"local-dir:{folder}", pretrained=True)
+    model = NormalizedModel.from_data_config(network, network.pretrained_cfg)
+    data = load_idx_folder(small_fashion, "test").first(30)
+    pixels, labels = torch.from_numpy(data.images).float() / 255, torch.from_numpy(data.labels)
+    checks = check_masking(model, pixels, labels, evaluation.threats, steps=2)
+    assert record["masking"] == [check.as_json() for check in checks]
+    assert masking_warnings(folder) == [warning for check in checks for warning in check.warnings]
+    nominal = build_ingredient(recipe(small_fashion, epochs=0.2, adversary=None), tmp_path / "nominal")
+    assert "masking" not in json.loads((nominal / RECORD).read_text())
+    assert masking_warnings(nominal) == []
 
 
 def test_fine_tuning_starts_from_the_base_and_says_so(tmp_path: Path, small_fashion: Path) -> None:

@@ -70,6 +70,24 @@ def test_the_figures_are_those_of_the_attack_itself(images: Path, capsys: pytest
     assert found["threats"][0]["robust"] == [float(each.robust.double().mean()) for each in alone]
 
 
+def test_the_check_for_masked_gradients_is_shown_beside_the_attack(
+    images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = ("--threat", "L2:1.5", "--steps", "4", "--seeds", "1", "--check-masking")
+    found = report(capsys, LINF, images, *chosen)
+    (check,) = found["masking"]
+    assert (check["norm"], check["eps"], check["images"]) == ("L2", 1.5, COUNT)
+    assert [each["change"] for each in check["comparisons"]] == [
+        "a random start", "larger steps", "more steps", "a targeted loss", "no gradients (Square attack)",
+    ]  # fmt: skip
+    assert exit_code("attack", LINF, images, *chosen) == 0
+    shown = capsys.readouterr()
+    assert "signs of masked gradients" in shown.out
+    assert check["warnings"]
+    assert shown.err.count("warning: gradients may be masked in L2:1.5") == len(check["warnings"])
+    assert set(report(capsys, LINF, images, *chosen[:-1])) == {"clean", "threats", "union"}
+
+
 def test_saves_feasible_images_that_fool_the_model(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
