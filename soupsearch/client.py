@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, Literal, Self
 
 import httpx2
 
@@ -18,6 +18,8 @@ from service.schemas.problem import Problem
 CHUNK = 2**20
 DOWNLOAD_TIMEOUT = 300.0
 """Seconds; a worker may have to merge the soup first."""
+PointName = int | Literal["best"]
+"""The index of a soup that a job has tried, or the best of them so far."""
 
 
 class ApiError(Exception):
@@ -130,14 +132,14 @@ class Client:
                     return
             time.sleep(interval)
 
-    def download_model(self, job_id: str, target: Path, point: int | None = None) -> str:
+    def download_model(self, job_id: str, target: Path, point: PointName | None = None) -> str:
         """Write the merged ``model.safetensors`` to ``target``, check it against its sha256 and return that.
 
-        ``point`` is the index of a soup other than the result's; a worker merges it first.
+        ``point`` names a soup other than the result's, also of a job that runs; a worker merges it first.
         """
         return self._download(f"/jobs/{job_id}/model" + ("" if point is None else f"?point={point}"), target)
 
-    def download_timm(self, job_id: str, target: Path, point: int | None = None) -> None:
+    def download_timm(self, job_id: str, target: Path, point: PointName | None = None) -> None:
         """Write the zip of a folder that ``timm.create_model("local-dir:...")`` loads to ``target``."""
         self._download(f"/jobs/{job_id}/model?format=timm" + ("" if point is None else f"&point={point}"), target)
 

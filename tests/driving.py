@@ -177,6 +177,10 @@ class Driver:
             model=self.store_model(),
         )
 
+    def keep_model(self, index: int) -> None:
+        """Store a model for a recorded point, as a worker does that merges it."""
+        self.store.keep_model(self.job.id, self.store.point(self.job.id, index), self.store_model(seed=index + 1))
+
     def store_model(self, seed: int = 0) -> MergedModel:
         """Put a small model into the artifact store."""
         with self.artifacts.staging() as folder:

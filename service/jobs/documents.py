@@ -1,6 +1,7 @@
 """Turns a job's hash in Redis into the document that users see."""
 
 import json
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -19,19 +20,21 @@ def timestamp(milliseconds: str | float | None) -> datetime | None:
 def progress_of(counters: Mapping[str, str | int | float]) -> Progress:
     """Progress with rate and estimated finish, as of the last recorded point.
 
-    The rate counts only points evaluated since this attempt started; points from the journal cost nothing and would
-    make the search look faster than it is.
+    A search ends no later than its strategy's bound and its limit of seconds allow; it may end earlier. The rate counts
+    only points evaluated since this attempt started; points from the journal cost nothing and would make the search
+    look faster than it is.
     """
     count = {name: int(float(counters.get(name, 0))) for name in ("done", "pruned", "total", "images", "backward")}
     progress = Progress.model_validate(count)
     evaluated = float(counters.get("attempt_points", 0))
     last = float(counters.get("progress_at", 0))
     seconds = (last - float(counters.get("attempt_started_at", 0))) / 1000
-    if evaluated <= 0 or seconds <= 0:
-        return progress
-    rate = evaluated / seconds
-    remaining = max(progress.total - progress.done, 0)
-    return progress.model_copy(update={"rate": rate, "estimated_finish": timestamp(last + 1000 * remaining / rate)})
+    ends = float(counters.get("search_ends_at", 0)) or math.inf
+    rate = None
+    if evaluated > 0 and seconds > 0:
+        rate = evaluated / seconds
+        ends = min(ends, last + 1000 * max(progress.total - progress.done, 0) / rate)
+    return progress.model_copy(update={"rate": rate, "estimated_finish": timestamp(None if math.isinf(ends) else ends)})
 
 
 def job_urls(job_id: str, settings: Settings) -> JobUrls:

@@ -21,14 +21,16 @@ class JobJournal(Records):
     complete outcomes.
     """
 
-    def start(self, job_id: str, attempt: int, total_points: int, scope: str) -> float:
+    def start(self, job_id: str, attempt: int, total_points: int, scope: str, *, seconds: float | None = None) -> float:
         """Record the size of the search and the journal's scope before the first point. Raises FencedOut.
 
         Drops points that an earlier attempt recorded in another scope (say, on other hardware), because a job must
-        rank only soups that were evaluated in the same way. Returns the seconds that earlier attempts searched in this
+        rank only soups that were evaluated in the same way. ``seconds`` limits the search over all attempts, for the
+        estimate of its end. Returns the seconds that earlier attempts searched in this
         scope.
         """
-        return float(self._write("start", job_id, attempt, total_points, scope)[0]) / 1000
+        limit = "" if seconds is None else round(1000 * seconds)
+        return float(self._write("start", job_id, attempt, total_points, scope, limit)[0]) / 1000
 
     def record_points(
         self,
@@ -104,6 +106,15 @@ class JobJournal(Records):
             raise NotFound(msg, param="point", code="point_not_found")
         return page.items[0]
 
+    def best_point(self, job_id: str) -> Point | None:
+        """The point of the best soup so far, if there is one."""
+        best = self.redis.hget(self.keys.job(job_id), "best")
+        if best is None:
+            return None
+        soup = weights_key(list(Best.model_validate_json(best).weights.values()))
+        document = self.redis.hget(self.keys.points(job_id), soup)
+        return None if document is None else Point.model_validate_json(document)
+
     def merged_model(self, job_id: str, point: int) -> MergedModel | None:
         """The model that was merged from a point on demand, if any."""
         document = self.redis.hget(self.keys.job_models(job_id), str(point))
@@ -113,14 +124,18 @@ class JobJournal(Records):
         """Number of models that the job has besides its result's."""
         return int(self.redis.hlen(self.keys.job_models(job_id)))
 
-    def keep_model(self, job_id: str, point: int, model: MergedModel) -> None:
-        """Add the model of a point, which is in the artifact store, to the job, so that it stays as long as the job.
+    def keep_model(self, job_id: str, point: Point, model: MergedModel) -> None:
+        """Add the model of a point, which is in the artifact store, to the job, so that it stays as long as the point.
 
-        Raises JobNotFound, Expired.
+        Raises JobNotFound, Expired, and NotFound (``point_not_found``) for a point that the job has dropped meanwhile.
         """
-        outcome, _ = self._scripts.run("keep", job_id, point, model.sha256, model.model_dump_json())
+        soup = weights_key(point.weights)
+        outcome, _ = self._scripts.run("keep", job_id, point.index, soup, model.sha256, model.model_dump_json())
         if outcome == "missing":
             self._raise_missing(job_id)
+        if outcome == "dropped":
+            msg = f"job {job_id} has dropped point {point.index}, and begins its search again"
+            raise NotFound(msg, param="point", code="point_not_found")
 
     def iter_points(self, job_id: str) -> Iterator[Point]:
         """All points by index, read page by page. Raises JobNotFound, Expired."""

@@ -265,22 +265,30 @@ def download(
     *,
     out: Annotated[Path, typer.Option(help="Folder for the merged model, which timm can load.")],
     point: Annotated[
-        int | None, typer.Option(help="The point of another soup that the job tried, for instance one on its front.")
+        str | None,
+        typer.Option(
+            metavar="INDEX|best",
+            help="Another soup that the job tried, for instance one on its front; or the best so far.",
+        ),
     ] = None,
     url: Url = DEFAULT_URL,
 ) -> None:
     """Download a job's soup, or another soup that it tried, which a worker first merges.
 
     Example: `soupsearch download ID --point 17 --out model`
+
+    While the job runs: `soupsearch download ID --point best --out model`
     """
     from soupsearch.client import Client
 
+    if point is not None and point != "best" and not point.isdecimal():
+        raise CommandError(f"--point {point}: give the index of a point, or best")
     with Client(url) as client:
         fetch_model(client, job_id, out, point)
     typer.echo(f"wrote {out}")
 
 
-def fetch_model(client: Any, job_id: str, out: Path, point: int | None = None) -> None:
+def fetch_model(client: Any, job_id: str, out: Path, point: str | None = None) -> None:
     """Download a job's soup, or that of one of its points, into ``out`` as a timm folder."""
     import zipfile
     from tempfile import TemporaryDirectory

@@ -45,6 +45,11 @@ class _Plan:
     bound: int
     budget: Budget | None
 
+    def soups_of(self, passes: int) -> int:
+        """The most soups that the budget allows if each takes so many forward passes."""
+        limit = None if self.budget is None else self.budget.forward_passes
+        return self.bound if limit is None else min(self.bound, limit // passes)
+
 
 class Attempt:
     """Runs a claimed job to its end and writes all of its states; meanwhile the supervisor holds the lease.
@@ -145,16 +150,17 @@ class Attempt:
         try:
             preflight = run_preflight(material, scoring, pool, self._token)
             refinement, hardware = preflight.refinement, pool.hardware
-            searched = recorder.start(plan.bound, scope_of(material, hardware, self._settings.batch_size, refinement))
+            a_soup = material.passes_a_soup(refinement)
+            bound = plan.bound if material.attacks else plan.soups_of(a_soup)
+            scope = scope_of(material, hardware, self._settings.batch_size, refinement)
+            searched = recorder.start(bound, scope, None if plan.budget is None else plan.budget.seconds)
             recorder.warn(preflight.warnings)
-            recorder.warn(warn_of_time(material, preflight.compared.baselines, plan.bound, len(pool.names)))
+            recorder.warn(warn_of_time(material, preflight.compared.baselines, bound, len(pool.names)))
             if material.request.precision == "float32":
                 recorder.offer(preflight.known)
-            meter = Meter(
-                plan.budget, scoring.objectives, passes_a_soup=material.passes_a_soup(refinement), spent=searched
-            )
+            meter = Meter(plan.budget, scoring.objectives, passes_a_soup=a_soup, spent=searched)
             if meter.affordable() == 0:
-                msg = f"one soup takes up to {material.passes_a_soup(refinement)} forward passes: allow more"
+                msg = f"one soup takes up to {a_soup} forward passes: allow more"
                 raise InvalidRequest(msg, param="search.budget.forward_passes")
             end = run_search(
                 plan.strategy, plan.bound, executor, recorder, recorder, refinement=refinement, meter=meter

@@ -47,10 +47,10 @@ class Recorder(Observer, Journal):
         self._journal_bytes = 0
         self._best: Point | None = None
 
-    def start(self, bound: int, scope: str) -> float:
-        """Record the bound of the search and the scope of its outcomes; returns for how long it was searched before."""
+    def start(self, bound: int, scope: str, seconds: float | None = None) -> float:
+        """Record the search's bounds and the scope of its outcomes; returns how many seconds it was searched before."""
         self._scope = scope
-        searched = self._store.start(self._claim.job_id, self._claim.attempt, bound, scope)
+        searched = self._store.start(self._claim.job_id, self._claim.attempt, bound, scope, seconds=seconds)
         self.load()
         return searched
 

@@ -67,7 +67,7 @@ def merge_point(settings: Settings, job_id: str, index: int) -> None:
         except ValueError as error:
             raise InvalidRequest(str(error), param="point", code="not_refinable") from error
         url = f"{job_urls(job_id, settings).model}?point={index}"
-        jobs.keep_model(job_id, index, merged.commit(store, url))
+        jobs.keep_model(job_id, point, merged.commit(store, url))
 
 
 def main() -> int:

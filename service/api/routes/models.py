@@ -34,13 +34,13 @@ Format = Annotated[
     Query(alias="format", description="The file alone, or a zip of the folder that timm loads."),
 ]
 
-PointIndex = Annotated[
-    int | None,
+PointName = Annotated[
+    str | None,
     Query(
         alias="point",
-        ge=0,
-        le=2**53,
-        description="Index of any point of the job, to download instead of the result's soup.",
+        pattern=r"^(best|[0-9]{1,15})$",
+        description="Index of any point of the job, to download instead of the result's soup, also while the job runs; "
+        "or best, for the best soup so far.",
     ),
 ]
 
@@ -58,7 +58,11 @@ RESPONSES = (
     | bare(304, "The file is the one that If-None-Match names.")
     | problems(
         NO_JOB,
-        (ModelNotReady, "Job '01k9zq3v7m4t' is running and has no model yet. Wait until is_terminal is true."),
+        (
+            ModelNotReady,
+            "Job '01k9zq3v7m4t' is running and has no model yet. Wait until is_terminal is true, or ask "
+            "for the best soup so far: point=best.",
+        ),
         (Expired, "The model of job '01k9zq3v7m4t' has expired. Run the job again: the same request makes it again."),
         RangeNotSatisfiable(ADVICE[416]),
         NotFound("job 01k9zq3v7m4t has no point 480", param="point", code="point_not_found"),
@@ -78,9 +82,7 @@ def find_model(use: Services, job: Job) -> tuple[MergedModel, Artifact]:
         Expired: it was removed after its time.
     """
     if job.result is None:
-        ended = f"ended as {job.status} without a model" if job.is_terminal else f"is {job.status} and has no model yet"
-        advice = "Its error says why." if job.is_terminal else "Wait until is_terminal is true."
-        raise ModelNotReady(f"Job {job.id!r} {ended}. {advice}")
+        raise _not_ready(job)
     try:
         return job.result.model, use.artifacts.open("models", job.result.model.sha256)
     except NotFound as error:
@@ -89,21 +91,32 @@ def find_model(use: Services, job: Job) -> tuple[MergedModel, Artifact]:
         ) from error
 
 
-def find_soup(use: Services, job: Job, index: int) -> tuple[MergedModel, Artifact] | None:
-    """The model of one of the soups that an ended ``job`` has tried; None until it is merged.
+def _not_ready(job: Job) -> ModelNotReady:
+    if job.is_terminal:
+        return ModelNotReady(f"Job {job.id!r} ended as {job.status} without a model. Its error says why.")
+    advice = "Wait until is_terminal is true" + (", or ask for the best soup so far: point=best." if job.best else ".")
+    return ModelNotReady(f"Job {job.id!r} is {job.status} and has no model yet. {advice}")
+
+
+def find_point(use: Services, job: Job, point: str) -> int | None:
+    """The index of one of the soups that ``job`` has tried, which can be merged; None if it is the result's own.
 
     Raises:
-        ModelNotReady, Expired: as ``find_model``.
+        ModelNotReady: the job has ended without a model, or there is no best soup yet.
         NotFound: there is no such point (``point_not_found``).
         InvalidRequest: the soup's logits are not finite.
     """
-    winner = find_model(use, job)
-    point = use.jobs.point(job.id, index)
-    if point.score is None:
-        raise InvalidRequest(f"The logits of soup {index} are not finite. Choose another.", param="point")
-    if job.result is not None and list(job.result.weights.values()) == point.weights:
-        return winner
-    return _merged(use, job, index)
+    if job.result is None and (job.is_terminal or (point == "best" and job.best is None)):
+        raise _not_ready(job)
+    if job.result is not None and point == "best":
+        return None
+    found = use.jobs.best_point(job.id) if point == "best" else use.jobs.point(job.id, int(point))
+    if found is None:
+        raise _not_ready(job)
+    if found.score is None:
+        raise InvalidRequest(f"The logits of soup {found.index} are not finite. Choose another.", param="point")
+    is_winner = job.result is not None and list(job.result.weights.values()) == found.weights
+    return None if is_winner else found.index
 
 
 def merge_soup(use: Services, job: Job, index: int) -> tuple[MergedModel, Artifact]:
@@ -175,21 +188,22 @@ def _send_archive(request: Request, model: MergedModel, artifact: Artifact, stem
 
 
 async def send_model(
-    job_id: str, request: Request, use: Use, form: Format = "safetensors", point: PointIndex = None
+    job_id: str, request: Request, use: Use, form: Format = "safetensors", point: PointName = None
 ) -> Response:
     """The merged checkpoint. Its ETag is its sha256; use ranges to resume an interrupted download.
 
-    With `point`, any other soup that the job has tried, such as one of the front. A worker merges it on the first
-    request, which takes some seconds, and it is kept as long as the job.
+    With `point`, any other soup that the job has tried, such as one of the front, or the `best` so far of a job that
+    has not ended. A worker merges it on the first request, which takes some seconds, and it is kept as long as the job.
     """
     job = await run_in_threadpool(use.jobs.get, job_id)
-    if point is None:
+    index = None if point is None else await run_in_threadpool(find_point, use, job, point)
+    if index is None:
         model, artifact = await run_in_threadpool(find_model, use, job)
-    elif found := await run_in_threadpool(find_soup, use, job, point):
+    elif found := await run_in_threadpool(_merged, use, job, index):
         model, artifact = found
     else:
-        model, artifact = await use.merges.run(merge_soup, use, job, point)
-    stem = f"soup-{job.request.request.pantry}-{job_id}" + ("" if point is None else f"-{point}")
+        model, artifact = await use.merges.run(merge_soup, use, job, index)
+    stem = f"soup-{job.request.request.pantry}-{job_id}" + ("" if index is None else f"-{index}")
     if form == "timm":
         return await run_in_threadpool(_send_archive, request, model, artifact, stem)
     return _send_file(request, model, artifact, stem)

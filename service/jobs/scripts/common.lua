@@ -56,7 +56,9 @@ local function set_status(id, status)
 end
 
 local function progress_event(id)
-  local names = { "done", "pruned", "total", "images", "backward", "attempt_points", "attempt_started_at", "progress_at" }
+  local names = {
+    "done", "pruned", "total", "images", "backward", "attempt_points", "attempt_started_at", "progress_at", "search_ends_at"
+  }
   local values = redis.call("HMGET", job_key(id), unpack(names))
   local data = {}
   for position, name in ipairs(names) do
@@ -138,6 +140,14 @@ local function release(kind, digest)
   end
 end
 
+-- The models that were merged from a job's points on demand.
+local function forget_models(id)
+  for _, document in ipairs(redis.call("HVALS", key("job", id, "models"))) do
+    release("models", cjson.decode(document).sha256)
+  end
+  redis.call("UNLINK", key("job", id, "models"))
+end
+
 local function forget_job(id)
   local job = redis.call("HMGET", job_key(id), "status", "model", "idempotency", "pantry", "sets")
   release("pantries", job[4])
@@ -147,15 +157,13 @@ local function forget_job(id)
   if job[2] then
     release("models", job[2])
   end
-  for _, document in ipairs(redis.call("HVALS", key("job", id, "models"))) do
-    release("models", cjson.decode(document).sha256)
-  end
+  forget_models(id)
   if job[3] and redis.call("HGET", job[3], "job") == id then
     redis.call("UNLINK", job[3])
   end
   redis.call("ZREM", key("status", job[1]), id)
   redis.call("ZREM", key("jobs"), id)
   redis.call("ZREM", key("expiries"), id)
-  redis.call("UNLINK", job_key(id), key("job", id, "models"))
+  redis.call("UNLINK", job_key(id))
   redis.call("UNLINK", key("job", id, "points"), key("job", id, "order"), key("job", id, "events"))
 end

@@ -8,7 +8,7 @@ import pytest
 
 from service.artifacts import open_store
 from service.connection import connect
-from service.errors import PantryNotFound
+from service.errors import NotFound, PantryNotFound
 from service.jobs.keys import Keys
 from service.jobs.merging import Merge, answer_next
 from service.jobs.store import JobStore
@@ -68,7 +68,7 @@ def test_a_soup_is_merged_once_and_kept(
 
     def merge(job_id: str, point: int) -> None:
         merged.append(point)
-        driver.store.keep_model(job_id, point, driver.store_model(seed=point + 1))
+        driver.keep_model(point)
 
     worker(merge)
     point = other_than_the_best(driver)
@@ -119,7 +119,7 @@ def test_failures_of_the_worker_are_told(api: httpx2.Client, ended: str, driver:
 
 
 def test_a_job_keeps_so_many_soups_and_no_more(api: httpx2.Client, ended: str, driver: Driver, worker: Worker) -> None:
-    worker(lambda job_id, point: driver.store.keep_model(job_id, point, driver.store_model(seed=point + 1)))
+    worker(lambda job_id, point: driver.keep_model(point))
     first, second, third = (each.index for each in driver.ranked()[1:4])
     url = f"/jobs/{ended}/model"
     assert [api.get(url, params={"point": point}).status_code for point in (first, second)] == [200, 200]
@@ -128,7 +128,9 @@ def test_a_job_keeps_so_many_soups_and_no_more(api: httpx2.Client, ended: str, d
 
 
 def test_what_is_no_soup_of_the_job_is_refused(api: httpx2.Client, job_id: str, driver: Driver) -> None:
-    problem(api.get(f"/jobs/{job_id}/model?point=0"), 409, "model_not_ready")
+    problem(api.get(f"/jobs/{job_id}/model?point=0"), 404, "point_not_found", "point")
+    problem(api.get(f"/jobs/{job_id}/model?point=best"), 409, "model_not_ready")
+    problem(api.get(f"/jobs/{job_id}/model?point=worst"), 422, "invalid_request", "point")
     driver.start()
     driver.points[3] = driver.points[3].model_copy(update={"score": None, "nll": None, "finite": False})
     driver.record(16)
@@ -137,3 +139,44 @@ def test_what_is_no_soup_of_the_job_is_refused(api: httpx2.Client, job_id: str, 
     problem(api.get(f"/jobs/{job_id}/model?point=-1"), 422, "invalid_request", "point")
     problem(api.get(f"/jobs/{job_id}/model?point=3"), 422, "invalid_request", "point")
     problem(api.get("/jobs/none/model?point=0"), 404, "job_not_found")
+
+
+def test_the_best_so_far_and_any_other_soup_can_be_had_while_the_job_runs(
+    api: httpx2.Client, job_id: str, driver: Driver, worker: Worker
+) -> None:
+    worker(lambda _, point: driver.keep_model(point))
+    url = f"/jobs/{job_id}/model"
+    driver.start()
+    driver.record(8)
+    first, other = driver.ranked()[0].index, driver.ranked()[-1].index
+    answers = {point: api.get(url, params={"point": point}) for point in ("best", first, other)}
+    assert [answer.status_code for answer in answers.values()] == [200] * 3
+    assert answers["best"].headers["etag"] == answers[first].headers["etag"] != answers[other].headers["etag"]
+    assert f"-{first}.safetensors" in answers["best"].headers["content-disposition"]
+    assert "point=best" in problem(api.get(url), 409, "model_not_ready")["detail"]
+    driver.record(16)
+    driver.succeed()
+    assert api.get(url, params={"point": "best"}).headers["etag"] == api.get(url).headers["etag"]
+
+
+def test_a_job_that_failed_has_no_soups_to_give(api: httpx2.Client, job_id: str, driver: Driver) -> None:
+    driver.start()
+    driver.record(8)
+    driver.fail()
+    for point in ("best", 0):
+        problem(api.get(f"/jobs/{job_id}/model", params={"point": point}), 409, "model_not_ready")
+
+
+def test_a_search_that_begins_again_on_other_hardware_gives_no_soup_of_before(
+    job_store: JobStore, job_id: str, driver: Driver
+) -> None:
+    driver.start()
+    driver.record(8)
+    driver.keep_model(0)
+    before = driver.store.point(job_id, 1)
+    assert driver.claim is not None
+    job_store.start(job_id, driver.claim.attempt, 16, "another scope")
+    assert job_store.merged_model(job_id, 0) is None
+    assert job_store.in_use()["models"] == set()
+    with pytest.raises(NotFound, match="has dropped point 1"):
+        job_store.keep_model(job_id, before, driver.store_model(seed=2))

@@ -1,6 +1,7 @@
 import pytest
 
 from search.evaluation import weights_key
+from service.jobs.documents import timestamp
 from service.jobs.queue import Claim
 from service.jobs.store import JobStore
 from service.schemas.job import JobStatus, JobWarning
@@ -106,6 +107,25 @@ def test_the_next_attempt_is_told_for_how_long_the_job_was_searched(job_store: J
 
     assert job_store.claim("worker") == Claim(claim.job_id, 4)
     assert job_store.start(claim.job_id, 4, 10, "other hardware") == 0.0
+
+
+def test_the_estimated_finish_is_no_later_than_the_limit_of_seconds(job_store: JobStore) -> None:
+    submit(job_store)
+    claim = job_store.claim("worker")
+    assert claim is not None
+    job_store.start(claim.job_id, 1, 1000, SCOPE, seconds=60)
+    began = _clock(job_store, claim, "attempt_started_at")
+    progress = job_store.get(claim.job_id).progress
+    assert progress.rate is None
+    assert progress.estimated_finish == timestamp(began + 60_000)
+    job_store.redis.hset(job_store.keys.job(claim.job_id), "attempt_started_at", began - 10_000)
+    job_store.record_points(claim.job_id, 1, [point(0)], outcomes=evaluated(0))
+    assert job_store.get(claim.job_id).progress.estimated_finish == timestamp(began + 60_000)
+    job_store.start(claim.job_id, 1, 2, SCOPE, seconds=1000)
+    job_store.redis.hset(job_store.keys.job(claim.job_id), "attempt_started_at", began - 10_000)
+    job_store.record_points(claim.job_id, 1, [point(1)], outcomes=evaluated(1))
+    last = _clock(job_store, claim, "progress_at")
+    assert job_store.get(claim.job_id).progress.estimated_finish == timestamp(last)
 
 
 def test_neither_waiting_nor_making_the_result_is_searching(job_store: JobStore, claim: Claim) -> None:

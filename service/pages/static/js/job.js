@@ -64,6 +64,7 @@ function draw() {
   showProgress(live.progress, status);
   showWarnings([...live.warnings.values()]);
   if (live.best) byId("best").textContent = `Best so far ${score(live.best.score, scale(metricOf(job.request.request)))}: ${soup(live.best.weights)}`;
+  byId("best-actions").hidden = !live.best;
   if (job.result) return;
   showTop(live.topSoups(), false);
   showSearch();
@@ -93,6 +94,7 @@ function showEnd() {
   showProgress(job.progress, job.status);
   showWarnings(job.warnings);
   byId("best").textContent = "";
+  byId("best-actions").hidden = true;
   tell("error", job.error ? [job.error.message, ...job.error.attempts].join(" · ") : null);
   if (!job.progress.total) byId("pace").textContent = "The job ended before its search began.";
   byId("when").textContent = `created ${time(job.created_at)} · ended ${time(job.finished_at)}`;
