@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Literal, Self
 import httpx2
 
 from service.schemas.adaptation_set import AdaptationSet
+from service.schemas.estimate import CostEstimate
 from service.schemas.job import Job, JobPage, Point, PointPage
 from service.schemas.pantry import Pantry, PantryList
 from service.schemas.problem import Problem
@@ -73,6 +74,14 @@ class Client:
         with adaptation_set.open("rb") as file:
             files = _parts(request, "adaptation_set", adaptation_set.name, file)
             return Job.model_validate(self._call("POST", "/adapt", files=files, headers=headers))
+
+    def estimate(self, request: Mapping[str, Any], adaptation_set: Path | None = None) -> CostEstimate:
+        """What the job of ``adapt`` would cost; the service keeps nothing."""
+        if adaptation_set is None:
+            return CostEstimate.model_validate(self._call("POST", "/adapt?dry_run=true", json=dict(request)))
+        with adaptation_set.open("rb") as file:
+            files = _parts(request, "adaptation_set", adaptation_set.name, file)
+            return CostEstimate.model_validate(self._call("POST", "/adapt?dry_run=true", files=files))
 
     def add_set(self, archive: Path, label_map: Mapping[str, Any] | None = None) -> AdaptationSet:
         """Store an adaptation set for later jobs."""

@@ -14,11 +14,15 @@ from service.adaptation_sets.labels import check_attackable, resolve
 from service.adaptation_sets.stored import StoredSet
 from service.api.services import Services
 from service.errors import InvalidRequest, SetNotFound, SoupsearchError
+from service.image_warnings import SelectingImages, warn_of_images
 from service.jobs.store import NewJob
 from service.refinements import limits_of
-from service.schemas.job import Job, JobStatus, Progress, RequestEcho
+from service.schemas.estimate import CostEstimate
+from service.schemas.job import Job, JobStatus, JobWarning, Progress, RequestEcho
 from service.schemas.pantry import Pantry
 from service.schemas.request import AdaptRequest
+
+LONG_SECONDS = 3600.0
 
 
 def admit(use: Services, request: AdaptRequest, upload: Path | None, idempotency_key: str | None) -> Job:
@@ -37,28 +41,77 @@ def admit(use: Services, request: AdaptRequest, upload: Path | None, idempotency
     _check_sources(request, upload)
     if repeated := _repeated(use, request, idempotency_key):
         return repeated
-    check_radii(request)
     looked_up = use.jobs.now()
-    pantry = use.pantries.get(request.pantry)
-    check_search(request, pantry, use.settings.max_points)
-    with _sets(use, request, pantry, upload) as sets:
-        check_measured_sets(request, sets)
-        check_labels(request, {set_id: _open(use, set_id).document.labelled for set_id in sets})
-        check_cost(use, request, pantry, sets)
-        check_refine(use, request, pantry, sets)
-        echo = RequestEcho(
-            request=request,
-            pantry_digest=pantry.digest,
-            adaptation_sets=sets,
-            ingredients=[ingredient.name for ingredient in pantry.ingredients],
-        )
-        digest = request_digest(request, sets)
+    with _understood(use, request, upload, keep=True) as echo:
+        digest = request_digest(request, echo.adaptation_sets)
         submission = use.jobs.submit(NewJob(echo, looked_up), idempotency_key=idempotency_key, body_digest=digest)
     job = use.jobs.get(submission.job_id)
     if not submission.created:
         return job
     use.metrics.accepted.inc()
     return _as_accepted(job)
+
+
+def estimate(use: Services, request: AdaptRequest, upload: Path | None) -> CostEstimate:
+    """What the job of ``request`` would cost; nothing is kept. Raises as ``admit`` does, except for the job store."""
+    _check_sources(request, upload)
+    with _understood(use, request, upload, keep=False) as echo:
+        pantry, sets = use.pantries.get(request.pantry), echo.adaptation_sets
+        limits = request.search.limits(_space(request, pantry))
+        evaluations, passes = _count_points(request, pantry), most_passes(use, request, pantry, sets)
+        speed = use.jobs.speed(echo.kind_of_work)
+        seconds = None if speed is None else passes / speed
+        if seconds is not None and limits is not None and limits.seconds is not None:
+            seconds = min(seconds, limits.seconds)
+        return CostEstimate(
+            evaluations=evaluations,
+            forward_passes=passes,
+            seconds=seconds,
+            warnings=[*warn_of_images(request, _selecting_images(use, request, pantry, sets)), *_warn_of_time(seconds)],
+        )
+
+
+def _selecting_images(
+    use: Services, request: AdaptRequest, pantry: Pantry, sets: Sequence[str]
+) -> list[SelectingImages]:
+    """The labelled images of each set that has some."""
+    stored = [_open(use, set_id) for set_id in sets]
+    counts = [_selected(each, request)[0] for each in stored]
+    labels = [resolve(each, pantry.label_names, pantry.num_classes) for each in stored]
+    return [
+        SelectingImages(each.digest, count, len(labelled.columns))
+        for each, count, labelled in zip(stored, counts, labels, strict=True)
+        if count
+    ]
+
+
+def _warn_of_time(seconds: float | None) -> list[JobWarning]:
+    if seconds is None or seconds < LONG_SECONDS:
+        return []
+    message = (
+        f"the search will take about {seconds / 3600:.1f} hours, at the speed of the last of its kind: take fewer "
+        "points, images, threats or steps, or a budget"
+    )
+    return [JobWarning(code="long_search", message=message)]
+
+
+@contextmanager
+def _understood(use: Services, request: AdaptRequest, upload: Path | None, *, keep: bool) -> Iterator[RequestEcho]:
+    """The request after all checks; an uploaded set stays after the block only if ``keep``, and nothing was raised."""
+    check_radii(request)
+    pantry = use.pantries.get(request.pantry)
+    check_search(request, pantry, use.settings.max_points)
+    with _sets(use, request, pantry, upload, keep=keep) as sets:
+        check_measured_sets(request, sets)
+        check_labels(request, {set_id: _open(use, set_id).document.labelled for set_id in sets})
+        check_cost(use, request, pantry, sets)
+        check_refine(use, request, pantry, sets)
+        yield RequestEcho(
+            request=request,
+            pantry_digest=pantry.digest,
+            adaptation_sets=sets,
+            ingredients=[ingredient.name for ingredient in pantry.ingredients],
+        )
 
 
 def _repeated(use: Services, request: AdaptRequest, idempotency_key: str | None) -> Job | None:
@@ -151,21 +204,19 @@ def _count_points(request: AdaptRequest, pantry: Pantry) -> int:
 
 
 def check_cost(use: Services, request: AdaptRequest, pantry: Pantry, sets: Sequence[str]) -> None:
-    """Count the forward passes of one image that the search may take, attacks included.
+    """Check what the search may cost.
 
-    Raises InvalidRequest (``too_many_passes``) if there are more than ``settings.max_passes``, or if the budget is less
-    than one soup may take.
+    Raises InvalidRequest (``too_many_passes``) if it may take more than ``settings.max_passes`` forward passes of one
+    image, or if its budget is less than one soup may take.
     """
-    a_soup = _passes_a_soup(use, request, pantry, sets)
-    passes, limits = a_soup * _count_points(request, pantry), request.search.limits(_space(request, pantry))
-    if limits is not None and limits.forward_passes is not None:
-        if limits.forward_passes < a_soup:
-            raise InvalidRequest(
-                f"One soup takes up to {_large(a_soup)} forward passes, more than the budget's "
-                f"{limits.forward_passes}. Allow more, or send fewer images, threats, steps or restarts.",
-                param="search.budget.forward_passes",
-            )
-        passes = min(passes, limits.forward_passes)
+    a_soup, limits = _passes_a_soup(use, request, pantry, sets), request.search.limits(_space(request, pantry))
+    if limits is not None and limits.forward_passes is not None and limits.forward_passes < a_soup:
+        raise InvalidRequest(
+            f"One soup takes up to {_large(a_soup)} forward passes, more than the budget's {limits.forward_passes}. "
+            "Allow more, or send fewer images, threats, steps or restarts.",
+            param="search.budget.forward_passes",
+        )
+    passes = most_passes(use, request, pantry, sets)
     if passes > use.settings.max_passes:
         raise InvalidRequest(
             f"The search may take {_large(passes)} forward passes; the limit is {use.settings.max_passes}. Send fewer "
@@ -173,6 +224,13 @@ def check_cost(use: Services, request: AdaptRequest, pantry: Pantry, sets: Seque
             param="search",
             code="too_many_passes",
         )
+
+
+def most_passes(use: Services, request: AdaptRequest, pantry: Pantry, sets: Sequence[str]) -> int:
+    """The most forward passes of one image that the search may take, attacks included."""
+    passes = _passes_a_soup(use, request, pantry, sets) * _count_points(request, pantry)
+    limits = request.search.limits(_space(request, pantry))
+    return passes if limits is None or limits.forward_passes is None else min(passes, limits.forward_passes)
 
 
 def _passes_a_soup(use: Services, request: AdaptRequest, pantry: Pantry, sets: Sequence[str]) -> int:
@@ -264,10 +322,13 @@ def check_set(stored: StoredSet, request: AdaptRequest, pantry: Pantry) -> None:
 
 
 @contextmanager
-def _sets(use: Services, request: AdaptRequest, pantry: Pantry, upload: Path | None) -> Iterator[list[str]]:
+def _sets(
+    use: Services, request: AdaptRequest, pantry: Pantry, upload: Path | None, *, keep: bool
+) -> Iterator[list[str]]:
     """Ids of the request's sets, checked and kept until the job can refer to them.
 
-    If the block raises, a set that came with the request is removed again, unless another request uses it too.
+    If the block raises, or without ``keep``, a set that came with the request is removed again, unless another request
+    uses it too.
     """
     if upload is None:
         ids = list(request.adaptation_sets or ())
@@ -283,6 +344,8 @@ def _sets(use: Services, request: AdaptRequest, pantry: Pantry, upload: Path | N
         if new:
             use.sets.discard(new)
         raise
+    if new and not keep:
+        use.sets.discard(new)
 
 
 def _open(use: Services, set_id: str) -> StoredSet:

@@ -5,6 +5,7 @@ from typing import Any
 
 from search.strategies.grid import Grid
 from service.schemas.adaptation_set import AdaptationSet, AdaptationSetPage, AdaptationSetRequest
+from service.schemas.estimate import CostEstimate
 from service.schemas.job import (
     Best,
     Job,
@@ -154,6 +155,8 @@ QUEUED_JOB = Job(
     request=_ECHO,
     urls=_URLS,
 )
+
+ESTIMATE = CostEstimate(evaluations=480, forward_passes=48_000, seconds=19.5, warnings=[])
 
 CANCELLING_JOB = QUEUED_JOB.model_copy(
     update={

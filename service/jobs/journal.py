@@ -77,6 +77,15 @@ class JobJournal(Records):
         texts = [text for chunk in chunks for text in self.redis.hmget(journal, list(chunk))]
         return [None if text is None else str(text) for text in texts]
 
+    def note_speed(self, kind_of_work: str, passes_per_second: float) -> None:
+        """Remember how fast a search went, for ``settings.journal_ttl``."""
+        self.redis.set(self.keys.speed(kind_of_work), passes_per_second, ex=self.settings.journal_ttl)
+
+    def speed(self, kind_of_work: str) -> float | None:
+        """Forward passes of one image a second in the last search of a kind, if it is remembered."""
+        speed = self.redis.get(self.keys.speed(kind_of_work))
+        return None if speed is None else float(speed)
+
     def points(self, job_id: str, *, after: int | None = None, limit: int = 100) -> PointPage:
         """At most ``limit`` points with an index greater than ``after``, by index. Raises JobNotFound, Expired."""
         if not self.redis.exists(self.keys.job(job_id)):

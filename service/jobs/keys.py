@@ -98,6 +98,10 @@ class Keys:
         """Hash of all finished points of one scope: weights key to document."""
         return f"{self.prefix}:journal:{scope}"
 
+    def speed(self, kind_of_work: str) -> str:
+        """Forward passes of one image a second, in the last search of its kind."""
+        return f"{self.prefix}:speed:{kind_of_work}"
+
     def merge(self, merge_id: str) -> str:
         """List that receives the answer to one request to merge."""
         return f"{self.prefix}:merge:{merge_id}"

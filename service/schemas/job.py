@@ -74,6 +74,13 @@ class RequestEcho(Document):
     adaptation_sets: list[Sha256]
     ingredients: list[Name]
 
+    @property
+    def kind_of_work(self) -> str:
+        """What the speed of a search depends on besides the machines, as text."""
+        attacked = "attacked" if self.request.threat_models else "plain"
+        refine = self.request.refine
+        return " ".join([self.pantry_digest, self.request.precision, attacked, refine.statistics, refine.head])
+
 
 class JobUrls(Document):
     """Addresses of the parts of a job."""

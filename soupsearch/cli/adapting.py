@@ -1,5 +1,6 @@
 """Commands about jobs: ``adapt``, ``follow``, ``download``, ``jobs``, ``cancel``."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -112,6 +113,10 @@ def adapt(
     ] = False,
     precision: Annotated[str, typer.Option(help="float32 or bfloat16 forward passes.")] = "float32",
     seed: Annotated[int, typer.Option(help="Seed of the held-out split, the attacks and the bootstrap.")] = 0,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Only check the request and say what it would cost. Several sets are stored."),
+    ] = False,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the job's id and return immediately.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -169,8 +174,11 @@ def adapt(
     fields = objective_fields(threat or [], wanted, adaptation_set)
     sets = _mapped(wanted.every_set(adaptation_set), adaptation_set, label_map)
     with Client(url) as client:
+        if dry_run:
+            _tell_cost(_sent(client.estimate, client, request, fields, sets), as_json=as_json)
+            return
         try:
-            job = _submitted(client, request, fields, sets)
+            job = _sent(client.adapt, client, request, fields, sets)
         except KeyboardInterrupt:
             typer.echo(f"\nsee whether the job was accepted already: soupsearch jobs{_at(client)}", err=True)
             raise
@@ -245,8 +253,23 @@ def _report(job: Any, *, as_json: bool) -> None:
         raise typer.Exit(REFUSED)
 
 
-def _submitted(client: Any, request: dict[str, Any], fields: dict[str, Any], sets: dict[str, Any]) -> Any:
-    """Upload one set with the request, or first store several sets, with their label maps, and name them in it."""
+def _tell_cost(estimate: Any, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(estimate.model_dump_json(indent=2))
+        return
+    time = "" if estimate.seconds is None else f", about {estimate.seconds:.3g} s of searching"
+    typer.echo(f"at most {estimate.evaluations} soups and {estimate.forward_passes} forward passes{time}")
+    for warning in estimate.warnings:
+        typer.echo(f"warning: {warning.message}")
+
+
+def _sent(
+    call: Callable[..., Any], client: Any, request: dict[str, Any], fields: dict[str, Any], sets: dict[str, Any]
+) -> Any:
+    """What ``call`` answers to the request with its one set, or to one that names several, which are stored first.
+
+    Sets are stored with their label maps.
+    """
     from soupsearch.cli.objectives import with_ids
     from soupsearch.cli.sets import set_sources
 
@@ -254,10 +277,10 @@ def _submitted(client: Any, request: dict[str, Any], fields: dict[str, Any], set
         pairs = list(zip(sources, sets.values(), strict=True))
         source, mapping = pairs[0]
         if len(pairs) == 1 and isinstance(source, Path):
-            return client.adapt(request | fields | ({"label_map": mapping} if mapping else {}), source)
+            return call(request | fields | ({"label_map": mapping} if mapping else {}), source)
         stored = [client.add_set(each, labels).id if isinstance(each, Path) else each for each, labels in pairs]
     ids = dict(zip(sets, stored, strict=True))
-    return client.adapt(request | with_ids(fields, ids) | {"adaptation_sets": list(dict.fromkeys(ids.values()))})
+    return call(request | with_ids(fields, ids) | {"adaptation_sets": list(dict.fromkeys(ids.values()))})
 
 
 def download(

@@ -171,6 +171,39 @@ def test_a_job_says_which_sets_objectives_and_constraints_are_of(page: Page, dri
     expect(page.locator("#facts")).to_contain_text(f"accuracy on set {sets[1][:12]} 87.0 %, at least 85.0 %")
 
 
+def test_the_best_soup_so_far_is_downloaded_while_the_job_runs(page: Page, archive: Path, driver: Driver) -> None:
+    start_job(page, archive)
+    driver.start()
+    expect(page.locator("#pace")).to_contain_text("Preparing")
+    expect(page.locator("#best-actions")).to_be_hidden()
+    driver.record(48)
+    best = driver.ranked()[0].index
+    driver.keep_model(best)
+    with page.expect_download() as downloading:
+        page.click("#best-actions a")
+    assert downloading.value.suggested_filename.endswith(f"-{best}.safetensors")
+    driver.record()
+    driver.succeed()
+    expect(page.locator("#download")).to_be_visible()
+    expect(page.locator("#best-actions")).to_be_hidden()
+
+
+def test_the_form_estimates_what_a_job_would_cost(page: Page, archive: Path, job_store: JobStore) -> None:
+    page.goto("/")
+    page.set_input_files("#file", archive)
+    page.click("#adapt summary")
+    page.select_option("#preset", "paper")
+    page.click("#estimate")
+    expect(page.locator("#cost")).to_contain_text("At most 480 soups and")
+    expect(page.locator("#cost")).to_contain_text("images select the soup: the score is uncertain")
+    expect(page.locator("#start")).to_be_enabled()
+    assert job_store.list().items == []
+    page.fill("#step", "0.7")
+    page.click("#estimate")
+    expect(page.locator("#refusal")).to_contain_text("The search has no points")
+    expect(page.locator("#cost")).to_be_hidden()
+
+
 def test_a_job_is_cancelled_and_keeps_its_best(page: Page, archive: Path, driver: Driver) -> None:
     start_job(page, archive)
     driver.start()

@@ -8,11 +8,11 @@ import numpy as np
 from scipy.stats import binomtest
 
 from search.evaluation import PLAIN, EvaluationRequest, Outcome, Refinement, SetOutcome, Weights
+from service.image_warnings import SelectingImages, warn_of_images
 from service.schemas.job import JobWarning
-from service.schemas.objective import Measured
 from workers.evaluation.baselines import BaselineOutcomes, evaluate_baselines
 from workers.evaluation.errors import EvaluationMemoryError
-from workers.jobs.material import Material, SetMaterial
+from workers.jobs.material import Material
 from workers.jobs.refining import (
     RefinedModels,
     baseline_refinements,
@@ -27,7 +27,6 @@ from workers.ray_runtime.evaluators import EvaluatorPool
 from workers.ray_runtime.task import Task
 
 MIDPOINT_IMAGES = 256
-FEW_IMAGES = 50
 CHANCE_P_VALUE = 0.01
 LONG_HOURS = 1.0
 COLLAPSE = 0.5
@@ -84,7 +83,7 @@ def run_preflight(material: Material, scoring: Scoring, pool: EvaluatorPool, tok
     executor = pool.executor(small, material.arrays_of, token)
     outcomes = executor.outcomes([EvaluationRequest(tuple(soup)) for soup in soups])
     warnings = [
-        *warn_of_images(material),
+        *warn_of_images(material.request, selecting_images(material)),
         *warn_of_chance(material, compared.baselines.ingredients),
         *warn_of_collapse(material.names, pairs, outcomes[:size], outcomes[size:]),
     ]
@@ -119,27 +118,13 @@ def _midpoint(pair: tuple[int, int], size: int) -> list[float]:
     return [0.5 if index in pair else 0.0 for index in range(size)]
 
 
-def warn_of_images(material: Material) -> list[JobWarning]:
-    """Warn of sets with too few images, for their classes or at all, that an objective or constraint is measured on."""
-    warnings = []
-    for each in (part for part in material.sets if part.is_labelled):
-        images, columns = len(each.split.selection), len(each.labels.columns)
-        is_scored = _is_measured(each, material.request.ranked_by)
-        if is_scored and images < columns:
-            message = f"{images} images select among soups of {columns} classes: some classes have no image"
-            warnings.append(JobWarning(code="fewer_images_than_classes", message=message))
-        if images < FEW_IMAGES and is_scored:
-            message = f"{images} images select the soup: the score is uncertain, see its interval; 100 usually suffice"
-            warnings.append(JobWarning(code="few_images", message=message))
-        elif images < FEW_IMAGES and _is_measured(each, material.request.constraints):
-            message = f"{images} images tell whether a constraint holds: its value is uncertain; 100 usually suffice"
-            warnings.append(JobWarning(code="few_images", message=message))
-    return warnings
-
-
-def _is_measured(each: SetMaterial, measures: Sequence[Measured]) -> bool:
-    named = [measure.adaptation_sets for measure in measures]
-    return any(sets is None or each.stored.digest in sets for sets in named)
+def selecting_images(material: Material) -> list[SelectingImages]:
+    """The labelled images of each set that has some."""
+    return [
+        SelectingImages(each.stored.digest, len(each.split.selection), len(each.labels.columns))
+        for each in material.sets
+        if each.is_labelled
+    ]
 
 
 def warn_of_chance(material: Material, ingredients: Sequence[Outcome]) -> list[JobWarning]:

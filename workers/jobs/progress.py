@@ -44,6 +44,7 @@ class Recorder(Observer, Journal):
         self._dropped: set[str] = set()
         self.points: dict[int, Point] = {}
         self.reused = 0
+        self.passes = 0
         self._journal_bytes = 0
         self._best: Point | None = None
 
@@ -102,6 +103,7 @@ class Recorder(Observer, Journal):
                 outcomes[place] = None if name is None else self._kept(packed(outcome))
                 names[place] = name or ""
             self.reused += not is_new
+            self.passes += 0 if known else outcome.passes.forward
             self._keep(soup.weights, outcome)
         self._record(points, outcomes, names)
 

@@ -1,14 +1,14 @@
 """``POST /adapt``: the request that becomes a job."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from service.api.admission import admit
+from service.api.admission import admit, estimate
 from service.api.bodies import REQUEST_PART, media_type, missing_part, parse, receive_upload, refuse_media_type
-from service.api.examples import QUEUED_JOB, REQUEST, STORED_SETS_REQUEST
+from service.api.examples import ESTIMATE, QUEUED_JOB, REQUEST, STORED_SETS_REQUEST
 from service.api.multipart import read_limited
 from service.api.openapi import answer, form_body, json_body, problems, request_body
 from service.api.routes.jobs import retry_after
@@ -26,6 +26,7 @@ from service.errors import (
     TooLarge,
     UnsupportedMediaType,
 )
+from service.schemas.estimate import CostEstimate
 from service.schemas.job import Job
 from service.schemas.request import AdaptRequest
 
@@ -72,6 +73,11 @@ Key = Annotated[
     ),
 ]
 
+DryRun = Annotated[
+    bool,
+    Query(description="Only check the request and estimate its cost; the answer is 200, and nothing is kept."),
+]
+
 
 @router.post(
     "/adapt",
@@ -81,7 +87,8 @@ Key = Annotated[
     openapi_extra=request_body(
         form=form_body(AdaptRequest, REQUEST, PART, required=True), json=json_body(AdaptRequest, STORED_SETS_REQUEST)
     ),
-    responses=answer(
+    responses={200: {"model": CostEstimate} | answer(200, "With `dry_run`: what the job would cost.", ESTIMATE)[200]}
+    | answer(
         202,
         "The job, which is queued.",
         QUEUED_JOB,
@@ -90,19 +97,26 @@ Key = Annotated[
     )
     | problems(*REQUEST_PROBLEMS, *UPLOAD_PROBLEMS),
 )
-async def adapt(request: Request, response: Response, use: Use, idempotency_key: Key = None) -> Job:
+async def adapt(
+    request: Request, response: Response, use: Use, dry_run: DryRun = False, idempotency_key: Key = None
+) -> Any:
     """Upload the images with the request as a form, or name stored sets in JSON. Only `pantry` is required."""
+
+    async def take(document: AdaptRequest, file: Path | None) -> Job | Response:
+        if dry_run:
+            found = await run_in_threadpool(estimate, use, document, file)
+            return Response(found.model_dump_json(), media_type="application/json")
+        return await _accept(use, response, document, file, idempotency_key)
+
     if media_type(request) == "application/json":
-        document = parse(AdaptRequest, await read_limited(request))
-        return await _accept(use, response, document, None, idempotency_key)
+        return await take(parse(AdaptRequest, await read_limited(request)), None)
     if media_type(request) != "multipart/form-data":
         raise refuse_media_type(request, "multipart/form-data", "application/json")
     async with receive_upload(request, use, PART, use.settings.max_upload_bytes) as upload:
         if upload.request is None:
             raise missing_part(REQUEST_PART)
         document = parse(AdaptRequest, upload.request, REQUEST_PART)
-        file = upload.file.path if upload.file else None
-        return await _accept(use, response, document, file, idempotency_key)
+        return await take(document, upload.file.path if upload.file else None)
 
 
 async def _accept(

@@ -145,6 +145,41 @@ def test_an_interval_needs_a_single_objective(api: httpx2.Client) -> None:
     assert answer["param"] == "search.budget.interval"
 
 
+def test_a_dry_run_estimates_the_cost_and_keeps_nothing(adapt: Post, job_store: JobStore, files: Files) -> None:
+    paper, dry = {"pantry": "fashion", "preset": "paper"}, {"dry_run": "true"}
+    answer = adapt(request=json.dumps(paper), params=dry)
+    found = answer.json()
+    assert (answer.status_code, found["evaluations"], found["seconds"]) == (200, 480, None)
+    assert found["forward_passes"] % 480 == 0
+    images = found["forward_passes"] // 480
+    assert [each["code"] for each in found["warnings"]][-1] == "few_images"
+    assert (job_store.queue_depth(), job_store.list().items) == (0, [])
+    assert files("sets") == files("staging") == []
+    budget = {"forward_passes": 10 * images + 1}
+    search = {"strategy": "random", "budget": budget}
+    limited = adapt(request=json.dumps(paper | {"search": search}), params=dry)
+    assert limited.json()["forward_passes"] == budget["forward_passes"]
+    refused = adapt(request=json.dumps(paper | {"search": {"step": -1}}), params=dry)
+    problem(refused, 422, "invalid_request", "search.step")
+
+
+def test_a_dry_run_knows_how_fast_the_last_search_of_its_kind_was(api: httpx2.Client, job_store: JobStore) -> None:
+    paper = {"pantry": "fashion", "preset": "paper", "adaptation_sets": [store_set(api)]}
+    echo = job_store.get(api.post("/adapt", json=paper).json()["id"]).request
+    job_store.note_speed(echo.kind_of_work, 100.0)
+    dry = {"dry_run": "true"}
+    found = api.post("/adapt", json=paper, params=dry).json()
+    assert found["seconds"] == found["forward_passes"] / 100
+    other = api.post("/adapt", json=paper | {"precision": "bfloat16"}, params=dry).json()
+    assert other["seconds"] is None
+    search = {"strategy": "random", "budget": {"evaluations": 1000, "seconds": 1.5}}
+    assert api.post("/adapt", json=paper | {"search": search}, params=dry).json()["seconds"] == 1.5
+    job_store.note_speed(echo.kind_of_work, 0.1)
+    slow = api.post("/adapt", json=paper, params=dry).json()
+    assert slow["warnings"][-1]["code"] == "long_search"
+    assert job_store.redis.ttl(job_store.keys.speed(echo.kind_of_work)) > 0
+
+
 def test_stored_sets_are_named_in_json(api: httpx2.Client) -> None:
     sets = [store_set(api, seed) for seed in (1, 2)]
     answer = api.post(

@@ -8,13 +8,15 @@ import pytest
 
 from search.evaluation import Outcome, SetOutcome
 from service.errors import InvalidRequest
+from service.image_warnings import warn_of_images
 from service.jobs.store import JobStore
 from service.pantries.registry import PantryRegistry
+from service.schemas.job import JobWarning
 from service.settings import Settings
 from tests.service.artifacts.deletions import allowed
 from tests.workers.jobs.conftest import INGREDIENTS, Bench
 from workers.jobs.material import Material, scope_of
-from workers.jobs.preflight import warn_of_chance, warn_of_collapse, warn_of_images
+from workers.jobs.preflight import selecting_images, warn_of_chance, warn_of_collapse
 
 PAIRS = [(0, 1), (0, 2), (1, 2)]
 
@@ -31,6 +33,10 @@ def material(bench: Bench, images: int = 60, **fields: Any) -> Material:
     return Material(bench.store.get(job_id).request, bench.settings)
 
 
+def image_warnings(job: Material) -> list[JobWarning]:
+    return warn_of_images(job.request, selecting_images(job))
+
+
 def model(correct: int, total: int = 42) -> Outcome:
     return Outcome("complete", (SetOutcome(total, np.zeros(total, dtype=np.int32), np.arange(total) < correct),))
 
@@ -40,7 +46,7 @@ def model(correct: int, total: int = 42) -> Outcome:
     [(4, ["few_images"]), (3, ["fewer_images_than_classes", "few_images"]), (60, ["few_images"]), (100, [])],
 )
 def test_few_images_are_told(store_bench: Bench, images: int, codes: list[str]) -> None:
-    assert [warning.code for warning in warn_of_images(material(store_bench, images))] == codes
+    assert [warning.code for warning in image_warnings(material(store_bench, images))] == codes
 
 
 def test_few_images_of_a_constraint_do_not_select_the_soup(store_bench: Bench) -> None:
@@ -50,7 +56,7 @@ def test_few_images_of_a_constraint_do_not_select_the_soup(store_bench: Bench) -
 
     def warned(**fields: Any) -> list[str]:
         echo = store_bench.store.get(store_bench.submit(held_out_fraction=0, **fields)).request
-        return [warning.message for warning in warn_of_images(Material(echo, store_bench.settings))]
+        return [warning.message for warning in image_warnings(Material(echo, store_bench.settings))]
 
     (message,) = warned(**on, constraints=[constraint])
     assert message.startswith("3 images tell whether a constraint holds")

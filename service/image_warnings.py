@@ -1,0 +1,45 @@
+"""Warnings of sets with few images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from service.schemas.job import JobWarning
+from service.schemas.objective import Measured
+from service.schemas.request import AdaptRequest
+
+FEW_IMAGES = 50
+
+
+@dataclass(frozen=True)
+class SelectingImages:
+    """How many labelled images of a set select the soup, and how many classes they have to tell apart."""
+
+    set_id: str
+    images: int
+    classes: int
+
+
+def warn_of_images(request: AdaptRequest, sets: Sequence[SelectingImages]) -> list[JobWarning]:
+    """Warn of sets with too few images, for their classes or at all, that an objective or constraint is measured on."""
+    warnings = []
+    for each in sets:
+        is_scored = _is_measured(each, request.ranked_by)
+        if is_scored and each.images < each.classes:
+            message = f"{each.images} images select among soups of {each.classes} classes: some classes have no image"
+            warnings.append(JobWarning(code="fewer_images_than_classes", message=message))
+        if each.images < FEW_IMAGES and is_scored:
+            message = (
+                f"{each.images} images select the soup: the score is uncertain, see its interval; 100 usually suffice"
+            )
+            warnings.append(JobWarning(code="few_images", message=message))
+        elif each.images < FEW_IMAGES and _is_measured(each, request.constraints):
+            message = (
+                f"{each.images} images tell whether a constraint holds: its value is uncertain; 100 usually suffice"
+            )
+            warnings.append(JobWarning(code="few_images", message=message))
+    return warnings
+
+
+def _is_measured(each: SelectingImages, measures: Sequence[Measured]) -> bool:
+    named = [measure.adaptation_sets for measure in measures]
+    return any(sets is None or each.set_id in sets for sets in named)
