@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     max_kept_soups: int = Field(
         default=64, ge=0, description="Soups of one job that are merged on request and kept beside its model."
     )
-    max_queued_jobs: int = Field(default=1000, ge=1, description="Jobs that may wait at one time.")
+    max_queued_jobs: int = Field(default=1000, ge=1, description="Jobs that may wait or be paused at one time.")
     min_free_bytes: int = Field(default=64 * MEBIBYTE, ge=0, description="Disk space that uploads must leave free.")
 
     job_ttl: int = Field(

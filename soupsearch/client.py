@@ -104,6 +104,14 @@ class Client:
         """Ask a job to stop. What it has found so far is kept."""
         return Job.model_validate(self._call("POST", f"/jobs/{job_id}/cancel"))
 
+    def pause(self, job_id: str) -> Job:
+        """Put a job aside, with what it has found, until it is resumed."""
+        return Job.model_validate(self._call("POST", f"/jobs/{job_id}/pause"))
+
+    def resume(self, job_id: str) -> Job:
+        """Let a paused job wait for its turn again."""
+        return Job.model_validate(self._call("POST", f"/jobs/{job_id}/resume"))
+
     def delete(self, job_id: str) -> None:
         """Remove a job that has ended."""
         self._call("DELETE", f"/jobs/{job_id}")

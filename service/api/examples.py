@@ -142,6 +142,8 @@ _URLS = JobUrls(
     points=f"/jobs/{JOB_ID}/points",
     model=f"/jobs/{JOB_ID}/model",
     cancel=f"/jobs/{JOB_ID}/cancel",
+    pause=f"/jobs/{JOB_ID}/pause",
+    resume=f"/jobs/{JOB_ID}/resume",
     view=f"/jobs/{JOB_ID}/view",
 )
 
@@ -168,6 +170,8 @@ CANCELLING_JOB = QUEUED_JOB.model_copy(
         "best": Best(weights=_soup(0.0, -0.2, 0.4, 0.8), score=0.85, nll=0.43),
     }
 )
+
+PAUSED_JOB = CANCELLING_JOB.model_copy(update={"status": JobStatus.PAUSED})
 
 SUCCEEDED_JOB = QUEUED_JOB.model_copy(
     update={

@@ -40,7 +40,7 @@ def progress_of(counters: Mapping[str, str | int | float]) -> Progress:
 def job_urls(job_id: str, settings: Settings) -> JobUrls:
     """URLs of the parts of a job; relative without ``settings.public_url``."""
     base = f"{settings.public_url.rstrip('/')}/jobs/{job_id}"
-    parts = {name: f"{base}/{name}" for name in ("events", "points", "model", "cancel", "view")}
+    parts = {name: f"{base}/{name}" for name in ("events", "points", "model", "cancel", "pause", "resume", "view")}
     return JobUrls(self=base, **parts)
 
 

@@ -17,6 +17,8 @@ NAMES = (
     "warn",
     "phase",
     "cancel",
+    "pause",
+    "resume",
     "finish",
     "keep",
     "fail",

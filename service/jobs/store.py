@@ -80,7 +80,7 @@ class JobStore(JobQueue, JobJournal, JobCatalogue):
             msg = f"this Idempotency-Key belongs to job {rest[0]} with another body: take a new key for a new request"
             raise IdempotencyConflict(msg, param="Idempotency-Key")
         if outcome == "full":
-            msg = f"{rest[0]} jobs wait already, of at most {self.settings.max_queued_jobs}: try again later"
+            msg = f"{rest[0]} jobs wait or are paused, of at most {self.settings.max_queued_jobs}: try again later"
             raise QuotaExceeded(msg)
         if outcome == "deleted":
             what = "pantry" if rest[0] == "pantries" else f"adaptation set {rest[1]}"
@@ -101,12 +101,27 @@ class JobStore(JobQueue, JobJournal, JobCatalogue):
         return self._job(job_id, fields, self._positions() if fields["status"] == JobStatus.QUEUED else {})
 
     def cancel(self, job_id: str) -> Job:
-        """Ask to end a job: one that waits without points is cancelled at once, others that have not ended are
-        ``cancelling`` until a worker has merged the best soup so far.
+        """Ask to end a job: one that waits or is paused without points is cancelled at once, others that have not ended
+        are ``cancelling`` until a worker has merged the best soup so far.
 
         Raises JobNotFound, Expired.
         """
-        if self._scripts.run("cancel", job_id, self._job_ttl_ms)[0] == "missing":
+        return self._ask("cancel", job_id, self._job_ttl_ms)
+
+    def pause(self, job_id: str) -> Job:
+        """Put a job aside until ``resume`` or ``cancel``, with all points so far; it never expires meanwhile.
+
+        An attempt that runs is superseded. A job that has ended or is being cancelled stays as it is. Raises
+        JobNotFound, Expired.
+        """
+        return self._ask("pause", job_id)
+
+    def resume(self, job_id: str) -> Job:
+        """Put a paused job at the end of the queue; any other stays as it is. Raises JobNotFound, Expired."""
+        return self._ask("resume", job_id)
+
+    def _ask(self, script: str, job_id: str, *arguments: int) -> Job:
+        if self._scripts.run(script, job_id, *arguments)[0] == "missing":
             self._raise_missing(job_id)
         return self.get(job_id)
 

@@ -18,6 +18,7 @@ class JobStatus(StrEnum):
     RUNNING = "running"
     FINALIZING = "finalizing"
     CANCELLING = "cancelling"
+    PAUSED = "paused"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -90,6 +91,8 @@ class JobUrls(Document):
     points: str
     model: str
     cancel: str
+    pause: str
+    resume: str
     view: str
 
 

@@ -1,4 +1,4 @@
-"""Commands about jobs: ``adapt``, ``follow``, ``download``, ``jobs``, ``cancel``."""
+"""Commands about jobs: ``adapt``, ``follow``, ``download``, ``jobs``, ``pause``, ``resume``, ``cancel``."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +35,8 @@ def register(app: typer.Typer) -> None:
     app.command()(follow)
     app.command()(download)
     app.command()(jobs)
+    app.command()(pause)
+    app.command()(resume)
     app.command()(cancel)
 
 
@@ -347,6 +349,32 @@ def jobs(
         typer.echo(page.model_dump_json(indent=2))
     else:
         show(job_table(page.items))
+
+
+def pause(job_id: JobId, url: Url = DEFAULT_URL) -> None:
+    """Put a job aside, with what it has found, and let others run.
+
+    Example: `soupsearch pause ID`, with an id from `soupsearch jobs`
+    """
+    from soupsearch.client import Client
+
+    with Client(url) as client:
+        job = client.pause(job_id)
+        typer.echo(f"job {job.id} is {job.status}")
+        if job.status == "paused":
+            typer.echo(f"Go on with it: soupsearch resume {job.id}{_at(client)}")
+
+
+def resume(job_id: JobId, url: Url = DEFAULT_URL) -> None:
+    """Let a paused job wait for its turn again; then it goes on where it was.
+
+    Example: `soupsearch resume ID`
+    """
+    from soupsearch.client import Client
+
+    with Client(url) as client:
+        job = client.resume(job_id)
+    typer.echo(f"job {job.id} is {job.status}")
 
 
 def cancel(job_id: JobId, url: Url = DEFAULT_URL) -> None:

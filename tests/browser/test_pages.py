@@ -216,6 +216,26 @@ def test_a_job_is_cancelled_and_keeps_its_best(page: Page, archive: Path, driver
     expect(page.locator("#download")).to_be_visible()
 
 
+def test_a_job_is_paused_and_resumed(page: Page, archive: Path, driver: Driver) -> None:
+    start_job(page, archive)
+    driver.start()
+    driver.record(48)
+    expect(page.locator("#resume")).to_be_hidden()
+    page.click("#pause")
+    expect(page.locator("#status")).to_have_text("paused")
+    expect(page.locator("#pace")).to_contain_text("Paused after 48 soups")
+    expect(page.locator("#pause")).to_be_hidden()
+    page.reload()
+    expect(page.locator("#pace")).to_contain_text("Paused after 48 soups")
+    page.click("#resume")
+    expect(page.locator("#status")).to_have_text("queued")
+    driver.start()
+    driver.record()
+    driver.succeed()
+    expect(page.locator("#status")).to_have_text("succeeded")
+    expect(page.locator("#pause")).to_be_hidden()
+
+
 def test_a_failure_is_told(page: Page, archive: Path, driver: Driver) -> None:
     start_job(page, archive)
     driver.start()

@@ -1,11 +1,11 @@
-"""Jobs: list, show, cancel, delete."""
+"""Jobs: list, show, pause, resume, cancel, delete."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
 from service.api.conditional import json_response
-from service.api.examples import CANCELLING_JOB, JOB_PAGE, SUCCEEDED_JOB
+from service.api.examples import CANCELLING_JOB, JOB_PAGE, PAUSED_JOB, QUEUED_JOB, SUCCEEDED_JOB
 from service.api.openapi import answer, bare, problems
 from service.api.services import Use
 from service.errors import Expired, InvalidRequest, JobNotFinished, JobNotFound
@@ -13,7 +13,7 @@ from service.schemas.job import Job, JobPage, JobStatus
 
 router = APIRouter(tags=["jobs"])
 
-POLL_SECONDS = {JobStatus.QUEUED: 2}
+POLL_SECONDS = {JobStatus.QUEUED: 2, JobStatus.PAUSED: 10}
 NO_JOB = (JobNotFound, "There is no job '01k9zq3v7m4t'. It may have expired; GET /jobs lists those that are kept.")
 GONE_JOB = (Expired, "Job '01k9zq3v7m4t' ended more than 604800 s ago and was removed. Submit it again.")
 
@@ -76,6 +76,37 @@ def cancel_job(job_id: str, use: Use) -> Job:
     Cancelling a job that is cancelled or has ended changes nothing.
     """
     return use.jobs.cancel(job_id)
+
+
+@router.post(
+    "/jobs/{job_id}/pause",
+    response_model=Job,
+    status_code=202,
+    summary="Pause a job",
+    responses=answer(202, "The job.", PAUSED_JOB) | problems(NO_JOB, GONE_JOB),
+)
+def pause_job(job_id: str, use: Use) -> Job:
+    """The job is put aside with all that it has found. If it runs, its worker is free for other jobs within seconds.
+
+    It stays paused until it is resumed or cancelled. Pausing a job that is paused, is being cancelled or has ended
+    changes nothing.
+    """
+    return use.jobs.pause(job_id)
+
+
+@router.post(
+    "/jobs/{job_id}/resume",
+    response_model=Job,
+    status_code=202,
+    summary="Resume a paused job",
+    responses=answer(202, "The job, which waits again.", QUEUED_JOB) | problems(NO_JOB, GONE_JOB),
+)
+def resume_job(job_id: str, use: Use) -> Job:
+    """The job waits at the end of the queue, and then evaluates only what is missing.
+
+    Resuming a job that is not paused changes nothing.
+    """
+    return use.jobs.resume(job_id)
 
 
 @router.delete(

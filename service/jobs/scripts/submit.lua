@@ -1,6 +1,6 @@
--- id, idempotency key or "", digest of the body, seconds to remember the key, most waiting jobs, request,
+-- id, idempotency key or "", digest of the body, seconds to remember the key, most waiting or paused jobs, request,
 -- digest of the pantry, digests of the sets with commas, ms since the epoch when these had not been looked up yet
--- -> ok, id, 1 when new | conflict, id | full, waiting jobs | deleted, kind, digest
+-- -> ok, id, 1 when new | conflict, id | full, waiting and paused jobs | deleted, kind, digest
 local id, idempotency, digest, remember, quota, request, pantry, sets, looked_up = unpack(ARGV)
 
 if redis.call("EXISTS", job_key(id)) == 1 then
@@ -13,7 +13,8 @@ if remembered then
     return earlier[2] == digest and { "ok", earlier[1], 0 } or { "conflict", earlier[1] }
   end
 end
-local waiting = redis.call("XLEN", key("queue"))
+-- Paused jobs count too, so that all of them can be resumed.
+local waiting = redis.call("XLEN", key("queue")) + redis.call("ZCARD", key("status", "paused"))
 if waiting >= tonumber(quota) then
   return { "full", waiting }
 end

@@ -109,6 +109,25 @@ def test_cancelling_is_idempotent(api: httpx2.Client, adapt: Post, driver: Drive
     assert ended["result"]["partial"]
 
 
+def test_pausing_and_resuming_are_idempotent(api: httpx2.Client, adapt: Post, driver: Driver) -> None:
+    running, waiting = (adapt().json()["id"] for _ in range(2))
+    driver.start()
+    driver.record(16)
+    for call, status in (("pause", "paused"), ("resume", "queued")):
+        for job_id in (running, waiting):
+            answers = [api.post(f"/jobs/{job_id}/{call}") for _ in range(2)]
+            assert [(answer.status_code, answer.json()["status"]) for answer in answers] == [(202, status)] * 2
+            assert answers[0].json()["urls"][call] == f"/jobs/{job_id}/{call}"
+            look = api.get(f"/jobs/{job_id}")
+            assert "retry-after" in look.headers
+            assert look.json()["progress"]["estimated_finish"] is None
+        counted = sum(
+            f'soupsearch_jobs{{status="{status}"}} 2.0' in line for line in api.get("/metrics").text.splitlines()
+        )
+        assert counted == 1
+    assert api.get(f"/jobs/{running}/points").json()["items"]
+
+
 def test_only_what_has_ended_is_deleted(api: httpx2.Client, job_id: str) -> None:
     problem(api.delete(f"/jobs/{job_id}"), 409, "job_not_finished")
     api.post(f"/jobs/{job_id}/cancel")
@@ -122,6 +141,8 @@ def test_no_call_knows_a_job_that_is_not_there(api: httpx2.Client) -> None:
     calls: list[Callable[[], httpx2.Response]] = [
         lambda: api.get("/jobs/none"),
         lambda: api.post("/jobs/none/cancel"),
+        lambda: api.post("/jobs/none/pause"),
+        lambda: api.post("/jobs/none/resume"),
         lambda: api.delete("/jobs/none"),
         lambda: api.get("/jobs/none/events"),
         lambda: api.get("/jobs/none/points"),

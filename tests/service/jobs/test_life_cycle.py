@@ -38,6 +38,7 @@ class JobLife(RuleBasedStateMachine):
         self.holders: dict[str, int] = {}
         self.points: dict[str, set[int]] = {}
         self.ended: dict[str, Job] = {}
+        self.paused: set[str] = set()
 
     def holds(self, claim: Claim) -> bool:
         return self.holders.get(claim.job_id) == claim.attempt
@@ -59,7 +60,7 @@ class JobLife(RuleBasedStateMachine):
 
     @rule()
     def claim(self) -> None:
-        before = set(self.accepted) - set(self.holders) - set(self.ended)
+        before = set(self.accepted) - set(self.holders) - set(self.ended) - self.paused
         claim = self.store.claim("worker")
         assert (claim is None) == (not before)
         if claim is not None:
@@ -144,9 +145,33 @@ class JobLife(RuleBasedStateMachine):
         job_id = data.draw(st.sampled_from(sorted(self.accepted)))
         job = self.store.cancel(job_id)
         assert job.is_terminal or job.status is JobStatus.CANCELLING
+        assert job.is_terminal or job_id not in self.paused or self.points[job_id]
+        self.paused.discard(job_id)
         if job.is_terminal and job_id not in self.ended:
             assert job_id not in self.holders
             self.ended[job_id] = job
+
+    @precondition(lambda self: self.accepted)
+    @rule(data=st.data())
+    def pause(self, data: st.DataObject) -> None:
+        job_id = data.draw(st.sampled_from(sorted(self.accepted)))
+        before = self.store.get(job_id).status
+        job = self.store.pause(job_id)
+        if job_id in self.ended or before is JobStatus.CANCELLING:
+            assert job.status is before
+            return
+        assert job.status is JobStatus.PAUSED
+        self.holders.pop(job_id, None)
+        self.paused.add(job_id)
+
+    @precondition(lambda self: self.accepted)
+    @rule(data=st.data())
+    def resume(self, data: st.DataObject) -> None:
+        job_id = data.draw(st.sampled_from(sorted(self.accepted)))
+        before = self.store.get(job_id).status
+        job = self.store.resume(job_id)
+        assert job.status is (JobStatus.QUEUED if job_id in self.paused else before)
+        self.paused.discard(job_id)
 
     @precondition(lambda self: self.accepted)
     @rule(data=st.data())
@@ -168,13 +193,13 @@ class JobLife(RuleBasedStateMachine):
         assert sum(self.store.counts().values()) == len(self.accepted)
 
     @invariant()
-    def each_job_waits_or_is_held_or_has_ended(self) -> None:
+    def each_job_waits_or_is_held_or_is_paused_or_has_ended(self) -> None:
         store = self.store
         entries: Any = store.redis.xrange(store.keys.queue)
         waiting = [entry["job"] for _, entry in entries]
         held = store.redis.zrange(store.keys.leases, 0, -1)
         assert len(waiting) == len(set(waiting))
-        assert sorted([*waiting, *held, *self.ended]) == sorted(self.accepted)
+        assert sorted([*waiting, *held, *self.paused, *self.ended]) == sorted(self.accepted)
         assert set(held) == set(self.holders)
         assert set(store.redis.lrange(store.keys.returned, 0, -1)) <= set(waiting)
 

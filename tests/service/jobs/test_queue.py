@@ -3,13 +3,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from service.connection import connect
-from service.errors import FencedOut, JobNotFound
+from service.errors import FencedOut, InUse, JobNotFinished, JobNotFound, QuotaExceeded
 from service.jobs.queue import Claim, FailedAttempt
 from service.jobs.store import JobStore
 from service.schemas.job import JobError, JobStatus
 from service.schemas.result import Result
 from service.settings import Settings
-from tests.service.jobs.samples import SCOPE, error, lose_lease, point, result, submit
+from tests.service.jobs.samples import SCOPE, SET, error, lose_lease, point, result, submit
 from tests.waiting import wait_until
 
 
@@ -272,6 +272,83 @@ def test_cancelling_outlives_its_supervisor(job_store: JobStore) -> None:
         take(job_store)
     assert not job_store.fail_attempt(claim.job_id, 4, "a bug").retried
     assert job_store.get(claim.job_id).status is JobStatus.CANCELLED
+
+
+def test_pausing_frees_the_supervisor_and_keeps_what_was_found(job_store: JobStore) -> None:
+    claim = take_submitted(job_store)
+    job_store.start(claim.job_id, 1, 5, SCOPE)
+    job_store.record_points(claim.job_id, 1, [point(0), point(1)])
+    other = submit(job_store)
+
+    paused = job_store.pause(claim.job_id)
+    assert paused == job_store.pause(claim.job_id)
+    assert (paused.status, paused.is_terminal, paused.queue_position) == (JobStatus.PAUSED, False, None)
+    assert paused.progress.done == 2
+    assert not job_store.renew(claim.job_id, 1)
+    with pytest.raises(FencedOut):
+        job_store.record_points(claim.job_id, 1, [point(2)])
+    with pytest.raises(FencedOut):
+        job_store.fail_attempt(claim.job_id, 1, "killed", lost=True)
+    assert take(job_store).job_id == other
+    assert job_store.claim("worker") is None
+
+    last = submit(job_store)
+    assert job_store.resume(claim.job_id).status is JobStatus.QUEUED
+    assert job_store.resume(claim.job_id).queue_position == 1
+    assert [take(job_store), take(job_store)] == [Claim(last, 1), Claim(claim.job_id, 2)]
+    assert job_store.start(claim.job_id, 2, 5, SCOPE) > 0
+    assert job_store.record_points(claim.job_id, 2, [point(1), point(2)]) == 1
+
+
+def test_a_waiting_job_is_paused_and_never_claimed_until_it_is_resumed(job_store: JobStore) -> None:
+    job_id = submit(job_store)
+    job_store.pause(job_id)
+    assert job_store.claim("worker") is None
+    assert job_store.queue_depth() == 0
+    assert job_store.resume(job_id).queue_position == 0
+    assert take(job_store) == Claim(job_id, 1)
+    assert job_store.resume(job_id).status is JobStatus.RUNNING
+
+
+def test_a_paused_job_is_cancelled_at_once_or_gets_its_best_soup(job_store: JobStore) -> None:
+    bare = submit(job_store)
+    job_store.pause(bare)
+    assert job_store.cancel(bare).status is JobStatus.CANCELLED
+
+    claim = take_submitted(job_store)
+    job_store.start(claim.job_id, 1, 5, SCOPE)
+    job_store.record_points(claim.job_id, 1, [point(0)])
+    job_store.pause(claim.job_id)
+    assert job_store.cancel(claim.job_id).status is JobStatus.CANCELLING
+    assert job_store.pause(claim.job_id).status is JobStatus.CANCELLING
+    assert job_store.resume(claim.job_id).status is JobStatus.CANCELLING
+    assert take(job_store) == Claim(claim.job_id, 2)
+    assert job_store.should_cancel(claim.job_id, 2)
+    job_store.finish(claim.job_id, 2, JobStatus.CANCELLED, result(partial=True))
+    assert job_store.pause(claim.job_id).status is JobStatus.CANCELLED
+
+
+def test_paused_jobs_count_as_waiting_and_keep_their_pantry_and_sets(job_store: JobStore, settings: Settings) -> None:
+    store = JobStore(job_store.redis, settings.model_copy(update={"max_queued_jobs": 2}))
+    first = submit(store)
+    store.pause(first)
+    submit(store)
+    with pytest.raises(QuotaExceeded, match="2 jobs wait or are paused"):
+        submit(store)
+    assert store.resume(first).status is JobStatus.QUEUED
+    store.pause(first)
+    with pytest.raises(InUse), store.deletion("sets", SET):
+        pytest.fail("the set went away")
+    with pytest.raises(JobNotFinished, match="is paused: cancel it"):
+        store.delete(first)
+    assert store.counts()[JobStatus.PAUSED] == 1
+    assert store.get(first).expires_at is None
+
+
+def test_a_job_that_does_not_exist_is_neither_paused_nor_resumed(job_store: JobStore) -> None:
+    for call in (job_store.pause, job_store.resume):
+        with pytest.raises(JobNotFound):
+            call("unknown")
 
 
 def test_a_job_ends_once(job_store: JobStore) -> None:

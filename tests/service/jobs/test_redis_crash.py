@@ -80,3 +80,24 @@ def test_watchers_and_waiting_supervisors_come_back(tmp_path: Path) -> None:
             claim = waiting.result(timeout=20)
             assert claim is not None
             assert claim.job_id == other
+
+
+def test_a_paused_job_is_paused_after_a_restart_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    with EmbeddedRedis(tmp_path) as server, connect(settings_of(server, tmp_path)) as client:
+        store = JobStore(client, settings_of(server, tmp_path))
+        job_id = submit(store)
+        assert store.claim("worker") is not None
+        store.start(job_id, 1, 1000, SCOPE)
+        store.record_points(job_id, 1, [point(index) for index in range(5)])
+        paused = store.pause(job_id)
+        server.kill()
+        server.start()
+        assert store.get(job_id) == paused
+        assert store.claim("worker") is None
+        store.resume(job_id)
+        server.kill()
+        server.start()
+        claim = store.claim("worker")
+        assert claim is not None
+        assert (claim.job_id, claim.attempt) == (job_id, 2)
+        assert [each.index for each in store.iter_points(job_id)] == list(range(5))

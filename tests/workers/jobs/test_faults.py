@@ -62,6 +62,49 @@ def test_cancelling_keeps_the_best_within_seconds(bench: Bench) -> None:
     assert took < 5 * slowness(), took
 
 
+def test_a_paused_job_lets_go_within_seconds_and_goes_on_where_it_was(reference: Reference, bench: Bench) -> None:
+    whole = reference.job
+    bench.add_pantry()
+    job_id = bench.submit()
+    child = bench.start(job_id, **ONE_BY_ONE)
+    bench.await_points(job_id, 8)
+    asked = time.monotonic()
+    bench.store.pause(job_id)
+    before = {weights_key(point.weights): point for point in bench.store.iter_points(job_id)}
+    assert child.wait(PATIENCE) == Fault.SUPERSEDED
+    took = time.monotonic() - asked
+    assert took < 5 * slowness(), took
+    assert bench.store.get(job_id).status is JobStatus.PAUSED
+    assert {weights_key(point.weights): point for point in bench.store.iter_points(job_id)} == before
+
+    other = bench.run(bench.submit(search={"strategy": "uniform"}))
+    assert other.status is JobStatus.SUCCEEDED
+
+    bench.store.resume(job_id)
+    job = bench.run(job_id)
+    assert (job.attempt, comparable(job)) == (2, comparable(whole))
+    assert result_of(job).cost.reused_points == len(before)
+    assert job.progress.images == whole.progress.images
+
+
+def test_a_job_killed_as_it_is_paused_stays_paused_and_can_be_cancelled_with_its_best(bench: Bench) -> None:
+    bench.add_pantry()
+    job_id = bench.submit(search=LARGE_GRID)
+    child = bench.start(job_id)
+    bench.await_points(job_id, 20)
+    bench.store.pause(job_id)
+    child.kill()
+    child.wait()
+    job = bench.store.get(job_id)
+    assert (job.status, job.error) == (JobStatus.PAUSED, None)
+    assert bench.store.claim("tests") is None
+
+    assert bench.store.cancel(job_id).status is JobStatus.CANCELLING
+    job = bench.run(job_id)
+    assert job.status is JobStatus.CANCELLED
+    assert result_of(job).score == max(point.score or 0 for point in bench.store.iter_points(job_id))
+
+
 def test_a_job_cancelled_between_two_attempts_keeps_its_best(bench: Bench) -> None:
     bench.add_pantry()
     job_id = bench.submit(search=LARGE_GRID)

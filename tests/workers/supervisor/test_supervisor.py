@@ -174,6 +174,20 @@ def test_a_job_cancelled_while_it_connects_to_ray_ends_soon(bench: Bench, silent
     assert took < 5 * slowness(), took
 
 
+def test_a_paused_job_leaves_its_supervisor_to_the_next(bench: Bench, silent_ray: str) -> None:
+    with supervising(bench, ray_address=silent_ray) as supervisor:
+        job_id, next_id = bench.submit(), bench.submit()
+        child = child_of(bench, supervisor, job_id)
+        bench.store.pause(job_id)
+        child_of(bench, supervisor, next_id)
+        assert not child.is_running()
+        bench.store.resume(job_id)
+        bench.store.cancel(next_id)
+        child_of(bench, supervisor, job_id, attempt=2)
+        job = bench.store.get(job_id)
+        assert (job.status, job.error, job.warnings) == (JobStatus.RUNNING, None, [])
+
+
 def test_a_supervisor_that_can_start_no_process_gives_the_job_back_and_lives(bench: Bench) -> None:
     logs = bench.settings.data_dir / "logs"
     logs.touch()

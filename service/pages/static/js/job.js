@@ -10,6 +10,8 @@ import { showResult, tabulateTop } from "./result.js";
 
 const DRAW = 400;
 const PAGE = 10000;
+/** What a user may do with a job, by its status. */
+const CALLS = { pause: ["queued", "running"], resume: ["paused"], cancel: ["queued", "running", "paused"] };
 const root = byId("job");
 let job = null;
 let live = null;
@@ -19,12 +21,17 @@ function showStatus(status) {
   const badge = byId("status");
   if (badge.textContent !== status) badge.textContent = status;
   badge.className = `badge ${status}`;
-  byId("cancel").hidden = !["queued", "running"].includes(status);
+  for (const [name, statuses] of Object.entries(CALLS)) byId(name).hidden = !statuses.includes(status);
 }
 
 function showProgress(progress, status) {
   if (status === "running" && !progress?.done) {
     byId("pace").textContent = "Preparing: reading the images and scoring the ingredients.";
+    return;
+  }
+  if (status === "paused") {
+    const tried = progress?.done ? ` after ${count(progress.done)} soups, which are kept` : "";
+    byId("pace").textContent = `Paused${tried}. The job goes on when you resume it.`;
     return;
   }
   if (!progress?.total) return;
@@ -113,14 +120,16 @@ async function finish() {
   showSearch();
 }
 
-async function cancel() {
-  byId("cancel").disabled = true;
+async function call(name) {
+  byId(name).disabled = true;
   try {
-    job = await post(`${root.dataset.url}/cancel`);
+    job = await post(job.urls[name]);
     showStatus(job.status);
+    showQueue();
   } catch (error) {
     tell("error", error.message);
-    byId("cancel").disabled = false;
+  } finally {
+    byId(name).disabled = false;
   }
 }
 
@@ -133,7 +142,7 @@ async function begin() {
   job = await get(root.dataset.url);
   live = new Live(job.request.ingredients);
   byId("when").textContent = `created ${time(job.created_at)}`;
-  byId("cancel").addEventListener("click", cancel);
+  for (const name of Object.keys(CALLS)) byId(name).addEventListener("click", () => call(name));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   if (job.is_terminal) return finish();
   showStatus(job.status);
