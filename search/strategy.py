@@ -48,6 +48,18 @@ class Strategy(ABC):
     def propose(self) -> Generation | None:
         """The next generation, not empty; None when the search has ended."""
 
+    @property
+    def reads_logits(self) -> bool:
+        """Whether it wants the logits of soups that an earlier search tried."""
+        return False
+
+    def start_from(self, soups: Generation, outcomes: Sequence[Outcome]) -> None:
+        """Take note of soups of an earlier search, before the first proposal.
+
+        It may propose them all the same; they are not evaluated again.
+        """
+        del soups, outcomes
+
     @abstractmethod
     def learn(self, outcomes: Sequence[Outcome]) -> None:
         """Receive the outcomes of the last generation, in the order in which it was proposed.
@@ -72,6 +84,12 @@ class StrategyRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     strategy: str
+    continue_from: str | None = Field(
+        default=None,
+        exclude_if=operator.not_,
+        description="Id of a job that has ended, on the same pantry: its soups, as far as this search admits them, are "
+        "evaluated first. What is known of them already costs nothing.",
+    )
     fixed: dict[str, Weight] = Field(
         default={}, exclude_if=operator.not_, description="Weights of ingredients that do not vary, by name."
     )
@@ -94,6 +112,10 @@ class StrategyRequest(BaseModel):
         """The limits at which the loop ends the search early; None for a strategy that takes no budget."""
         del space
         return None
+
+    def admits(self, weights: Weights, space: Space) -> bool:
+        """Whether a soup of an earlier search lies within the limits of this one."""
+        return weights in space
 
     @property
     def varied(self) -> tuple[str, ...] | None:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from search.continuation import Continuation, most_soups
 from search.evaluation import Bar, EvaluationRequest, Flags, Outcome, Passes, SetOutcome, Visit, Weights, weights_key
 from search.loop import (
     ContractError,
@@ -297,6 +298,7 @@ def strategy_checks() -> list[Check]:
         check_a_journal_changes_nothing,
         check_an_interrupted_search_resumes,
         check_late_bars_change_no_answer,
+        check_it_goes_on_from_an_earlier_search,
     ]
 
 
@@ -361,6 +363,25 @@ def _answer(trace: Trace, case: Case) -> tuple[list[Evaluation], list[Evaluation
     found = [case.objectives.evaluation(soup.weights, outcome) for soup, outcome in trace.found_now.items()]
     front = pareto_front(found) if len(case.objectives.measures) > 1 else []
     return rank(found)[: case.objectives.top_k], front
+
+
+def check_it_goes_on_from_an_earlier_search(kind: StrategyKind, request: StrategyRequest, case: Case) -> None:
+    """It begins with the soups of an earlier search, evaluates none twice, and tries at least what it tries alone."""
+    alone = _searched(kind, request, case)
+    rng = np.random.default_rng(case.shuffle)
+    tried = [soup.weights for soup in alone.soups]
+    earlier = [tried[place] for place in rng.permutation(len(tried))[: round(case.cut * len(tried))].tolist()]
+    if not earlier or (started := _started(kind, request, case)) is None:
+        return
+    strategy, bound = started
+    trace, budget = Trace(), request.limits(case.space)
+    continued = Continuation(strategy, earlier, budget)
+    run_search(continued, most_soups(bound, len(earlier), budget), LandscapeExecutor(case.landscape), trace, trace)
+    soups = [soup.weights for soup in trace.soups]
+    assert soups[: len(earlier)] == earlier
+    assert len({weights_key(soup) for soup in soups}) == len(soups), "a soup was proposed twice"
+    assert all(soup in case.space for soup in soups)
+    assert budget is not None or set(map(weights_key, soups)) == set(map(weights_key, tried))
 
 
 def _started(kind: StrategyKind, request: StrategyRequest, case: Case) -> tuple[Strategy, int] | None:

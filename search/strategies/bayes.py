@@ -78,23 +78,36 @@ class BayesianSearch(Strategy):
         self._seed = seed
         self._lattice = request.lattice(space)
         self._all = self._lattice.weights() if self._lattice.count() <= ENUMERATED else None
-        self._reads_logits = reads_logits(objectives)
+        self._reads_logits = logits_tell_all(objectives)
         self._proposed: list[Weights] = []
         self._names: set[str] = set()
         self._outcomes: list[Outcome] = []
         self._centre = (1 / space.size,) * space.size
         self._starts = list(begin or [start for start in starts(space.size) if request.admits(start, space)])
 
+    @property
+    def reads_logits(self) -> bool:
+        """See ``Strategy``."""
+        return self._reads_logits
+
+    def start_from(self, soups: Generation, outcomes: Sequence[Outcome]) -> None:
+        """See ``Strategy``. They count as if they had been proposed."""
+        self._note([soup.weights for soup in soups])
+        self.learn(outcomes)
+
     def propose(self) -> Generation | None:
         """See ``Strategy``."""
         left = self._request.budget.evaluations - len(self._proposed)
-        soups = self._starts[:left] if not self._proposed else []
+        soups = [soup for soup in self._starts if weights_key(soup) not in self._names][: max(left, 0)]
+        self._starts = []
         if not soups and left > 0:
             soups = self._best_candidates(min(self._request.batch, left))
-        for soup in soups:
-            self._proposed.append(soup)
-            self._names.add(weights_key(soup))
+        self._note(soups)
         return tuple(EvaluationRequest(soup, keep_logits=self._reads_logits) for soup in soups) or None
+
+    def _note(self, soups: Sequence[Weights]) -> None:
+        self._proposed += soups
+        self._names |= {weights_key(soup) for soup in soups}
 
     def learn(self, outcomes: Sequence[Outcome]) -> None:
         """See ``Strategy``."""
@@ -241,7 +254,7 @@ class Acquisition:
         return np.asarray((1 - np.exp(-squares / (2 * FINITE_LENGTH**2))).prod(axis=1))
 
 
-def reads_logits(objectives: Objectives) -> bool:
+def logits_tell_all(objectives: Objectives) -> bool:
     """Whether logits tell all that ``objectives`` measure, and are few enough to keep for every soup."""
     sizes = [None if labels is None else labels.size for labels in objectives.accepted]
     known = [size for size in sizes if size is not None]

@@ -80,6 +80,11 @@ class DroppingEnumeration(Strategy, ABC):
         self._size = generation_size
         self._proposed: Generation = ()
 
+    @property
+    def reads_logits(self) -> bool:
+        """See ``Strategy``."""
+        return self._scout.reads_logits
+
     @abstractmethod
     def visits(self, soups: Sequence[Weights], found: Forecast, attacks: tuple[int, ...]) -> list[Visit]:
         """The visits of ``soups``, and of ``attacks`` in this order."""

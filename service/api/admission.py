@@ -6,14 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from search.evaluation import Refinement
+from search.continuation import most_soups
+from search.evaluation import Refinement, Weights
 from search.lattice import LatticeError
 from search.space import SearchError, Space
 from search.strategy import kind_of
 from service.adaptation_sets.labels import check_attackable, resolve
 from service.adaptation_sets.stored import StoredSet
 from service.api.services import Services
-from service.errors import InvalidRequest, SetNotFound, SoupsearchError
+from service.errors import Expired, InvalidRequest, JobNotFound, SetNotFound, SoupsearchError
 from service.image_warnings import SelectingImages, warn_of_images
 from service.jobs.store import NewJob
 from service.refinements import limits_of
@@ -42,23 +43,27 @@ def admit(use: Services, request: AdaptRequest, upload: Path | None, idempotency
     if repeated := _repeated(use, request, idempotency_key):
         return repeated
     looked_up = use.jobs.now()
-    with _understood(use, request, upload, keep=True) as echo:
+    earlier = earlier_soups(use, request)
+    with _understood(use, request, upload, len(earlier), keep=True) as echo:
         digest = request_digest(request, echo.adaptation_sets)
-        submission = use.jobs.submit(NewJob(echo, looked_up), idempotency_key=idempotency_key, body_digest=digest)
-    job = use.jobs.get(submission.job_id)
+        job = NewJob(echo, looked_up, earlier)
+        submission = use.jobs.submit(job, idempotency_key=idempotency_key, body_digest=digest)
+    accepted = use.jobs.get(submission.job_id)
     if not submission.created:
-        return job
+        return accepted
     use.metrics.accepted.inc()
-    return _as_accepted(job)
+    return _as_accepted(accepted)
 
 
 def estimate(use: Services, request: AdaptRequest, upload: Path | None) -> CostEstimate:
     """What the job of ``request`` would cost; nothing is kept. Raises as ``admit`` does, except for the job store."""
     _check_sources(request, upload)
-    with _understood(use, request, upload, keep=False) as echo:
+    earlier = len(earlier_soups(use, request))
+    with _understood(use, request, upload, earlier, keep=False) as echo:
         pantry, sets = use.pantries.get(request.pantry), echo.adaptation_sets
         limits = request.search.limits(_space(request, pantry))
-        evaluations, passes = _count_points(request, pantry), most_passes(use, request, pantry, sets)
+        evaluations = _count_points(request, pantry, earlier)
+        passes = most_passes(use, request, pantry, sets, evaluations)
         speed = use.jobs.speed(echo.kind_of_work)
         seconds = None if speed is None else passes / speed
         if seconds is not None and limits is not None and limits.seconds is not None:
@@ -69,6 +74,32 @@ def estimate(use: Services, request: AdaptRequest, upload: Path | None) -> CostE
             seconds=seconds,
             warnings=[*warn_of_images(request, _selecting_images(use, request, pantry, sets)), *_warn_of_time(seconds)],
         )
+
+
+def earlier_soups(use: Services, request: AdaptRequest) -> list[Weights]:
+    """The soups of the job that the request goes on from, as far as its search admits them, in that job's order.
+
+    Raises InvalidRequest if there is no such job, it has not ended, it is of another pantry, or no soup is admitted.
+    """
+    if (job_id := request.search.continue_from) is None:
+        return []
+    param = "search.continue_from"
+    try:
+        job = use.jobs.get(job_id)
+    except (JobNotFound, Expired) as error:
+        raise InvalidRequest(f"There is no job {job_id} to continue: GET /jobs lists all.", param=param) from error
+    if not job.is_terminal:
+        advice = "Resume it" if job.status is JobStatus.PAUSED else "Wait until it has ended, or cancel it"
+        raise InvalidRequest(f"Job {job_id} is {job.status}, and its soups may change. {advice}.", param=param)
+    pantry = use.pantries.get(request.pantry)
+    if job.request.pantry_digest != pantry.digest:
+        raise InvalidRequest(f"Job {job_id} mixed another pantry. Name a job of {pantry.name!r}.", param=param)
+    space = _space(request, pantry)
+    points = [tuple(point.weights) for point in use.jobs.iter_points(job_id)]
+    soups = [soup for soup in points if request.search.admits(soup, space)]
+    if not soups:
+        raise InvalidRequest(f"Job {job_id} has tried no soup within the limits of this search.", param=param)
+    return soups
 
 
 def _selecting_images(
@@ -96,15 +127,19 @@ def _warn_of_time(seconds: float | None) -> list[JobWarning]:
 
 
 @contextmanager
-def _understood(use: Services, request: AdaptRequest, upload: Path | None, *, keep: bool) -> Iterator[RequestEcho]:
-    """The request after all checks; an uploaded set stays after the block only if ``keep``, and nothing was raised."""
+def _understood(
+    use: Services, request: AdaptRequest, upload: Path | None, earlier: int, *, keep: bool
+) -> Iterator[RequestEcho]:
+    """The request after all checks, which goes on from so many ``earlier`` soups.
+
+    An uploaded set stays after the block only if ``keep``, and nothing was raised."""
     check_radii(request)
     pantry = use.pantries.get(request.pantry)
-    check_search(request, pantry, use.settings.max_points)
+    check_search(request, pantry, use.settings.max_points, earlier)
     with _sets(use, request, pantry, upload, keep=keep) as sets:
         check_measured_sets(request, sets)
         check_labels(request, {set_id: _open(use, set_id).document.labelled for set_id in sets})
-        check_cost(use, request, pantry, sets)
+        check_cost(use, request, pantry, sets, _count_points(request, pantry, earlier))
         check_refine(use, request, pantry, sets)
         yield RequestEcho(
             request=request,
@@ -167,14 +202,14 @@ def check_radii(request: AdaptRequest) -> None:
             )
 
 
-def check_search(request: AdaptRequest, pantry: Pantry, limit: int) -> None:
+def check_search(request: AdaptRequest, pantry: Pantry, limit: int, earlier: int = 0) -> None:
     """Count the points that the search may take, without enumerating them.
 
     Raises:
         InvalidRequest: it has none (``empty_lattice``), or more than ``limit`` (``too_many_points``), or its budget
             has an interval though there are several objectives.
     """
-    count = _count_points(request, pantry)
+    count = _count_points(request, pantry, earlier)
     if count > limit:
         raise InvalidRequest(
             f"The search has {_large(count)} points; the limit is {limit}. Take a greater step, narrower bounds or "
@@ -188,23 +223,30 @@ def check_search(request: AdaptRequest, pantry: Pantry, limit: int) -> None:
             "A search for a front is never settled by one of its objectives. Leave interval out of the budget.",
             param="search.budget.interval",
         )
+    if limits is not None and earlier >= limits.evaluations:
+        raise InvalidRequest(
+            f"The earlier job has tried {earlier} soups, and they count: the budget allows {limits.evaluations}. "
+            "Allow more evaluations.",
+            param="search.budget.evaluations",
+        )
 
 
 def _space(request: AdaptRequest, pantry: Pantry) -> Space:
     return request.search.space([each.name for each in pantry.ingredients])
 
 
-def _count_points(request: AdaptRequest, pantry: Pantry) -> int:
+def _count_points(request: AdaptRequest, pantry: Pantry, earlier: int) -> int:
     try:
-        return kind_of(request.search).bound(request.search, _space(request, pantry))
+        space = _space(request, pantry)
+        return most_soups(kind_of(request.search).bound(request.search, space), earlier, request.search.limits(space))
     except LatticeError as error:
         raise InvalidRequest(f"The search has no points: {error}.", param="search", code=error.code) from error
     except SearchError as error:
         raise InvalidRequest(f"The search cannot be made: {error}.", param="search", code=error.code) from error
 
 
-def check_cost(use: Services, request: AdaptRequest, pantry: Pantry, sets: Sequence[str]) -> None:
-    """Check what the search may cost.
+def check_cost(use: Services, request: AdaptRequest, pantry: Pantry, sets: Sequence[str], soups: int) -> None:
+    """Check what the search of at most so many soups may cost.
 
     Raises InvalidRequest (``too_many_passes``) if it may take more than ``settings.max_passes`` forward passes of one
     image, or if its budget is less than one soup may take.
@@ -216,7 +258,7 @@ def check_cost(use: Services, request: AdaptRequest, pantry: Pantry, sets: Seque
             "Allow more, or send fewer images, threats, steps or restarts.",
             param="search.budget.forward_passes",
         )
-    passes = most_passes(use, request, pantry, sets)
+    passes = most_passes(use, request, pantry, sets, soups)
     if passes > use.settings.max_passes:
         raise InvalidRequest(
             f"The search may take {_large(passes)} forward passes; the limit is {use.settings.max_passes}. Send fewer "
@@ -226,9 +268,9 @@ def check_cost(use: Services, request: AdaptRequest, pantry: Pantry, sets: Seque
         )
 
 
-def most_passes(use: Services, request: AdaptRequest, pantry: Pantry, sets: Sequence[str]) -> int:
-    """The most forward passes of one image that the search may take, attacks included."""
-    passes = _passes_a_soup(use, request, pantry, sets) * _count_points(request, pantry)
+def most_passes(use: Services, request: AdaptRequest, pantry: Pantry, sets: Sequence[str], soups: int) -> int:
+    """The most forward passes of one image that the search of so many soups may take, attacks included."""
+    passes = _passes_a_soup(use, request, pantry, sets) * soups
     limits = request.search.limits(_space(request, pantry))
     return passes if limits is None or limits.forward_passes is None else min(passes, limits.forward_passes)
 

@@ -1,8 +1,9 @@
 """Points of a job, and the journal of outcomes, shared by jobs and attempts with the same scope."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 
-from search.evaluation import weights_key
+from search.evaluation import Weights, weights_key
 from service.errors import NotFound
 from service.jobs.records import Records
 from service.schemas.job import Best, JobWarning, Point, PointPage
@@ -114,6 +115,11 @@ class JobJournal(Records):
             msg = f"job {job_id} has no point {index}: GET /jobs/{job_id}/points lists them"
             raise NotFound(msg, param="point", code="point_not_found")
         return page.items[0]
+
+    def earlier(self, job_id: str) -> list[Weights]:
+        """The soups of an earlier job from which this one goes on, in the order of that search."""
+        text = self.redis.get(self.keys.earlier(job_id))
+        return [] if text is None else [tuple(soup) for soup in json.loads(text)]
 
     def best_point(self, job_id: str) -> Point | None:
         """The point of the best soup so far, if there is one."""

@@ -78,6 +78,10 @@ class Keys:
         """Sorted set of a job's points: weights key by index."""
         return f"{self.prefix}:job:{job_id}:order"
 
+    def earlier(self, job_id: str) -> str:
+        """Soups of an earlier job from which a job goes on, as JSON."""
+        return f"{self.prefix}:job:{job_id}:earlier"
+
     def job_models(self, job_id: str) -> str:
         """Hash of the models merged for a job on demand: index of the point to document."""
         return f"{self.prefix}:job:{job_id}:models"

@@ -1,8 +1,11 @@
 """The job store: all states of all jobs, kept only in Redis."""
 
+import json
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from search.evaluation import Weights
 from service.errors import DeletedMeanwhile, IdempotencyConflict, JobNotFinished, QuotaExceeded
 from service.jobs.catalogue import JobCatalogue, cursor
 from service.jobs.documents import job_of
@@ -24,11 +27,12 @@ class NewJob:
     """A checked request, about to become a job.
 
     ``looked_up`` is the time of ``JobStore.now`` before the pantry and the sets were looked up; a job is refused if
-    one of them was deleted after that time.
+    one of them was deleted after that time. ``earlier`` are the soups of the job from which it goes on.
     """
 
     request: RequestEcho
     looked_up: int = 0
+    earlier: Sequence[Weights] = ()
     id: str = field(default_factory=new_job_id)
 
 
@@ -75,6 +79,7 @@ class JobStore(JobQueue, JobJournal, JobCatalogue):
             request.pantry_digest,
             ",".join(request.adaptation_sets),
             job.looked_up,
+            json.dumps(job.earlier) if job.earlier else "",
         )
         if outcome == "conflict":
             msg = f"this Idempotency-Key belongs to job {rest[0]} with another body: take a new key for a new request"

@@ -76,6 +76,12 @@ def adapt(
     interval: Annotated[
         float | None, typer.Option(help="Stop once no soup proposed together is likely to be better by this.")
     ] = None,
+    continue_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID", help="Go on from the soups of a job that has ended; they count among the --evaluations."
+        ),
+    ] = None,
     lower: Annotated[float | None, typer.Option(help="Least weight of an ingredient (-0.4).")] = None,
     upper: Annotated[float | None, typer.Option(help="Greatest weight of an ingredient (1.4).")] = None,
     step: Annotated[float | None, typer.Option(help="Distance between neighbouring weights (0.2).")] = None,
@@ -153,6 +159,7 @@ def adapt(
     search = {
         "strategy": strategy,
         "prune": prune,
+        "continue_from": continue_from,
         "between": between and between.split(","),
         "points": points,
         "among": among and among.split(","),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from search.budget import Budget, Meter
+from search.continuation import Continuation, most_soups
 from search.loop import Interrupted, SearchEnd, run_search
 from search.space import SearchError
 from search.strategy import Strategy, kind_of
@@ -113,13 +114,14 @@ class Attempt:
         request = material.request
         try:
             space = request.search.space(material.names)
-            kind = kind_of(request.search)
-            bound = kind.bound(request.search, space)
+            kind, budget = kind_of(request.search), request.search.limits(space)
+            earlier = self._store.earlier(self._claim.job_id)
+            bound = most_soups(kind.bound(request.search, space), len(earlier), budget)
             if bound > self._settings.max_points:
                 msg = f"the search has {bound} points, more than {self._settings.max_points}: take a greater step"
                 raise InvalidRequest(msg, param="search", code="too_many_points")
             strategy = kind.start(request.search, space, scoring.objectives, request.seed)
-            return _Plan(strategy, bound, request.search.limits(space))
+            return _Plan(Continuation(strategy, earlier, budget) if earlier else strategy, bound, budget)
         except SearchError as error:
             raise InvalidRequest(str(error), param="search", code=error.code) from error
 

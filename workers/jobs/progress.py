@@ -71,16 +71,24 @@ class Recorder(Observer, Journal):
     def find(self, requests: Sequence[EvaluationRequest]) -> list[Outcome | None]:
         """See ``Journal``. An outcome that cannot be read, say from another version, is evaluated again.
 
-        A soup that an earlier attempt at the job dropped stays dropped.
+        One with logits serves a request without. A soup that an earlier attempt at the job dropped stays dropped.
         """
         keys = [journal_key(request) for request in requests]
-        named = [key for key in keys if key is not None]
+        fuller = [None if each.keep_logits else journal_key(replace(each, keep_logits=True)) for each in requests]
+        named = list(dict.fromkeys(key for key in (*keys, *fuller) if key is not None))
         found = dict(zip(named, self._store.journalled(self._scope, named), strict=True))
-        known = [None if key is None else self._known(key, found[key]) for key in keys]
+        known = [
+            None if key is None else self._known(key, found[key]) or self._without_logits(found.get(more or ""))
+            for key, more in zip(keys, fuller, strict=True)
+        ]
         return [
             _DROPPED if outcome is None and request.visit and weights_key(request.weights) in self._dropped else outcome
             for request, outcome in zip(requests, known, strict=True)
         ]
+
+    def _without_logits(self, text: str | None) -> Outcome | None:
+        outcome = self._read(text)
+        return None if outcome is None else outcome.without_logits()
 
     def proposed(self, soups: Generation) -> None:
         """See ``Observer``."""
@@ -137,14 +145,18 @@ class Recorder(Observer, Journal):
         return text
 
     def _known(self, key: str, text: str | None) -> Outcome | None:
-        if text is not None:
-            try:
-                outcome = unpacked(text)
-                self._journal_bytes += len(text)
-                return outcome
-            except ValueError as error:
-                _log.warning("the journal holds an outcome that cannot be read: %s", error)
-        return self._baselines.get(key)
+        return self._read(text) or self._baselines.get(key)
+
+    def _read(self, text: str | None) -> Outcome | None:
+        if text is None:
+            return None
+        try:
+            outcome = unpacked(text)
+        except ValueError as error:
+            _log.warning("the journal holds an outcome that cannot be read: %s", error)
+            return None
+        self._journal_bytes += len(text)
+        return outcome
 
     def _record(self, points: list[Point], outcomes: Mapping[int, str | None], names: Mapping[int, str]) -> None:
         self.points |= {point.index: point for point in points}

@@ -164,6 +164,6 @@ local function forget_job(id)
   redis.call("ZREM", key("status", job[1]), id)
   redis.call("ZREM", key("jobs"), id)
   redis.call("ZREM", key("expiries"), id)
-  redis.call("UNLINK", job_key(id))
+  redis.call("UNLINK", job_key(id), key("job", id, "earlier"))
   redis.call("UNLINK", key("job", id, "points"), key("job", id, "order"), key("job", id, "events"))
 end

@@ -1,7 +1,8 @@
 -- id, idempotency key or "", digest of the body, seconds to remember the key, most waiting or paused jobs, request,
--- digest of the pantry, digests of the sets with commas, ms since the epoch when these had not been looked up yet
+-- digest of the pantry, digests of the sets with commas, ms since the epoch when these had not been looked up yet,
+-- soups of an earlier job or ""
 -- -> ok, id, 1 when new | conflict, id | full, waiting and paused jobs | deleted, kind, digest
-local id, idempotency, digest, remember, quota, request, pantry, sets, looked_up = unpack(ARGV)
+local id, idempotency, digest, remember, quota, request, pantry, sets, looked_up, earlier = unpack(ARGV)
 
 if redis.call("EXISTS", job_key(id)) == 1 then
   return { "ok", id, 1 }
@@ -35,6 +36,9 @@ for _, reference in ipairs(references) do
 end
 set(id, "created_at", now, "attempt", 0, "holder", 0)
 set(id, "request", request, "pantry", pantry, "sets", sets)
+if earlier ~= "" then
+  redis.call("SET", key("job", id, "earlier"), earlier)
+end
 if remembered then
   redis.call("HSET", remembered, "job", id, "digest", digest)
   redis.call("EXPIRE", remembered, remember)

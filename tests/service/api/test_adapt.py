@@ -180,6 +180,58 @@ def test_a_dry_run_knows_how_fast_the_last_search_of_its_kind_was(api: httpx2.Cl
     assert job_store.redis.ttl(job_store.keys.speed(echo.kind_of_work)) > 0
 
 
+def test_a_job_goes_on_from_the_soups_of_another_that_has_ended(
+    api: httpx2.Client, job_store: JobStore, driver: Driver
+) -> None:
+    sets = [store_set(api)]
+    body = {"pantry": "fashion", "preset": "paper", "adaptation_sets": sets}
+    earlier = api.post("/adapt", json=body).json()["id"]
+    driver.start()
+    driver.record(16)
+    driver.succeed()
+    tried = [tuple(point.weights) for point in job_store.iter_points(earlier)]
+    search: dict[str, Any] = {"continue_from": earlier}
+    answer = api.post("/adapt", json=body | {"search": search})
+    assert answer.status_code == 202
+    assert job_store.earlier(answer.json()["id"]) == tried
+    assert answer.json()["request"]["request"]["search"]["continue_from"] == earlier
+    bounded = search | {"fixed": {NAMES[1]: tried[0][1]}}
+    within = [soup for soup in tried if soup[1] == tried[0][1]]
+    assert 0 < len(within) < len(tried)
+    other = api.post("/adapt", json=body | {"search": bounded}).json()["id"]
+    assert job_store.earlier(other) == within
+    cost = api.post("/adapt", json=body | {"search": search}, params={"dry_run": "true"}).json()
+    assert cost["evaluations"] == 480 + len(tried)
+    bayes = search | {"strategy": "bayes", "budget": {"evaluations": len(tried) + 4}}
+    cost = api.post("/adapt", json=body | {"search": bayes}, params={"dry_run": "true"}).json()
+    assert cost["evaluations"] == len(tried) + 4
+    api.post(f"/jobs/{other}/cancel")
+    api.delete(f"/jobs/{other}")
+    assert not job_store.redis.exists(job_store.keys.earlier(other))
+
+
+def test_a_job_that_cannot_be_continued_is_refused(api: httpx2.Client, driver: Driver) -> None:
+    sets = [store_set(api)]
+    body = {"pantry": "fashion", "preset": "paper", "adaptation_sets": sets}
+    earlier = api.post("/adapt", json=body).json()["id"]
+
+    def refusal(param: str = "search.continue_from", **search: object) -> str:
+        asked = body | {"search": {"continue_from": earlier} | search}
+        return str(problem(api.post("/adapt", json=asked), 422, "invalid_request", param)["detail"])
+
+    assert "There is no job none to continue" in refusal(continue_from="none")
+    assert "is queued, and its soups may change. Wait until" in refusal()
+    api.post(f"/jobs/{earlier}/pause")
+    assert "is paused, and its soups may change. Resume it" in refusal()
+    api.post(f"/jobs/{earlier}/resume")
+    driver.start()
+    driver.record(16)
+    driver.succeed()
+    assert "no soup within the limits" in refusal(bounds={NAMES[0]: [1.35, 1.4]}, fixed={NAMES[1]: 0.05})
+    few = refusal("search.budget.evaluations", strategy="bayes", budget={"evaluations": 16})
+    assert "has tried 16 soups, and they count: the budget allows 16" in few
+
+
 def test_stored_sets_are_named_in_json(api: httpx2.Client) -> None:
     sets = [store_set(api, seed) for seed in (1, 2)]
     answer = api.post(

@@ -89,7 +89,9 @@ class Bench:
             adaptation_sets=request.adaptation_sets or [],
             ingredients=[ingredient.name for ingredient in stored.ingredients],
         )
-        return self.store.submit(NewJob(echo), idempotency_key=None, body_digest="").job_id
+        known = request.search.continue_from
+        earlier = [] if known is None else [tuple(point.weights) for point in self.store.iter_points(known)]
+        return self.store.submit(NewJob(echo, earlier=earlier), idempotency_key=None, body_digest="").job_id
 
     def start(self, job_id: str, **changes: object) -> subprocess.Popen[bytes]:
         """Claim the job and start the process of its next attempt."""

@@ -1,4 +1,4 @@
-"""Jobs that their budget ends, run whole in their own processes."""
+"""Jobs that their budget ends and others continue, run whole in their own processes."""
 
 import pytest
 
@@ -51,3 +51,20 @@ def test_a_search_goes_on_with_the_time_that_an_attempt_before_has_left(bench: B
     assert result_of(job).ended_by == "seconds"
     assert [point.weights for point in bench.store.iter_points(job_id)] == before
     assert job.progress.total == len(before)
+
+
+@pytest.mark.slow
+def test_a_job_goes_on_where_an_earlier_one_ended(bench: Bench) -> None:
+    """It evaluates nothing again, and finds what a job with the greater budget finds from the beginning."""
+    bench.add_pantry()
+    few, many = ({"strategy": "bayes", "tolerance": 0, "budget": {"evaluations": count}} for count in (8, 14))
+    earlier = bench.run(bench.submit(search=few, objective={"metric": "nll"}))
+    assert result_of(earlier).cost.evaluations == 8
+    points = [point.weights for point in bench.store.iter_points(earlier.id)]
+    job_id = bench.submit(search=many | {"continue_from": earlier.id}, objective={"metric": "nll"})
+    continued = bench.run(job_id)
+    cost = result_of(continued).cost
+    assert (cost.evaluations, cost.reused_points, cost.forward_passes) == (14, 8, 6 * SELECTION)
+    assert [point.weights for point in bench.store.iter_points(job_id)][:8] == points
+    whole = bench.run(bench.submit(search=many, objective={"metric": "nll"}))
+    assert result_of(whole).top == result_of(continued).top

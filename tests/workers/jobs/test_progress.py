@@ -83,6 +83,22 @@ def test_a_finer_search_takes_over_what_is_known(job_store: JobStore, claim: Cla
     assert job_store.get(claim.job_id).progress.images == 20
 
 
+def test_an_outcome_with_logits_serves_a_request_without_them_and_not_the_reverse(
+    job_store: JobStore, claim: Claim
+) -> None:
+    with_logits = EvaluationRequest(SOUPS[0], keep_logits=True)
+    whole = outcome(5)
+    (found,) = whole.sets
+    full = replace(whole, sets=(replace(found, logits=np.zeros((10, 4), dtype=np.float32)),))
+    writer = Recorder(job_store, claim, Scoring(AdaptRequest(pantry="tiny"), [SET]), NAMES)
+    writer.start(2, SCOPE)
+    writer.proposed((with_logits, EvaluationRequest(SOUPS[1])))
+    writer.found([(0, full), (1, outcome(7))], known=False)
+    asked = [EvaluationRequest(SOUPS[0]), with_logits, EvaluationRequest(SOUPS[1], keep_logits=True)]
+    known = recorder(job_store, claim).find(asked)
+    assert [each and packed(each) for each in known] == [packed(whole), packed(full), None]
+
+
 def test_a_refined_outcome_is_found_by_its_refinement_alone(job_store: JobStore, claim: Claim) -> None:
     refined = [
         EvaluationRequest(SOUPS[0], refinement=each) for each in (Refinement("adapted"), Refinement(head="refit"))
