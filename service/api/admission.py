@@ -79,6 +79,8 @@ def estimate(use: Services, request: AdaptRequest, upload: Path | None) -> CostE
 def earlier_soups(use: Services, request: AdaptRequest) -> list[Weights]:
     """The soups of the job that the request goes on from, as far as its search admits them, in that job's order.
 
+    Those that it dropped early are left out.
+
     Raises InvalidRequest if there is no such job, it has not ended, it is of another pantry, or no soup is admitted.
     """
     if (job_id := request.search.continue_from) is None:
@@ -95,8 +97,8 @@ def earlier_soups(use: Services, request: AdaptRequest) -> list[Weights]:
     if job.request.pantry_digest != pantry.digest:
         raise InvalidRequest(f"Job {job_id} mixed another pantry. Name a job of {pantry.name!r}.", param=param)
     space = _space(request, pantry)
-    points = [tuple(point.weights) for point in use.jobs.iter_points(job_id)]
-    soups = [soup for soup in points if request.search.admits(soup, space)]
+    tried = [tuple(point.weights) for point in use.jobs.iter_points(job_id) if not point.pruned]
+    soups = [soup for soup in tried if request.search.admits(soup, space)]
     if not soups:
         raise InvalidRequest(f"Job {job_id} has tried no soup within the limits of this search.", param=param)
     return soups
