@@ -13,6 +13,6 @@ class CostEstimate(Document):
     forward_passes: int = Field(description="Most forward passes of one image that they take, attacks included.")
     seconds: float | None = Field(
         description="How long so many passes take at the speed of the last search of this kind on this pantry; null "
-        "where there was none. Reading the images, scoring the ingredients and making the result come on top."
+        "where there was none. Starting the evaluators, scoring the ingredients and making the result come on top."
     )
     warnings: list[JobWarning] = Field(description="What a job would warn of as it begins, as far as it is known.")

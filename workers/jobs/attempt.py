@@ -164,13 +164,11 @@ class Attempt:
             if meter.affordable() == 0:
                 msg = f"one soup takes up to {a_soup} forward passes: allow more"
                 raise InvalidRequest(msg, param="search.budget.forward_passes")
-            began = time.monotonic()
             end = run_search(
                 plan.strategy, plan.bound, executor, recorder, recorder, refinement=refinement, meter=meter
             )
-            if recorder.passes:
-                speed = recorder.passes / (time.monotonic() - began)
-                self._store.note_speed(material.echo.kind_of_work, speed)
+            if recorder.speed is not None:
+                self._store.note_speed(material.echo.kind_of_work, recorder.speed)
         except Interrupted:
             return preflight, None
         finally:

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -31,7 +32,15 @@ class Recorder(Observer, Journal):
     All methods may raise FencedOut.
     """
 
-    def __init__(self, store: JobStore, claim: Claim, scoring: Scoring, names: Sequence[str]) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        claim: Claim,
+        scoring: Scoring,
+        names: Sequence[str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
         self._store = store
         self._claim = claim
         self._scoring = scoring
@@ -44,7 +53,9 @@ class Recorder(Observer, Journal):
         self._dropped: set[str] = set()
         self.points: dict[int, Point] = {}
         self.reused = 0
-        self.passes = 0
+        self._passes = 0
+        self._first_at: float | None = None
+        self._last_at = 0.0
         self._journal_bytes = 0
         self._best: Point | None = None
 
@@ -111,9 +122,23 @@ class Recorder(Observer, Journal):
                 outcomes[place] = None if name is None else self._kept(packed(outcome))
                 names[place] = name or ""
             self.reused += not is_new
-            self.passes += 0 if known else outcome.passes.forward
             self._keep(soup.weights, outcome)
+        if not known:
+            self._pace(found)
         self._record(points, outcomes, names)
+
+    @property
+    def speed(self) -> float | None:
+        """Forward passes of one image a second since the first outcomes came; None before others did."""
+        seconds = 0.0 if self._first_at is None else self._last_at - self._first_at
+        return self._passes / seconds if self._passes and seconds > 0 else None
+
+    def _pace(self, found: Found) -> None:
+        self._last_at = self._clock()
+        if self._first_at is None:
+            self._first_at = self._last_at
+        else:
+            self._passes += sum(outcome.passes.forward for _, outcome in found)
 
     def warn(self, warnings: Iterable[JobWarning]) -> None:
         """Add warnings to the job."""

@@ -60,6 +60,26 @@ def submitted(url: str, capsys: pytest.CaptureFixture[str], *arguments: object) 
     return search
 
 
+def test_a_job_is_paused_resumed_and_estimated(
+    url: str, archives: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    clean = archives[-1]
+    budget = ("--strategy", "random", "--evaluations", 9, "--seconds", 60, "--preset", "paper")
+    assert exit_code("adapt", clean, "--pantry", "fashion", "--url", url, *budget, "--dry-run") == 0
+    assert capsys.readouterr().out.startswith("at most 9 soups and ")
+    assert httpx2.get(f"{url}/jobs").json()["items"] == []
+    assert exit_code("adapt", clean, "--pantry", "fashion", "--url", url, *budget, "--no-wait") == 0
+    job_id = capsys.readouterr().out.strip()
+    limits = httpx2.get(f"{url}/jobs/{job_id}").json()["request"]["request"]["search"]["budget"]
+    assert (limits["evaluations"], limits["seconds"]) == (9, 60)
+    assert exit_code("pause", job_id, "--url", url) == 0
+    assert f"soupsearch resume {job_id}" in capsys.readouterr().out
+    assert httpx2.get(f"{url}/jobs/{job_id}").json()["status"] == "paused"
+    assert exit_code("resume", job_id, "--url", url) == 0
+    assert capsys.readouterr().out == f"job {job_id} is queued\n"
+    assert exit_code("download", job_id, "--url", url, "--point", "worst", "--out", clean.parent / "out") == REFUSED
+
+
 def test_a_curve_and_a_simplex_name_their_ingredients(
     url: str, archives: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

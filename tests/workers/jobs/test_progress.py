@@ -71,6 +71,21 @@ def test_points_are_in_the_job_and_outcomes_in_the_journal(job_store: JobStore, 
     assert [point.score for point in writer.ranked()] == [0.8, 0.5, 0.3]
 
 
+def test_the_speed_is_that_since_the_first_outcomes_came(job_store: JobStore, claim: Claim) -> None:
+    """Before them evaluators may have had to start; what was known already took no time."""
+    times = iter([100.0, 102.0, 105.0])
+    scoring = Scoring(AdaptRequest(pantry="tiny", preset="paper"), [SET])
+    writer = Recorder(job_store, claim, scoring, NAMES, clock=lambda: next(times))
+    writer.start(4, SCOPE)
+    writer.proposed(generation([*SOUPS, (0.2, 0.8)]))
+    writer.found([(3, outcome(1))], known=True)
+    writer.found([(2, outcome(3))], known=False)
+    assert writer.speed is None
+    writer.found([(1, outcome(8))], known=False)
+    writer.found([(0, outcome(5))], known=False)
+    assert writer.speed == (10 + 10) / 5
+
+
 def test_a_finer_search_takes_over_what_is_known(job_store: JobStore, claim: Claim) -> None:
     recorder(job_store, claim).found([(1, outcome(8)), (2, outcome(2))], known=False)
     finer = tuple((step / 4, 1 - step / 4) for step in range(5))
