@@ -63,7 +63,7 @@ LINF = {"norm": "Linf", "eps": 0.1}
     ("fields", "metric", "search", "refine"),
     [
         ({}, "nll", {"strategy": "auto", **LATTICE, "budget": None}, AUTO),
-        ({"preset": "paper"}, "accuracy", {"strategy": "grid", **LATTICE}, PLAIN),
+        ({"preset": "paper"}, "accuracy", {"strategy": "grid", **LATTICE, "prune": False}, PLAIN),
         ({"objective": {"over_sets": "worst"}}, "nll", {"strategy": "auto", **LATTICE, "budget": None}, AUTO),
         ({"objective": {"metric": "accuracy"}, "refine": {"head": "keep"}}, "accuracy", None, AUTO | {"head": "keep"}),
         ({"objective": {"metric": "robust_accuracy", "threats": [LINF]}}, "robust_accuracy", None, PLAIN),
