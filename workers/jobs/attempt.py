@@ -157,7 +157,7 @@ class Attempt:
             scope = scope_of(material, hardware, self._settings.batch_size, refinement)
             searched = recorder.start(bound, scope, None if plan.budget is None else plan.budget.seconds)
             recorder.warn(preflight.warnings)
-            recorder.warn(warn_of_time(material, preflight.compared.baselines, bound, len(pool.names)))
+            recorder.warn(warn_of_time(material, preflight.compared.baselines, bound, len(pool.names), plan.budget))
             if material.request.precision == "float32":
                 recorder.offer(preflight.known)
             meter = Meter(plan.budget, scoring.objectives, passes_a_soup=a_soup, spent=searched)

@@ -7,6 +7,7 @@ from itertools import combinations
 import numpy as np
 from scipy.stats import binomtest
 
+from search.budget import Budget
 from search.evaluation import PLAIN, EvaluationRequest, Outcome, Refinement, SetOutcome, Weights
 from service.image_warnings import SelectingImages, warn_of_images
 from service.schemas.job import JobWarning
@@ -169,15 +170,29 @@ def warn_of_collapse(
     return warnings
 
 
-def warn_of_time(material: Material, baselines: BaselineOutcomes, points: int, evaluators: int) -> list[JobWarning]:
-    """Warn if attacks on ``points`` soups will take over an hour, judging by the time those on the ingredients took."""
-    pace = sum(score.seconds for score in baselines.ingredients) / len(baselines.ingredients)
-    hours = pace * points / evaluators / 3600
-    if not material.attacks or hours < LONG_HOURS:
+def warn_of_time(
+    material: Material, baselines: BaselineOutcomes, points: int, evaluators: int, budget: Budget | None = None
+) -> list[JobWarning]:
+    """Warn if attacks on ``points`` soups, or those that ``budget`` allows, will take over an hour.
+
+    Judges by the time and the passes that those on the ingredients took.
+    """
+    if not material.attacks:
+        return []
+    ingredients = baselines.ingredients
+    pace = sum(outcome.seconds for outcome in ingredients) / len(ingredients)
+    passes = sum(outcome.passes.forward for outcome in ingredients) / len(ingredients)
+    if budget is not None and budget.forward_passes is not None:
+        points = min(points, round(budget.forward_passes / passes))
+    seconds = pace * points / evaluators
+    if budget is not None and budget.seconds is not None:
+        seconds = min(seconds, budget.seconds)
+    hours = seconds / 3600
+    if hours < LONG_HOURS:
         return []
     message = (
         f"the attacks on {points} soups will take about {hours:.1f} hours, {pace:.1f} s each: "
-        "take fewer steps, images or threats, or a greater step of the grid"
+        "take fewer steps, images or threats, a greater step of the grid, or a budget"
     )
     return [JobWarning(code="long_search", message=message)]
 

@@ -1,12 +1,14 @@
 """Warnings before a search."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from search.evaluation import Outcome, SetOutcome
+from search.budget import Budget
+from search.evaluation import Outcome, Passes, SetOutcome
 from service.errors import InvalidRequest
 from service.image_warnings import warn_of_images
 from service.jobs.store import JobStore
@@ -15,8 +17,9 @@ from service.schemas.job import JobWarning
 from service.settings import Settings
 from tests.service.artifacts.deletions import allowed
 from tests.workers.jobs.conftest import INGREDIENTS, Bench
+from workers.evaluation.baselines import BaselineOutcomes
 from workers.jobs.material import Material, scope_of
-from workers.jobs.preflight import selecting_images, warn_of_chance, warn_of_collapse
+from workers.jobs.preflight import selecting_images, warn_of_chance, warn_of_collapse, warn_of_time
 
 PAIRS = [(0, 1), (0, 2), (1, 2)]
 
@@ -47,6 +50,29 @@ def model(correct: int, total: int = 42) -> Outcome:
 )
 def test_few_images_are_told(store_bench: Bench, images: int, codes: list[str]) -> None:
     assert [warning.code for warning in image_warnings(material(store_bench, images))] == codes
+
+
+@pytest.mark.parametrize(
+    ("budget", "hours"),
+    [
+        (None, "will take about 2.0 hours"),
+        (Budget(seconds=3599), None),
+        (Budget(seconds=5400), "will take about 1.5 hours"),
+        (Budget(forward_passes=12_000), "on 120 soups will take about 1.3 hours"),
+        (Budget(forward_passes=8_000), None),
+    ],
+)
+def test_a_long_search_is_told_unless_its_budget_ends_it_sooner(
+    store_bench: Bench, budget: Budget | None, hours: str | None
+) -> None:
+    threats = {"metric": "robust_accuracy", "threats": [{"norm": "Linf", "eps": 0.1}]}
+    attacked, plain = material(store_bench, objective=threats), material(store_bench)
+    outcome = replace(model(20), passes=Passes(100), seconds=80.0)
+    baselines = BaselineOutcomes((outcome,) * 3, outcome, outcome, outcome)
+    warnings = warn_of_time(attacked, baselines, 180, 2, budget)
+    assert [warning.code for warning in warnings] == ([] if hours is None else ["long_search"])
+    assert all((hours or "") in warning.message for warning in warnings)
+    assert warn_of_time(plain, baselines, 10**6, 1, budget) == []
 
 
 def test_few_images_of_a_constraint_do_not_select_the_soup(store_bench: Bench) -> None:
