@@ -12,18 +12,27 @@ from service.errors import Unavailable
 from workers.evaluation.errors import EvaluationMemoryError
 from workers.ray_runtime.task import OUT_OF_MEMORY, REFUSED, STOPPED, UNPREPARED, Failure, Report
 
-LEAST_BATCH = 4
+SHARES = 4
+"""Batches that each evaluator gets of what is left: one that is slow then holds up little."""
+LEAST_SECONDS = 0.2
+"""What a batch should take at least, a few times what it costs to hand it out."""
+MOST_LEAST = 4.0
+"""Requests of a small batch, however short they are."""
 MAX_TRIES = 3
 _POLL = 0.25
 
 
 @dataclass(frozen=True)
 class Part:
-    """A request, or some of its blocks: ``place`` is the index of the request, ``piece`` that of the part within it."""
+    """A request, or some of its blocks: ``place`` is the index of the request, ``piece`` that of the part within it.
+
+    ``share`` is that of the request's images.
+    """
 
     place: int
     piece: int
     request: EvaluationRequest
+    share: float
 
 
 @dataclass(frozen=True)
@@ -44,10 +53,10 @@ class EvaluatorBatch:
 class Dispatcher:
     """Cuts requests into batches, gives each to the evaluator with the least to do, and puts outcomes together.
 
-    Where requests are few, their blocks of images are shared among the evaluators. Batches become smaller towards the
-    end, so that evaluators finish together. The unfinished parts of a failed batch are retried, up to
-    ``MAX_TRIES`` times in all. A batch carries the bar of its time; ``raise_bar`` is called with any bar that is raised
-    while batches are under way.
+    Where requests are few, as they are at the end, their blocks of images are shared among the evaluators. Batches
+    become smaller towards the end, so that evaluators finish together. The unfinished parts of a failed batch are
+    retried, up to ``MAX_TRIES`` times in all. A batch carries the bar of its time; ``raise_bar`` is called with any bar
+    that is raised while batches are under way.
     Thread-safe: one thread calls ``run``, others take batches and report.
     """
 
@@ -70,6 +79,7 @@ class Dispatcher:
         self._closed = False
         self._changed = threading.Condition()
         self._telling = threading.Lock()
+        self._queued = self._answered = self._seconds = 0.0
 
     def run(
         self,
@@ -87,9 +97,11 @@ class Dispatcher:
             self._on_found = on_found
             self._current, self._bar = bar, bar()
             for place, request in enumerate(requests):
-                pieces = self._cut(request, len(requests))
+                pieces = self._cut(request, len(requests) - place)
                 self._parts[place] = [None] * len(pieces)
-                self._queue.extend(Part(place, index, piece) for index, piece in enumerate(pieces))
+                share = 1 / len(pieces)
+                self._queue.extend(Part(place, index, piece, share) for index, piece in enumerate(pieces))
+                self._queued += 1.0
             self._changed.notify_all()
             while self._parts and self._error is None:
                 self._changed.wait(_POLL)
@@ -139,6 +151,8 @@ class Dispatcher:
                     part = batch.parts[index]
                     pieces = self._parts[part.place]
                     pieces[part.piece] = outcome
+                    self._seconds += outcome.seconds
+                    self._answered += part.share
                     if all(piece is not None for piece in pieces):
                         found.append((part.place, joined([piece for piece in pieces if piece is not None])))
             if found and not self._closed:
@@ -189,14 +203,26 @@ class Dispatcher:
         return self._batches[batch_id]
 
     def _next_parts(self) -> tuple[Part, ...]:
-        count, left = len(self._load), len(self._queue)
-        size = max(min(LEAST_BATCH, -(-left // count)), -(-left // (2 * count)))
-        return tuple(self._queue.popleft() for _ in range(min(self._batch_size, size, left)))
+        count = len(self._load)
+        wanted = max(min(self._least, self._queued / count), self._queued / (SHARES * count))
+        parts: list[Part] = []
+        while self._queue and len(parts) < self._batch_size and sum(part.share for part in parts) < wanted - 1e-9:
+            parts.append(self._queue.popleft())
+            self._queued -= parts[-1].share
+        return tuple(parts)
 
-    def _cut(self, request: EvaluationRequest, requests: int) -> list[EvaluationRequest]:
+    @property
+    def _least(self) -> float:
+        """How many requests a batch should answer at least; one until it is known how long they take."""
+        if not self._answered:
+            return 1.0
+        return min(MOST_LEAST, LEAST_SECONDS * self._answered / max(self._seconds, 1e-9))
+
+    def _cut(self, request: EvaluationRequest, left: int) -> list[EvaluationRequest]:
+        """``request``, or pieces of it where only so many requests are ``left``."""
         first, last = request.blocks or (0, self._blocks)
-        wanted = 2 * len(self._load)
-        pieces = min(last - first, -(-wanted // requests)) if len(self._load) > 1 and requests < wanted else 1
+        wanted = SHARES * len(self._load)
+        pieces = min(last - first, -(-wanted // left)) if len(self._load) > 1 and left < wanted else 1
         if pieces <= 1 or request.refinement.changes_anything or request.visit is not None:
             return [request]
         bounds = [first + (last - first) * piece // pieces for piece in range(pieces + 1)]

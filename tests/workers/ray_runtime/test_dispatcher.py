@@ -1,5 +1,6 @@
 """Batches of requests for evaluators."""
 
+import itertools
 import random
 import threading
 from collections.abc import Iterator
@@ -181,14 +182,44 @@ def test_the_evaluator_with_the_least_to_do_is_next() -> None:
 def test_a_repeated_report_counts_once() -> None:
     dispatcher, told = Dispatcher(["a"], 1, 4), Told()
     with running(dispatcher, requests(4), told) as errors:
-        batch = dispatcher.next_batch("0")
-        assert batch is not None
-        report = Report(0, [outcome(each, 1) for each in batch.requests], last=True)
-        dispatcher.take("0", report)
-        dispatcher.take("0", report)
-        dispatcher.end("0")
+        for name in ("0", "1"):
+            batch = dispatcher.next_batch(name)
+            assert batch is not None
+            report = Report(0, [outcome(each, 1) for each in batch.requests], last=True)
+            dispatcher.take(name, report)
+            dispatcher.take(name, report)
+            dispatcher.end(name)
     assert errors == []
     assert len(told.outcomes) == 4
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(0.01, 4), (0.1, 2), (1.0, 1)])
+def test_a_batch_takes_long_enough_to_be_worth_handing_out(seconds: float, expected: int) -> None:
+    dispatcher = Dispatcher(["a", "b"], 1, 16)
+    with running(dispatcher, requests(9), Told()):
+        first = dispatcher.next_batch("0")
+        assert first is not None
+        assert len(first.parts) == 2
+        found = [replace(outcome(each, 1), seconds=seconds) for each in first.requests]
+        dispatcher.take("0", Report(0, found, last=True))
+        dispatcher.end("0")
+        following = dispatcher.next_batch("1")
+        assert following is not None
+        assert len(following.parts) == expected
+        dispatcher.fail(ValueError("enough"))
+
+
+def test_the_last_requests_are_cut_into_pieces_of_equal_work() -> None:
+    dispatcher = Dispatcher(["a", "b"], 4, 16)
+    with running(dispatcher, requests(40), Told()):
+        shares = []
+        while (batch := dispatcher.next_batch(str(len(shares)))) is not None:
+            shares.append(sum(part.share for part in batch.parts))
+        assert sum(shares) == pytest.approx(40)
+        assert shares[0] == 5
+        assert shares[-1] <= 0.5
+        assert all(later <= sooner for sooner, later in itertools.pairwise(shares))
+        dispatcher.fail(ValueError("enough"))
 
 
 def test_a_batch_that_is_lost_again_and_again_fails_the_search() -> None:
