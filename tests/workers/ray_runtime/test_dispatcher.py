@@ -212,7 +212,7 @@ def test_a_batch_takes_long_enough_to_be_worth_handing_out(seconds: float, expec
 def test_the_last_requests_are_cut_into_pieces_of_equal_work() -> None:
     dispatcher = Dispatcher(["a", "b"], 4, 16)
     with running(dispatcher, requests(40), Told()):
-        shares = []
+        shares: list[float] = []
         while (batch := dispatcher.next_batch(str(len(shares)))) is not None:
             shares.append(sum(part.share for part in batch.parts))
         assert sum(shares) == pytest.approx(40)
