@@ -104,11 +104,13 @@ def run_search(
     observer: Observer,
     *,
     refinement: Refinement = PLAIN,
+    keep_logits: bool = False,
     meter: Meter | None = None,
 ) -> SearchEnd:
     """Run ``strategy``, which proposes at most ``bound`` soups, to its end or to the limits that ``meter`` measures.
 
-    Every soup is evaluated after ``refinement``, of which the strategy need not know. A refined soup is never dropped.
+    Every soup is evaluated after ``refinement``, of which the strategy need not know; so is ``keep_logits``, for
+    objectives that are read from logits. A refined soup is never dropped.
     What the journal holds is not evaluated again. The strategy sees the same outcomes in the same order wherever they
     come from and however fast. A limit of forward passes is never exceeded: it ends the search before the first soup,
     in the order proposed, that might. A limit of seconds ends it at any time after one soup has a score; what the
@@ -123,7 +125,7 @@ def run_search(
         if soups is None:
             return SearchEnd(first, meter.end_of(first))
         _check(soups, names, bound)
-        soups = tuple(_refined(soup, refinement) for soup in soups)
+        soups = tuple(_asked(soup, refinement, keep_logits=keep_logits) for soup in soups)
         observer.proposed(soups)
         found: list[Outcome] = []
         while len(found) < len(soups):
@@ -161,8 +163,9 @@ def _evaluated(soups: Generation, executor: Executor, journal: Journal, told: "_
     return found
 
 
-def _refined(soup: EvaluationRequest, refinement: Refinement) -> EvaluationRequest:
-    return replace(soup, refinement=refinement, visit=None if refinement.changes_anything else soup.visit)
+def _asked(soup: EvaluationRequest, refinement: Refinement, *, keep_logits: bool) -> EvaluationRequest:
+    visit = None if refinement.changes_anything else soup.visit
+    return replace(soup, refinement=refinement, keep_logits=keep_logits or soup.keep_logits, visit=visit)
 
 
 def _check(soups: Generation, names: set[str], bound: int) -> None:

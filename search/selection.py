@@ -27,12 +27,15 @@ def cross_validated(objectives: Objectives, tried: Tried, folds: int = CHOICE_FO
     what it found has seen all images when it proposes; that is not corrected.
 
     Each fold has its share of every class of each set; where the labels of a set are not known, image i is in fold i
-    modulo ``folds``. None when no soup can be chosen in some fold, images are fewer than folds, or soups more than
-    ``MOST_SOUPS``.
+    modulo ``folds``. None when no soup can be chosen in some fold, a set has fewer labelled images than folds, soups
+    are more than ``MOST_SOUPS``, or they are chosen by mutual information, which no mean over images is.
     """
+    if objectives.reads_logits:
+        return None
     valid = [(weights, outcome) for weights, outcome in tried if objectives.is_valid(outcome)]
     sizes = [each.seen for each in valid[0][1].sets] if valid else []
-    if not valid or min(sizes) < folds or len(valid) > MOST_SOUPS:
+    labelled = [each.seen for each in valid[0][1].sets if each.correct is not None] if valid else []
+    if not labelled or min(labelled) < folds or len(valid) > MOST_SOUPS:
         return None
     valid = [(weights, outcome.without_logits()) for weights, outcome in valid]
     folds_of = [stratified_folds(labels, folds) for labels in _labels(objectives, sizes)]

@@ -124,7 +124,10 @@ class StrategyRequest(BaseModel):
 
     @property
     def drops_soups(self) -> bool:
-        """Whether soups may be dropped before they have seen all images; they then cannot be refined."""
+        """Whether soups may be dropped before they have seen all images.
+
+        They then cannot be refined, nor chosen by objectives that are read from logits.
+        """
         return False
 
     def space(self, names: Sequence[str]) -> Space:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp, ndtr
 
 from search.evaluation import Flags, Outcome
-from search.objectives import Objectives
+from search.objectives import Measure, Objectives, logits_of
 
 Array = NDArray[np.float64]
 _GAUSSIAN_MEDIAN = 1.4826
@@ -151,7 +151,8 @@ class LogitSurrogate(Surrogate):
     """A Gaussian process on every image's logits, from which the measures are read by a softmax.
 
     Logits are nearly linear in the weights, much more so than what is read from them. The size of its errors is found
-    by leaving out one soup at a time. Images are thinned to ``limit`` logits in all.
+    by leaving out one soup at a time. Images are thinned to ``limit`` logits in all. Mutual information is that of the
+    expected logits.
 
     Raises ValueError if an outcome has no logits.
     """
@@ -170,7 +171,7 @@ class LogitSurrogate(Surrogate):
             kept = max(1, min(images, limit // (classes * len(objectives.accepted))))
             rows = np.linspace(0, images - 1, kept).round().astype(int)
             self._accepted.append(labels[rows])
-            logits = np.array([_logits(outcome, place)[rows] for outcome in outcomes], dtype=np.float64)
+            logits = np.array([logits_of(outcome.sets[place])[rows] for outcome in outcomes], dtype=np.float64)
             responses.append((logits - logits.mean(axis=2, keepdims=True)).reshape(len(outcomes), -1))
         self.process = GaussianProcess(points, np.concatenate(responses, axis=1), self.KERNELS)
         left_out, deviation = self.process.left_out
@@ -195,25 +196,29 @@ class LogitSurrogate(Surrogate):
         margins = [
             np.abs(_margins(true[:, some], labels[some]) - _margins(guess[:, some], labels[some])) / deviation[:, None]
             for (true, labels), (guess, _) in pairs
-            for some in [~labels.all(axis=1)]
+            for some in [labels.any(axis=1) & ~labels.all(axis=1)]
         ]
         known = np.concatenate(margins, axis=1)
         return float(logits), _GAUSSIAN_MEDIAN * float(np.median(known)) if known.size else 0.0
 
     def _read(self, responses: Array, deviation: Array) -> Array:
         """The measures (q, k) expected of logits with mean ``responses`` (q, m) and their ``deviation`` (q,)."""
-        each: dict[str, list[Array]] = {}
-        for metric in {measure.metric for measure in self._measures}:
-            expected, error = {
-                "accuracy": (_expected_accuracy, self._margin_error),
-                "nll": (_expected_likelihood, self._logit_error),
-            }[metric]
-            each[metric] = [expected(logits, labels, error * deviation) for logits, labels in self._split(responses)]
-        columns = []
-        for measure in self._measures:
-            sets = measure.of_sets(each[measure.metric])
-            columns.append(np.min(sets, axis=0) if measure.over_sets == "worst" else np.mean(sets, axis=0))
-        return np.stack(columns, axis=1)
+        sets = self._split(responses)
+        return np.stack([self._read_measure(measure, sets, deviation) for measure in self._measures], axis=1)
+
+    def _read_measure(self, measure: Measure, sets: Sequence[tuple[Array, Flags]], deviation: Array) -> Array:
+        """One measure (q,); of the sets ``(logits, labels)`` it reads those that count for it."""
+        over = np.min if measure.over_sets == "worst" else np.mean
+        if measure.metric == "accuracy":
+            error = self._margin_error * deviation
+            return np.asarray(over([_expected_accuracy(*each, error) for each in measure.of_sets(sets)], axis=0))
+        error, value = self._logit_error * deviation, np.zeros(len(deviation))
+        if likelihoods := [_expected_likelihood(*each, error) for each in measure.of_sets(sets)]:
+            value = value + over(likelihoods, axis=0)
+        if measure.reads_logits:
+            each = [one.mutual_information(sets[one.place][0]) for one in measure.unlabelled]
+            value = value + measure.weight * over(each, axis=0)
+        return value
 
     def _split(self, responses: Array) -> list[tuple[Array, Flags]]:
         """Logits (q, images, classes) and labels of each set."""
@@ -223,13 +228,6 @@ class LogitSurrogate(Surrogate):
             (part.reshape(len(responses), *labels.shape), labels)
             for part, labels in zip(parts, self._accepted, strict=True)
         ]
-
-
-def _logits(outcome: Outcome, place: int) -> NDArray[np.float32]:
-    logits = outcome.sets[place].logits
-    if logits is None:
-        raise ValueError("the outcome of a soup lacks its logits: ask for them")
-    return logits
 
 
 def _expected_likelihood(logits: Array, accepted: Flags, error: Array) -> Array:

@@ -21,6 +21,7 @@ from scipy.special import softmax
 
 from search.continuation import Continuation, most_soups
 from search.evaluation import Bar, EvaluationRequest, Flags, Outcome, Passes, SetOutcome, Visit, Weights, weights_key
+from search.information import UnlabelledSet
 from search.loop import (
     ContractError,
     CurrentBar,
@@ -273,9 +274,10 @@ def cases(draw: st.DrawFn, *, sizes: tuple[int, int] = (2, 4)) -> Case:
 
 @st.composite
 def _objectives(draw: st.DrawFn, landscape: Landscape) -> Objectives:
-    """One or two objectives, with and without a constraint, with labels known or not."""
+    """One or two objectives, with and without a constraint, with labels known or not, or not needed."""
     accuracy, likelihood = Measure(), Measure(metric="nll")
-    measures = draw(st.sampled_from([(accuracy,), (likelihood,), (accuracy, likelihood)]))
+    information = Measure(metric="mutual_information", sets=(), unlabelled=(UnlabelledSet(0),))
+    measures = draw(st.sampled_from([(accuracy,), (likelihood,), (accuracy, likelihood), (information,)]))
     return Objectives(
         measures,
         ("accuracy", "nll") if len(measures) > 1 else (),
@@ -385,7 +387,9 @@ def check_it_goes_on_from_an_earlier_search(kind: StrategyKind, request: Strateg
 
 
 def _started(kind: StrategyKind, request: StrategyRequest, case: Case) -> tuple[Strategy, int] | None:
-    """The strategy and its bound; None where it refuses the space, which the bound alone may do."""
+    """The strategy and its bound; None where it refuses the space, which the bound alone may do, or the objectives."""
+    if request.drops_soups and case.objectives.reads_logits:
+        return None
     try:
         bound = kind.bound(request, case.space)
     except SearchError:
@@ -409,7 +413,7 @@ def _searched(
     strategy, bound = started
     executor = LandscapeExecutor(case.landscape, case.shuffle if shuffle is None else shuffle, until, heard)
     try:
-        run_search(strategy, bound, executor, trace, trace)
+        run_search(strategy, bound, executor, trace, trace, keep_logits=case.objectives.reads_logits)
     except Interrupted:
         assert until is not None
     except ContractError as error:

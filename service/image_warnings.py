@@ -12,17 +12,18 @@ FEW_IMAGES = 50
 
 @dataclass(frozen=True)
 class SelectingImages:
-    """How many labelled images of a set select the soup, and how many classes they have to tell apart."""
+    """How many images of a set select the soup, with a label or without, and how many classes it has to tell apart."""
 
     set_id: str
     images: int
     classes: int
+    is_labelled: bool = True
 
 
 def warn_of_images(request: AdaptRequest, sets: Sequence[SelectingImages]) -> list[JobWarning]:
     """Warn of sets with too few images, for their classes or at all, that an objective or constraint is measured on."""
-    warnings = []
-    for each in sets:
+    warnings = _few_without_label(request, sets)
+    for each in (counted for counted in sets if counted.is_labelled):
         is_scored = _is_measured(each, request.ranked_by)
         if is_scored and each.images < each.classes:
             message = f"{each.images} images select among soups of {each.classes} classes: some classes have no image"
@@ -38,6 +39,13 @@ def warn_of_images(request: AdaptRequest, sets: Sequence[SelectingImages]) -> li
             )
             warnings.append(JobWarning(code="few_images", message=message))
     return warnings
+
+
+def _few_without_label(request: AdaptRequest, sets: Sequence[SelectingImages]) -> list[JobWarning]:
+    informed = [each for each in request.ranked_by if each.metric == "mutual_information"]
+    few = [each for each in sets if not each.is_labelled and each.images < FEW_IMAGES and _is_measured(each, informed)]
+    message = "{} images without a label say little about which soup is best: 100 usually suffice"
+    return [JobWarning(code="few_images", message=message.format(each.images)) for each in few]
 
 
 def _is_measured(each: SelectingImages, measures: Sequence[Measured]) -> bool:

@@ -68,12 +68,21 @@ class Client:
         self, request: Mapping[str, Any], adaptation_set: Path | None = None, idempotency_key: str | None = None
     ) -> Job:
         """Start a job, either with an archive to upload or with ``adaptation_sets`` named in the request."""
+        return self._begin("/adapt", request, adaptation_set, idempotency_key)
+
+    def suggest_labels(self, request: Mapping[str, Any], adaptation_set: Path | None = None) -> Job:
+        """Start a job that names the images to label next; the arguments are those of ``adapt``."""
+        return self._begin("/suggest-labels", request, adaptation_set, None)
+
+    def _begin(
+        self, path: str, request: Mapping[str, Any], adaptation_set: Path | None, idempotency_key: str | None
+    ) -> Job:
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         if adaptation_set is None:
-            return Job.model_validate(self._call("POST", "/adapt", json=dict(request), headers=headers))
+            return Job.model_validate(self._call("POST", path, json=dict(request), headers=headers))
         with adaptation_set.open("rb") as file:
             files = _parts(request, "adaptation_set", adaptation_set.name, file)
-            return Job.model_validate(self._call("POST", "/adapt", files=files, headers=headers))
+            return Job.model_validate(self._call("POST", path, files=files, headers=headers))
 
     def estimate(self, request: Mapping[str, Any], adaptation_set: Path | None = None) -> CostEstimate:
         """What the job of ``adapt`` would cost; the service keeps nothing."""

@@ -1,9 +1,10 @@
 """Record the logits of every soup of the paper's grid on shifted test images of Fashion-MNIST.
 
     python -m benchmarks.search.record PANTRY --out FOLDER [--shifts low-contrast contrast:5 ...] [--threads 1]
+        [--soups 60]
 
 Writes FOLDER/<pantry>/<shift>.npz for each shift: the 480 soups and the uniform soup on 700 images. What is there is
-not recorded again.
+not recorded again. With --soups, only the ingredients, the uniform soup and so many others, drawn at random.
 """
 
 import argparse
@@ -41,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for shift in options.shifts:
         path = options.out / options.pantry.name / f"{shift.replace(':', '-')}.npz"
         if not path.exists():
-            _record(stack, shifted_images(data, rows, shift), data.labels[rows], options.threads).save(path)
+            weights = soups_of(len(stack), options.soups)
+            _record(stack, weights, shifted_images(data, rows, shift), data.labels[rows], options.threads).save(path)
             print(path, flush=True)
 
 
@@ -52,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, default=Path("/usr/share/datasets/fashion-mnist"))
     parser.add_argument("--shifts", nargs="+", default=list(DEFAULT_SHIFTS), help="shipped, or NAME:SEVERITY")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--soups", type=int, help="only so many soups, the ingredients and the uniform soup")
     return parser
 
 
@@ -68,12 +71,23 @@ def shifted_images(data: LabelledImages, rows: NDArray[np.intp], shift: str) -> 
     return np.stack([corrupt(picture, name, int(severity), rng, "cifar") for picture, rng in pairs])
 
 
+def soups_of(size: int, count: int | None) -> NDArray[np.float64]:
+    """The soups of the grid, or some of them after the ingredients, and the uniform soup at the end; (soups, size)."""
+    soups = Lattice(size).weights()
+    if count is not None:
+        soups = np.concatenate([np.eye(size), np.random.default_rng(0).permutation(soups)[:count]])
+    return np.concatenate([soups, np.full((1, size), 1 / size)])
+
+
 def _record(
-    stack: IngredientStack, images: NDArray[np.uint8], labels: NDArray[np.int64], threads: int
+    stack: IngredientStack,
+    weights: NDArray[np.float64],
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    threads: int,
 ) -> RecordedLandscape:
     encoded = EncodedSet.of_classes(encode_images(images, DataConfig.of(stack.config)), labels.tolist(), 10)
     evaluator = Evaluator(stack, [encoded], threads=threads)
-    weights = np.concatenate([Lattice(len(stack)).weights(), np.full((1, len(stack)), 1 / len(stack))])
     logits = [evaluator.evaluate(row, keep_logits=True).sets[0].logits for row in weights]
     return RecordedLandscape(weights, np.array(logits, dtype=np.float16), labels)
 

@@ -62,7 +62,8 @@ class BayesianSearch(Strategy):
     Soups of a generation are chosen one after another, with those before them counted as known (their predicted values
     change nothing but the uncertainty). Several objectives are weighted anew for each soup (ParEGO). With constraints
     the expected improvement is multiplied by the probability that they hold; until a soup holds them, that is all that
-    counts. Soups whose logits are not finite make their neighbours unlikely. ``begin`` are other soups to start from.
+    counts. Soups whose logits are not finite make their neighbours unlikely; those for which an alarm sounds are not
+    what others must improve on. ``begin`` are other soups to start from.
     """
 
     def __init__(
@@ -149,7 +150,8 @@ class BayesianSearch(Strategy):
                 if self._reads_logits
                 else ScoreSurrogate(self._objectives, points[known], outcomes)
             )
-        return Acquisition(surrogate, len(self._objectives.measures), points[broken])
+        alarmed = np.array([bool(self._objectives.alarms(outcome)) for outcome in outcomes], dtype=bool)
+        return Acquisition(surrogate, len(self._objectives.measures), points[broken], alarmed)
 
     def _candidates(self, acquisition: "Acquisition", rng: np.random.Generator) -> Array:
         """Soups not yet proposed: all of them, or those reached from the best by walks and climbs; (candidates, n)."""
@@ -189,16 +191,18 @@ class BayesianSearch(Strategy):
 class Acquisition:
     """What is expected of soups: by ``surrogate``, or without one by their closeness to the uniform soup.
 
-    ``objectives`` is how many of its measures are objectives, ``broken`` (b, n) are soups whose logits are not finite.
+    ``objectives`` is how many of its measures are objectives, ``broken`` (b, n) are soups whose logits are not finite,
+    ``alarmed`` (n,) says for which of the soups that it knows an alarm sounds.
     """
 
-    def __init__(self, surrogate: Surrogate | None, objectives: int, broken: Array) -> None:
+    def __init__(self, surrogate: Surrogate | None, objectives: int, broken: Array, alarmed: Flags) -> None:
         self._surrogate = surrogate
         self._objectives = objectives
         self._broken = broken
         self._holds: Flags = np.ones(0, dtype=bool)
         if surrogate is not None:
-            self._holds = np.asarray((surrogate.found[:, objectives:] >= surrogate.thresholds - 1e-9).all(axis=1))
+            holds = (surrogate.found[:, objectives:] >= surrogate.thresholds - 1e-9).all(axis=1)
+            self._holds = np.asarray(holds & ~alarmed)
 
     def predict(self, points: Array) -> Array:
         """The measures at ``points`` (q, n), shape (q, k)."""
@@ -255,10 +259,14 @@ class Acquisition:
 
 
 def logits_tell_all(objectives: Objectives) -> bool:
-    """Whether logits tell all that ``objectives`` measure, and are few enough to keep for every soup."""
+    """Whether logits tell all that ``objectives`` measure, and are few enough to keep for every soup.
+
+    They are kept however many they are where an objective itself is read from them.
+    """
     sizes = [None if labels is None else labels.size for labels in objectives.accepted]
     known = [size for size in sizes if size is not None]
-    return not objectives.threats and 0 < len(known) == len(sizes) and sum(known) <= KEPT_LOGITS
+    are_few = objectives.reads_logits or sum(known) <= KEPT_LOGITS
+    return not objectives.threats and 0 < len(known) == len(sizes) and are_few
 
 
 def starts(size: int) -> list[Weights]:

@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from service.adaptation_sets.contents import as_index, class_order
@@ -12,6 +12,7 @@ from service.schemas.adaptation_set import LabelMap, ModelClass
 from service.schemas.objective import FEWEST_CLASSES, ThreatModel
 
 _NAMED = 8
+_SUM_ERROR = 1e-6
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,30 @@ def _target_indices(
     return tuple(sorted(indices))
 
 
+def prior_of(prior: Mapping[str, float], labels: Labels) -> tuple[float, ...]:
+    """How common each column is among images without a label, where ``prior`` gives the shares of some by their names.
+
+    The other columns share the rest equally. Raises InvalidRequest (``invalid_prior``) for a name that no column has,
+    and for a share of nothing.
+    """
+    if unknown := [name for name in prior if name not in labels.column_names]:
+        raise InvalidRequest(
+            f"the prior names {unknown[0]!r}, which is no class here: name some of {_some(labels.column_names)}",
+            param="objective.prior",
+            code="invalid_prior",
+        )
+    left = [name for name in labels.column_names if name not in prior]
+    rest = 1 - sum(prior.values())
+    if (rest > _SUM_ERROR) != bool(left):
+        raise InvalidRequest(
+            f"the shares of the prior sum to {1 - rest:g}, and {len(left)} classes are not named: "
+            + ("leave something for them, or name them" if left else "let them sum to 1"),
+            param="objective.prior",
+            code="invalid_prior",
+        )
+    return tuple(prior.get(name, rest / max(len(left), 1)) for name in labels.column_names)
+
+
 def check_attackable(labels: Labels, threats: Iterable[ThreatModel]) -> None:
     """Check that attacks with the losses of ``threats`` can lead each image away from its class.
 
@@ -165,13 +190,16 @@ def _accepted(stored: StoredSet, index_of: dict[ModelClass, int]) -> tuple[tuple
     return tuple(tuple(sorted({index_of[name] for name in classes})) for classes in stored.accepted)
 
 
+def _some(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:_NAMED])}{', ...' if len(names) > _NAMED else ''}"
+
+
 def _unknown(
     name: str, label_names: Sequence[str] | None, num_classes: int, param: str = "adaptation_set"
 ) -> InvalidSet:
     known = f"the indices 0 to {num_classes - 1}"
     if label_names:
-        more = ", ..." if len(label_names) > _NAMED else ""
-        known = f"{', '.join(label_names[:_NAMED])}{more}, or {known}"
+        known = f"{_some(label_names)}, or {known}"
     return InvalidSet(
         f"the class {name!r} is not exactly one of the pantry's: rename it or map it by a label_map to one of {known}",
         param=param,

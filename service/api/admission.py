@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from search.evaluation import Refinement, Weights
 from search.lattice import LatticeError
 from search.space import SearchError, Space
 from search.strategy import kind_of
-from service.adaptation_sets.labels import check_attackable, resolve
+from service.adaptation_sets.labels import check_attackable, prior_of, resolve
 from service.adaptation_sets.stored import StoredSet
 from service.api.services import Services
 from service.errors import Expired, InvalidRequest, JobNotFound, SetNotFound, SoupsearchError
@@ -20,15 +20,24 @@ from service.jobs.store import NewJob
 from service.refinements import limits_of
 from service.schemas.estimate import CostEstimate
 from service.schemas.job import Job, JobStatus, JobWarning, Progress, RequestEcho
+from service.schemas.objective import Measured
 from service.schemas.pantry import Pantry
 from service.schemas.request import AdaptRequest
 
 LONG_SECONDS = 3600.0
 
 
-def admit(use: Services, request: AdaptRequest, upload: Path | None, idempotency_key: str | None) -> Job:
+def admit(
+    use: Services,
+    request: AdaptRequest,
+    upload: Path | None,
+    idempotency_key: str | None,
+    *,
+    suggests_labels: bool = False,
+) -> Job:
     """Make a job of ``request`` and the archive uploaded with it; if it is refused, nothing is kept.
 
+    If it ``suggests_labels``, some image must have none.
     Repeating a request for stored sets returns its job, even if a set or the pantry has since been removed.
 
     Raises:
@@ -45,6 +54,8 @@ def admit(use: Services, request: AdaptRequest, upload: Path | None, idempotency
     looked_up = use.jobs.now()
     earlier = earlier_soups(use, request)
     with _understood(use, request, upload, len(earlier), keep=True) as echo:
+        if suggests_labels:
+            check_suggestions(use, echo.adaptation_sets)
         digest = request_digest(request, echo.adaptation_sets)
         job = NewJob(echo, looked_up, earlier)
         submission = use.jobs.submit(job, idempotency_key=idempotency_key, body_digest=digest)
@@ -72,7 +83,10 @@ def estimate(use: Services, request: AdaptRequest, upload: Path | None) -> CostE
             evaluations=evaluations,
             forward_passes=passes,
             seconds=seconds,
-            warnings=[*warn_of_images(request, _selecting_images(use, request, pantry, sets)), *_warn_of_time(seconds)],
+            warnings=[
+                *warn_of_images(echo.request, _selecting_images(use, request, pantry, sets)),
+                *_warn_of_time(seconds),
+            ],
         )
 
 
@@ -107,13 +121,13 @@ def earlier_soups(use: Services, request: AdaptRequest) -> list[Weights]:
 def _selecting_images(
     use: Services, request: AdaptRequest, pantry: Pantry, sets: Sequence[str]
 ) -> list[SelectingImages]:
-    """The labelled images of each set that has some."""
+    """The images of each set that select the soup: those with a label, and those without."""
     stored = [_open(use, set_id) for set_id in sets]
-    counts = [_selected(each, request)[0] for each in stored]
     labels = [resolve(each, pantry.label_names, pantry.num_classes) for each in stored]
     return [
-        SelectingImages(each.digest, count, len(labelled.columns))
-        for each, count, labelled in zip(stored, counts, labels, strict=True)
+        SelectingImages(each.digest, count, len(labelled.columns), is_labelled)
+        for each, labelled in zip(stored, labels, strict=True)
+        for count, is_labelled in zip(_selected(each, request), (True, False), strict=True)
         if count
     ]
 
@@ -140,11 +154,13 @@ def _understood(
     check_search(request, pantry, use.settings.max_points, earlier)
     with _sets(use, request, pantry, upload, keep=keep) as sets:
         check_measured_sets(request, sets)
-        check_labels(request, {set_id: _open(use, set_id).document.labelled for set_id in sets})
+        understood = decided(use, request, sets)
+        check_labels(use, understood, pantry, sets)
+        check_informed(understood, pantry)
         check_cost(use, request, pantry, sets, _count_points(request, pantry, earlier))
         check_refine(use, request, pantry, sets)
         yield RequestEcho(
-            request=request,
+            request=understood,
             pantry_digest=pantry.digest,
             adaptation_sets=sets,
             ingredients=[ingredient.name for ingredient in pantry.ingredients],
@@ -321,23 +337,83 @@ def check_measured_sets(request: AdaptRequest, sets: Sequence[str]) -> None:
             raise InvalidRequest(f"{place} names a set twice. Name each set once.", param=param)
 
 
-def check_labels(request: AdaptRequest, labelled: Mapping[str, int]) -> None:
-    """Check that objectives and constraints have labels; ``labelled`` counts them, by the ids of the job's sets.
+def decided(use: Services, request: AdaptRequest, sets: Sequence[str]) -> AdaptRequest:
+    """The request with the metric that ``auto`` stands for on these sets of the job."""
+    counted = None if request.objective is None else request.objective.adaptation_sets
+    selected = [_selected(_open(use, set_id), request) for set_id in counted or sets]
+    labelled, unlabelled = (sum(counts) for counts in zip(*selected, strict=True))
+    return request.decided(labelled=labelled, unlabelled=unlabelled)
 
-    Each set that one of them names must have some; otherwise any of the job's. Raises InvalidRequest
-    (``labels_needed``).
+
+def check_labels(use: Services, request: AdaptRequest, pantry: Pantry, sets: Sequence[str]) -> None:
+    """Check that objectives and constraints have the labels, or the images without one, that they are measured on.
+
+    Each set that one of them names must have some; otherwise any of the job's. A prior must be of its classes.
+    Raises InvalidRequest (``labels_needed``, ``unlabelled_needed``, ``invalid_prior``).
     """
+    stored = {set_id: _open(use, set_id) for set_id in sets}
     for place, measured in request.measured.items():
         named = measured.adaptation_sets
-        if all(labelled[set_id] for set_id in named) if named else any(labelled.values()):
+        if measured.metric == "mutual_information":
+            _check_unlabelled(place, measured, [stored[set_id] for set_id in named or sets], pantry)
+            continue
+        labelled = [stored[set_id].document.labelled for set_id in named or sets]
+        if all(labelled) if named else any(labelled):
             continue
         lacking = "a set that it names has none" if named else "no image of the job has one"
+        otherwise = "" if place.startswith("constraints") else ", or take the metric mutual_information"
         raise InvalidRequest(
             f"{place} measures {measured.metric}, which needs labels, and {lacking}: label some images, in class "
-            "folders, in labels.json or in the labels of an npz.",
+            f"folders, in labels.json or in the labels of an npz{otherwise}.",
             param=f"{place}.adaptation_sets" if named else place,
             code="labels_needed",
         )
+
+
+def check_informed(request: AdaptRequest, pantry: Pantry) -> None:
+    """Check that mutual information is not asked for what no mean over images can: soups compared image by image.
+
+    Raises InvalidRequest.
+    """
+    if not any(each.metric == "mutual_information" for each in request.ranked_by):
+        return
+    if request.search.drops_soups:
+        raise InvalidRequest(
+            "Soups that mutual_information chooses are read on all images, and so are not dropped before: leave out "
+            "prune or race, or take the metric nll.",
+            param="search",
+        )
+    budget = request.search.limits(request.search.space([each.name for each in pantry.ingredients]))
+    if budget is not None and budget.interval is not None:
+        raise InvalidRequest(
+            "search.budget.interval compares soups image by image, which mutual_information does not: leave it out, or "
+            "take the metric nll.",
+            param="search.budget.interval",
+        )
+
+
+def check_suggestions(use: Services, sets: Sequence[str]) -> None:
+    """Check that there are images to label. Raises InvalidRequest (``unlabelled_needed``)."""
+    if all(stored.document.labelled == len(stored) for stored in (_open(use, set_id) for set_id in sets)):
+        raise InvalidRequest(
+            "Every image has a label already. Send images without one, in the folder unlabelled/.",
+            param="adaptation_set",
+            code="unlabelled_needed",
+        )
+
+
+def _check_unlabelled(place: str, measured: Measured, sets: Sequence[StoredSet], pantry: Pantry) -> None:
+    unlabelled = [each for each in sets if each.document.labelled < len(each)]
+    if not unlabelled:
+        raise InvalidRequest(
+            f"{place} measures mutual_information, and every image has a label: take the metric nll, or add images "
+            "without a label.",
+            param=f"{place}.metric",
+            code="unlabelled_needed",
+        )
+    for each in unlabelled:
+        if isinstance(measured.prior, dict):
+            prior_of(measured.prior, resolve(each, pantry.label_names, pantry.num_classes))
 
 
 def _large(count: int) -> str:

@@ -15,7 +15,7 @@ from service.api.middleware import Lingering, ProblemsOnly, SafeHeaders, SameOri
 from service.api.openapi import install_openapi
 from service.api.parameters import check_declared
 from service.api.problems import install_problems
-from service.api.routes import adapt, adaptation_sets, events, health, jobs, models, pantries, points
+from service.api.routes import adapt, adaptation_sets, events, health, jobs, models, pantries, points, suggest_labels
 from service.api.services import Services
 from service.pages import site
 from service.settings import Settings, get_settings
@@ -53,7 +53,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.services = services
-    for module in (adapt, jobs, events, points, models, adaptation_sets, pantries, health, site):
+    for module in (adapt, suggest_labels, jobs, events, points, models, adaptation_sets, pantries, health, site):
         app.include_router(module.router)
     site.mount_files(app)
     install_problems(app)

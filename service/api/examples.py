@@ -20,7 +20,7 @@ from service.schemas.job import (
 )
 from service.schemas.objective import Constraint, Objective, ThreatModel
 from service.schemas.pantry import Ingredient, Pantry, PantryList, PantryRequest
-from service.schemas.request import AdaptRequest
+from service.schemas.request import AdaptRequest, SuggestLabelsRequest
 from service.schemas.result import (
     Baselines,
     Cost,
@@ -69,6 +69,10 @@ STORED_SETS_REQUEST = AdaptRequest(
     constraints=[Constraint(metric="accuracy", at_least=0.85, adaptation_sets=[CLEAN_SET_ID])],
     held_out_fraction=0.5,
 )
+
+SUGGEST_REQUEST = SuggestLabelsRequest(pantry="fashion", count=10)
+
+STORED_SETS_SUGGEST_REQUEST = SuggestLabelsRequest(pantry="fashion", adaptation_sets=[SET_ID], count=10)
 
 ADAPTATION_SET_REQUEST = AdaptationSetRequest(label_map={"shoe": ["Sandal", "Sneaker", "Ankle boot"], "bag": "Bag"})
 

@@ -14,10 +14,16 @@ from service.errors import SoupsearchError, Unavailable
 from service.schemas.adaptation_set import AdaptationSetRequest
 from service.schemas.pantry import PantryRequest
 from service.schemas.problem import Problem
-from service.schemas.request import AdaptRequest
+from service.schemas.request import AdaptRequest, SuggestLabelsRequest
 
 SCHEMA_PLACE = "#/components/schemas/{model}"
-BODIES: tuple[type[BaseModel], ...] = (AdaptRequest, AdaptationSetRequest, PantryRequest, Problem)
+BODIES: tuple[type[BaseModel], ...] = (
+    AdaptRequest,
+    SuggestLabelsRequest,
+    AdaptationSetRequest,
+    PantryRequest,
+    Problem,
+)
 
 Responses = dict[int | str, dict[str, Any]]
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from search.evaluation import PLAIN, EvaluationRequest, Refinement
+from search.guards import Alarm
 from service.schemas.base import Document, Name, Sha256, Timestamp
 from service.schemas.request import AdaptRequest
 from service.schemas.result import Result
@@ -155,7 +156,13 @@ class Point(Document):
         default_factory=dict, description="With several objectives: each one's value."
     )
     constraints: list[float] = Field(default_factory=list, description="The soup's value for each constraint.")
-    violation: float = Field(default=0.0, description="Total shortfall from the constraints; 0 if it meets all.")
+    violation: float = Field(
+        default=0.0,
+        description="Total shortfall from the constraints, and what its alarms exceed; 0 if there are none.",
+    )
+    alarms: list[Alarm] = Field(
+        default_factory=list, description="For mutual_information: why the soup ranks below those without an alarm."
+    )
     sets: list[SetScore] = Field(default_factory=list)
     seconds: float = 0.0
     refinement: Refinement = Field(

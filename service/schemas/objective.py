@@ -11,6 +11,7 @@ FEWEST_CLASSES = {"ce": 2, "dlr": 3, "targeted-dlr": 4}
 """Classes that each loss needs; the difference of logits ratio divides by a distance between the largest logits."""
 
 MAX_TARGETS = 9
+_SUM_ERROR = 1e-6
 _FEWEST_STEPS_LARGER = 5
 
 
@@ -59,10 +60,18 @@ def _is_unset(value: object) -> bool:
 class Measured(Document):
     """One number for a soup."""
 
-    metric: Literal["accuracy", "robust_accuracy", "nll"] = Field(
+    metric: Literal["accuracy", "robust_accuracy", "nll", "mutual_information", "auto"] = Field(
         default="accuracy",
-        description="Accuracy on the images as they are; the share that stays right under attack; or the negative "
-        "log-likelihood, whose score has the sign reversed: the mean log-probability of the right label, in nats.",
+        description="Accuracy on the images as they are; the share that stays right under attack; the negative "
+        "log-likelihood, whose score has the sign reversed: the mean log-probability of the right label, in nats; or "
+        "mutual_information, which also reads images without a label, or those alone, in nats. auto: nll, or "
+        "mutual_information where there are images without a label and few with one.",
+    )
+    prior: Literal["uniform"] | dict[str, Annotated[float, Field(gt=0, le=1)]] | None = Field(
+        default=None,
+        exclude_if=_is_unset,
+        description="For mutual_information: how common each class is among the images without a label, by its name. "
+        "Classes that are not named share the rest equally. By default all classes are equally common.",
     )
     threats: list[ThreatModel] | None = Field(
         default=None, min_length=1, max_length=MAX_THREATS, description="For robust_accuracy: the threat models."
@@ -93,6 +102,16 @@ class Measured(Document):
             raise ValueError(msg)
         return self
 
+    @model_validator(mode="after")
+    def _prior_is_for_mutual_information(self) -> Self:
+        if self.prior is not None and self.metric != "mutual_information":
+            msg = f"{self.metric} has no prior: leave it out, or set metric to mutual_information"
+            raise ValueError(msg)
+        if isinstance(self.prior, dict) and (not self.prior or sum(self.prior.values()) > 1 + _SUM_ERROR):
+            msg = "the shares of a prior are of one whole: name some classes, with shares that sum to 1 at most"
+            raise ValueError(msg)
+        return self
+
 
 class Objective(Measured):
     """What a soup is scored by."""
@@ -101,6 +120,9 @@ class Objective(Measured):
 class NamedObjective(Measured):
     """One of several objectives."""
 
+    metric: Literal["accuracy", "robust_accuracy", "nll", "mutual_information"] = Field(
+        default="accuracy", description="As for a single objective."
+    )
     name: Name = Field(description="Its name in the result.")
 
 

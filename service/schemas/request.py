@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from search.evaluation import PLAIN, Refinement
+from search.information import weight_beside
 from search.strategies.auto import Auto
 from search.strategy import StrategyRequest, kinds
 from service.schemas.adaptation_set import LabelMap
@@ -40,7 +41,7 @@ class Refine(Document):
 Preset = Literal["auto", "paper"]
 _PRESETS: dict[Preset, dict[str, dict[str, Any]]] = {
     "auto": {
-        "objective": {"metric": "nll"},
+        "objective": {"metric": "auto"},
         "search": {"strategy": "auto"},
         "refine": {"statistics": "auto", "head": "auto"},
     },
@@ -70,7 +71,8 @@ class AdaptRequest(Document):
     preset: Preset = Field(
         default="auto",
         description="What fields that are left out stand for. auto: the best model that we know how to find, by "
-        "likelihood, with statistics and last layer refined where cross-validation says so. paper: the best soup of "
+        "likelihood, or by mutual information where labels are few and there are images without one, with statistics "
+        "and last layer refined where cross-validation says so. paper: the best soup of "
         "the whole lattice by accuracy, as it is (Croce et al., CVPR 2023).",
     )
     adaptation_sets: list[Sha256] | None = Field(
@@ -111,6 +113,9 @@ class AdaptRequest(Document):
         description="Share of the images kept from selection to score the winner on.",
     )
     top_k: int = Field(default=5, ge=1, le=100, description="How many of the best soups the result lists.")
+    label_next: int = Field(
+        default=10, ge=0, le=1000, description="How many of the images without a label the result names to label next."
+    )
     seed: int = Field(default=0, ge=0, lt=2**32, description="Seeds the held-out split, the attacks and the bootstrap.")
 
     @model_validator(mode="before")
@@ -171,6 +176,16 @@ class AdaptRequest(Document):
             raise ValueError(msg)
         return self
 
+    def decided(self, *, labelled: int, unlabelled: int) -> Self:
+        """This request with the metric that ``auto`` stands for.
+
+        It depends on how many images with a label, and how many without, select soups in the objective's sets.
+        """
+        if self.objective is None or self.objective.metric != "auto":
+            return self
+        metric = "mutual_information" if unlabelled and weight_beside(labelled) else "nll"
+        return self.model_copy(update={"objective": self.objective.model_copy(update={"metric": metric})})
+
     @property
     def ranked_by(self) -> list[Measured]:
         """The objective, or the objectives in their order; soups are ranked by the first."""
@@ -204,3 +219,29 @@ class AdaptRequest(Document):
         union = ["union"] if len(labels) > 1 else []
         is_plain = not labels and all(each.metric == "accuracy" for each in self.ranked_by)
         return [] if is_plain else ["accuracy", *labels, *union]
+
+
+class SuggestLabelsRequest(Document):
+    """A request to name the images of a set whose labels would tell most about which soup is best."""
+
+    pantry: Name
+    adaptation_sets: list[Sha256] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=32,
+        description="Stored sets, when none is uploaded with the request.",
+    )
+    label_map: LabelMap | None = Field(
+        default=None, description="For the set uploaded with this request: its classes to the model's."
+    )
+    count: int = Field(default=10, ge=1, le=1000, description="How many images to name.")
+
+    def job(self) -> AdaptRequest:
+        """The request of the job that finds them: a search like any other."""
+        return AdaptRequest(
+            pantry=self.pantry,
+            adaptation_sets=self.adaptation_sets,
+            label_map=self.label_map,
+            objective=Objective(metric="auto"),
+            label_next=self.count,
+        )

@@ -22,7 +22,8 @@ class Score(Document):
 
     score: float = Field(
         description="The objective, of which more is better: with one set and accuracy the fraction right, for nll the "
-        "mean log-probability of the right label in nats, which is negative."
+        "mean log-probability of the right label in nats, which is negative; for mutual_information this, where there "
+        "are labels, plus the weighted mutual information of the images without."
     )
     nll: float | None = None
     interval: tuple[float, float] | None = Field(default=None, description="95 % bootstrap interval over images.")
@@ -141,6 +142,38 @@ class AppliedRefinement(Document):
     images: int = Field(description="How many images it was learnt from.")
 
 
+class LabelFreeSigns(Document):
+    """What predictions on the images without a label say about a model; of several sets the worst."""
+
+    largest_share: float = Field(description="Share of the images that get the class predicted most.")
+    predicted_classes: int = Field(description="How many classes are predicted.")
+    agreement: float = Field(description="Share on which the ingredients' softmax ensemble predicts the same.")
+
+
+class LabelFreeChoice(Document):
+    """How a soup was chosen by mutual information, and whether to trust that choice."""
+
+    labelled: int = Field(description="Selection images with a label that counted.")
+    unlabelled: int = Field(description="Selection images without one that counted.")
+    weight: float = Field(description="What their mutual information counted beside the likelihood of the labels.")
+    soup: LabelFreeSigns | None = Field(default=None, description="Null if the job was cancelled before its search.")
+    ingredients: LabelFreeSigns | None = Field(
+        default=None, description="The worst of any ingredient: the limits of the alarms follow from them."
+    )
+    doubts: list[str] = Field(description="Why not to trust the choice; empty where nothing speaks against it.")
+
+
+class ImageToLabel(Document):
+    """An image whose label would tell much about which soup is best."""
+
+    set: Sha256
+    image: str = Field(description="Its path in the archive, or its place in the array of an npz.")
+    votes: dict[str, int] = Field(description="How many of the soups compared predict each class.")
+    information: float = Field(
+        description="What its label and those of the images before are expected to tell about the best soup, in nats."
+    )
+
+
 class Cost(Document):
     """The cost of the search, and what a plain grid would have cost."""
 
@@ -225,5 +258,11 @@ class Result(Document):
     top: list[ScoredSoup]
     baselines: Baselines | None = None
     paired_test: PairedTest | None = None
+    label_free: LabelFreeChoice | None = Field(
+        default=None, description="With images without a label and few with one: how far to trust the choice."
+    )
+    label_next: list[ImageToLabel] = Field(
+        default_factory=list, description="Which images without a label to label next, most telling first."
+    )
     cost: Cost
     model: MergedModel

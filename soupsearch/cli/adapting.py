@@ -1,4 +1,4 @@
-"""Commands about jobs: ``adapt``, ``follow``, ``download``, ``jobs``, ``pause``, ``resume``, ``cancel``."""
+"""Commands about jobs: ``adapt``, ``suggest``, ``follow``, ``download``, ``jobs``, ``cancel`` and others."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +32,7 @@ JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(adapt)
+    app.command()(suggest)
     app.command()(follow)
     app.command()(download)
     app.command()(jobs)
@@ -87,8 +88,18 @@ def adapt(
     step: Annotated[float | None, typer.Option(help="Distance between neighbouring weights (0.2).")] = None,
     convex: Annotated[bool, typer.Option("--convex", help="Only weights in [0, 1].")] = False,
     metric: Annotated[
-        str | None, typer.Option(help="What soups are scored by without --threat: nll or accuracy.")
+        str | None,
+        typer.Option(help="What soups are scored by without --threat: nll, accuracy, mutual_information or auto."),
     ] = None,
+    prior: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CLASS=SHARE",
+            help="How common a class is among images without a label, for mutual_information. Repeatable; the classes "
+            "left out share the rest.",
+        ),
+    ] = None,
+    label_next: Annotated[int, typer.Option(help="How many images without a label to name for labelling.")] = 10,
     fix: Annotated[
         list[str] | None, typer.Option(metavar="NAME=WEIGHT", help="Keep an ingredient at this weight. Repeatable.")
     ] = None,
@@ -137,6 +148,8 @@ def adapt(
     As in the paper: `soupsearch adapt shifted.zip --pantry fashion --preset paper`
 
     As good as before on clean images: `soupsearch adapt shifted.zip --pantry fashion --min-accuracy clean.zip=0.85`
+
+    Without labels, which lie in the folder unlabelled/: `soupsearch adapt shifted.zip --pantry fashion --prior cat=0.7`
     """
     from soupsearch.cli.limits import limits
     from soupsearch.cli.objectives import Wanted, objective_fields
@@ -144,6 +157,7 @@ def adapt(
 
     wanted = Wanted(
         metric=metric,
+        prior=prior or (),
         over_sets=over_sets,
         over_threats=over_threats,
         steps=attack_steps,
@@ -178,6 +192,7 @@ def adapt(
         "precision": precision,
         "held_out_fraction": held_out,
         "top_k": top_k,
+        "label_next": label_next,
         "seed": seed,
     }
     fields = objective_fields(threat or [], wanted, adaptation_set)
@@ -196,6 +211,42 @@ def adapt(
             return
         job = _followed(client, job.id, out, quiet=as_json)
     _report(job, as_json=as_json)
+
+
+def suggest(
+    adaptation_set: Sets,
+    *,
+    pantry: Annotated[str, typer.Option(help="The pantry whose soups are to be told apart.")],
+    count: Annotated[int, typer.Option(help="How many images to name.", min=1, max=1000)] = 10,
+    label_map: LabelMapFile = None,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Name the images whose labels would tell most about which soup is best.
+
+    Example: `soupsearch suggest shifted.zip --pantry fashion --count 20`, with images in the folder unlabelled/
+    """
+    from soupsearch.cli.sets import read_label_map, set_sources
+    from soupsearch.cli.tables import label_table, show
+    from soupsearch.client import Client
+
+    request: dict[str, Any] = {"pantry": pantry, "count": count}
+    mapping = read_label_map(label_map)
+    with Client(url) as client, set_sources(adaptation_set) as sources:
+        if len(sources) == 1 and isinstance(sources[0], Path):
+            request |= {"label_map": mapping} if mapping else {}
+            begun = client.suggest_labels(request, sources[0])
+        else:
+            stored = [client.add_set(each, mapping).id if isinstance(each, Path) else each for each in sources]
+            begun = client.suggest_labels(request | {"adaptation_sets": list(dict.fromkeys(stored))})
+        job = _followed(client, begun.id, None, quiet=as_json)
+    if job.status != "succeeded" or job.result is None:
+        _report(job, as_json=as_json)
+        return
+    if as_json:
+        typer.echo(job.model_dump_json(indent=2))
+    else:
+        show(label_table(job.result))
 
 
 def _at(client: Any) -> str:

@@ -20,11 +20,13 @@ _ARCHIVE_SUFFIX = re.compile(r"(\.tar)?\.(zip|npz|tar|tgz|gz)$")
 class Wanted:
     """Options beside the threats.
 
+    ``prior`` are shares of classes, written CLASS=SHARE, which only mutual information has.
     Each threat is tried by one attack for each of ``losses``; ``larger_radii`` are for L1 alone. ``min_accuracy`` are
     constraints, written [SET=]VALUE.
     """
 
     metric: str | None = None
+    prior: Sequence[str] = ()
     over_sets: str = "mean"
     over_threats: str = "union"
     steps: int = 40
@@ -71,6 +73,8 @@ def objective_fields(threats: Sequence[str], wanted: Wanted, sets: Sequence[str]
         if models
         else ({} if wanted.metric is None else {"metric": wanted.metric})
     )
+    if wanted.prior:
+        robust = {"metric": "mutual_information"} | robust | {"prior": dict(map(_share, wanted.prior))}
     return {"objective": {"over_sets": wanted.over_sets} | scored | robust, "constraints": constraints}
 
 
@@ -99,6 +103,14 @@ def _bound(text: str) -> tuple[str | None, float]:
         raise CommandError(
             f"--min-accuracy {text}: write it as 0.85, or SET=0.85 for the accuracy on one set"
         ) from error
+
+
+def _share(text: str) -> tuple[str, float]:
+    name, _, value = text.rpartition("=")
+    try:
+        return name, float(value)
+    except ValueError as error:
+        raise CommandError(f"--prior {text}: write it as CLASS=SHARE, say cat=0.7") from error
 
 
 def _robust_front(models: Sequence[list[Fields]]) -> list[Fields]:
@@ -149,6 +161,8 @@ def _check(threats: Sequence[Threat], wanted: Wanted) -> None:
         raise CommandError(
             f"--metric {wanted.metric} applies to one objective without attacks: leave it out, or --threat and --pareto"
         )
+    if wanted.prior and (threats or wanted.pareto):
+        raise CommandError("--prior applies to mutual information: leave it out, or --threat and --pareto")
     if len(wanted.losses) > 1 and wanted.over_threats != "union" and not wanted.pareto:
         raise CommandError(
             "several --loss form one attack, and an image must withstand all of them: give only one --loss, "

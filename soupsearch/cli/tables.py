@@ -62,6 +62,8 @@ def result_tables(job: Job) -> list[Table]:
         tables.append(_constraints(result))
     if result.front:
         tables.append(_front(job, result))
+    if result.label_next:
+        tables.append(label_table(result))
     return tables
 
 
@@ -69,8 +71,10 @@ def _comparison(job: Job, result: Result) -> Table:
     metrics = list(result.metrics)
     held_out = {} if result.held_out is None else {BEST: result.held_out.soup} | _baselines(result.held_out)
     apart = [f"{result.held_out.images} held out", "95 %"] if result.held_out else []
-    images = result.cost.images if result.images is None else result.images
-    title = f"pantry {job.request.request.pantry}, {images} images"
+    images = f"{result.cost.images if result.images is None else result.images} images"
+    if result.label_free is not None:
+        images = f"{result.label_free.labelled} images with a label, {result.label_free.unlabelled} without"
+    title = f"pantry {job.request.request.pantry}, {images}"
     table = _table(title, "model", "score", "95 %", "nll", *apart, *metrics)
     rows: dict[str, Score | Result] = {BEST: result} | (
         {} if result.baselines is None else _baselines(result.baselines)
@@ -136,6 +140,16 @@ def _front(job: Job, result: Result) -> Table:
     return table
 
 
+def label_table(result: Result) -> Table:
+    """One row per image to label, the most telling first."""
+    several = len({each.set for each in result.label_next}) > 1
+    table = _table("images to label next", *(["set"] if several else []), "image", "soups that predict each class")
+    for each in result.label_next:
+        votes = ", ".join(f"{name} {soups}" for name, soups in each.votes.items())
+        table.add_row(*([each.set[:SHORT]] if several else []), each.image, votes)
+    return table
+
+
 def job_table(jobs: list[Job]) -> Table:
     """One row per job."""
     table = _table("jobs", "id", "status", "pantry", "soups", "best", "created")
@@ -174,7 +188,7 @@ def _metric(job: Job) -> str:
 
 
 def _score(value: float, metric: str) -> str:
-    return f"{value:.3f}" if metric == "nll" else f"{value:.1%}"
+    return f"{value:.3f}" if metric in {"nll", "mutual_information"} else f"{value:.1%}"
 
 
 def _interval(score: Score | Result, metric: str) -> str:

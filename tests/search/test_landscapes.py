@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from search.evaluation import EvaluationRequest, Weights
+from search.information import UnlabelledSet
 from search.loop import run_search
 from search.objectives import Measure, Objectives
 from search.ranking import Evaluation, rank
@@ -19,6 +20,7 @@ from search.testing import LandscapeExecutor, RecordedLandscape, Trace
 FOLDER = Path(__file__).parent / "landscapes"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.npz"))
 ACCURACY, NLL = Measure(), Measure(metric="nll")
+INFORMATION = Measure(metric="mutual_information", sets=(), unlabelled=(UnlabelledSet(0),))
 REGRET = {
     ("bayes", "nll"): 0.02,
     ("auto", "nll"): 0.02,
@@ -51,6 +53,7 @@ def searched(name: str, strategy: str, measure: Measure) -> tuple[list[Evaluatio
         LandscapeExecutor(landscape),
         trace,
         trace,
+        keep_logits=objectives.reads_logits,
     )
     return [objectives.evaluation(soup.weights, trace.found_now[soup]) for soup in trace.soups], landscape
 
@@ -71,6 +74,18 @@ def test_the_recommendation_is_close_to_the_grids_best(name: str, strategy: str,
     recommended = rank(found)[0].score
     assert recommended is not None
     assert best - recommended <= REGRET[strategy, measure.metric] + 1e-9
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bayes_finds_the_soup_that_tells_most_without_labels(name: str) -> None:
+    found, landscape = searched(name, "bayes", INFORMATION)
+    best = UnlabelledSet(0).mutual_information(landscape.logits).max()
+    random = rank(searched(name, "random", INFORMATION)[0])[0].score
+    recommended = rank(found)[0].score
+    assert recommended is not None
+    assert random is not None
+    assert best - recommended <= 0.02
+    assert recommended >= random
 
 
 @pytest.mark.parametrize("name", NAMES)

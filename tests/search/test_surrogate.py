@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from search.evaluation import EvaluationRequest
+from search.information import UnlabelledSet
 from search.objectives import Measure, Objectives
 from search.surrogate import GaussianProcess, Kernel, LogitSurrogate, ScoreSurrogate, ladder
 from search.testing import Landscape
@@ -47,15 +50,28 @@ def test_the_kernel_with_the_greatest_likelihood_is_taken() -> None:
     assert GaussianProcess(points, responses, kernels).kernel == true
 
 
-@pytest.mark.parametrize("metric", ["accuracy", "nll"])
-def test_logits_predict_soups_of_linear_models_exactly(metric: str) -> None:
+UNLABELLED = (UnlabelledSet(0),)
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [
+        Measure(),
+        Measure(metric="nll"),
+        Measure(metric="mutual_information", sets=(), unlabelled=UNLABELLED),
+        Measure(metric="mutual_information", unlabelled=UNLABELLED, weight=0.5),
+    ],
+)
+def test_logits_predict_soups_of_linear_models_exactly(measure: Measure) -> None:
     landscape = Landscape(3, images=60, classes=5)
-    measure = Measure(metric="nll" if metric == "nll" else "accuracy")
     objectives = Objectives((measure,), accepted=(landscape.accepted,))
     known, unseen = soups(12), soups(30, seed=1)
     outcomes = [landscape.outcome(EvaluationRequest(tuple(each), keep_logits=True)) for each in known]
     surrogate = LogitSurrogate(objectives, known, outcomes)
-    truth = [objectives.every_value(landscape.outcome(EvaluationRequest(tuple(each))))[0] for each in unseen]
+    truth = [
+        objectives.every_value(landscape.outcome(EvaluationRequest(tuple(each), keep_logits=True)))[0]
+        for each in unseen
+    ]
     assert surrogate.found[:, 0] == pytest.approx([objectives.value(each) for each in outcomes], abs=1e-5)
     assert np.abs(surrogate.predict(unseen)[:, 0] - truth).max() < 0.02
 
@@ -81,6 +97,18 @@ def test_scores_order_soups_as_their_measures_do() -> None:
     assert np.corrcoef(predicted[:, 0], truth[:, 0])[0, 1] > 0.95
     holds = surrogate.found[:, 1] >= surrogate.thresholds[0] - 1e-9
     assert holds.tolist() == [objectives.every_value(each)[1] >= 0.5 for each in outcomes]
+
+
+def test_images_without_a_label_teach_no_margin() -> None:
+    landscape = Landscape(3, images=30, classes=3)
+    known = soups(6)
+    outcomes = [landscape.outcome(EvaluationRequest(tuple(each), keep_logits=True)) for each in known]
+    twice = [replace(each, sets=(each.sets[0], each.sets[0])) for each in outcomes]
+    none = np.zeros_like(landscape.accepted)
+    one = LogitSurrogate(Objectives(accepted=(landscape.accepted,)), known, outcomes)
+    objectives = Objectives((Measure(sets=(0,)),), accepted=(landscape.accepted, none))
+    both = LogitSurrogate(objectives, known, twice)
+    np.testing.assert_allclose(both.predict(soups(5, seed=1)), one.predict(soups(5, seed=1)), atol=1e-6)
 
 
 def test_an_image_that_accepts_every_class_tells_nothing_and_harms_nothing() -> None:

@@ -39,13 +39,13 @@ def ensemble_outcome(
 ) -> Outcome:
     """The ensemble of models whose outcomes keep their logits; ``spaces`` and ``accepted`` are each set's labels.
 
-    It costs no pass. Raises ValueError when a member's logits were not kept.
+    It costs no pass, and keeps its logits. Raises ValueError when a member's logits were not kept.
     """
     sets = []
     finite = True
     for place, (space, labels) in enumerate(zip(spaces, accepted, strict=True)):
         logits = average_logits([_logits(member.sets[place]) for member in members], average)
-        tally = Tally(members[0].sets[place].total, is_labelled=labels is not None)
+        tally = Tally(members[0].sets[place].total, is_labelled=labels is not None, keep_logits=True)
         tally.add(space.outcomes(logits, None if labels is None else space.mask(labels)), logits)
         finite &= tally.finite
         sets.append(tally.result())

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from service.jobs.documents import job_urls
 from service.jobs.queue import Claim
 from service.jobs.store import JobStore
 from service.schemas.job import JobError, JobStatus, JobWarning
+from service.schemas.result import Result
 from service.settings import Settings
 from workers.faults import Fault, fault_of, job_error
 from workers.jobs.finalize import ATTACKS, Finalizer
@@ -40,9 +42,9 @@ HELD_OUT_WITHOUT_ENSEMBLES = JobWarning(
 
 @dataclass(frozen=True)
 class _Plan:
-    """The request's strategy, the most soups that it may evaluate, and what may end it sooner."""
+    """How to start the request's strategy, the most soups that it may evaluate, and what may end it sooner."""
 
-    strategy: Strategy
+    start: Callable[[], Strategy]
     bound: int
     budget: Budget | None
 
@@ -50,6 +52,15 @@ class _Plan:
         """The most soups that the budget allows if each takes so many forward passes."""
         limit = None if self.budget is None else self.budget.forward_passes
         return self.bound if limit is None else min(self.bound, limit // passes)
+
+
+def choice_not_trusted(result: Result) -> JobWarning:
+    """Warns of a choice without labels that other signs speak against."""
+    doubts = [] if result.label_free is None else result.label_free.doubts
+    images = ", ".join(each.image for each in result.label_next)
+    advice = f"label some images, best of all {images}" if images else "label some images"
+    message = f"this choice is not to be trusted: {'; '.join(doubts)}. {advice[0].upper()}{advice[1:]}"
+    return JobWarning(code="choice_not_trusted", message=message)
 
 
 class Attempt:
@@ -90,7 +101,8 @@ class Attempt:
         scoring = Scoring(
             material.request,
             [each.stored.digest for each in material.sets],
-            unlabelled=[place for place, each in enumerate(material.sets) if not each.is_labelled],
+            unlabelled={place: each.labels for place, each in enumerate(material.sets) if not each.is_labelled},
+            images=[len(each.split.selection) for each in material.sets],
             accepted=[each.accepted_classes for each in material.sets],
         )
         plan = self._plan(material, scoring)
@@ -120,8 +132,12 @@ class Attempt:
             if bound > self._settings.max_points:
                 msg = f"the search has {bound} points, more than {self._settings.max_points}: take a greater step"
                 raise InvalidRequest(msg, param="search", code="too_many_points")
-            strategy = kind.start(request.search, space, scoring.objectives, request.seed)
-            return _Plan(Continuation(strategy, earlier, budget) if earlier else strategy, bound, budget)
+
+            def start() -> Strategy:
+                strategy = kind.start(request.search, space, scoring.objectives, request.seed)
+                return Continuation(strategy, earlier, budget) if earlier else strategy
+
+            return _Plan(start, bound, budget)
         except SearchError as error:
             raise InvalidRequest(str(error), param="search", code=error.code) from error
 
@@ -152,6 +168,7 @@ class Attempt:
         try:
             preflight = run_preflight(material, scoring, pool, self._token)
             refinement, hardware = preflight.refinement, pool.hardware
+            scoring.guard(preflight.ingredients)
             a_soup = material.passes_a_soup(refinement)
             bound = plan.bound if material.attacks else plan.soups_of(a_soup)
             scope = scope_of(material, hardware, self._settings.batch_size, refinement)
@@ -165,7 +182,14 @@ class Attempt:
                 msg = f"one soup takes up to {a_soup} forward passes: allow more"
                 raise InvalidRequest(msg, param="search.budget.forward_passes")
             end = run_search(
-                plan.strategy, plan.bound, executor, recorder, recorder, refinement=refinement, meter=meter
+                plan.start(),
+                plan.bound,
+                executor,
+                recorder,
+                recorder,
+                refinement=refinement,
+                keep_logits=scoring.objectives.reads_logits,
+                meter=meter,
             )
             if recorder.speed is not None:
                 self._store.note_speed(material.echo.kind_of_work, recorder.speed)
@@ -189,6 +213,7 @@ class Attempt:
             recorder.ranked(),
             preflight,
             crossed=recorder.cross_validated(),
+            tried=recorder.tried,
             progress=self._store.get(job_id).progress,
             ended_by="cancelled" if end is None else end.by,
             reused=recorder.reused,
@@ -200,6 +225,8 @@ class Attempt:
             recorder.warn([CONSTRAINTS_NOT_MET])
         if result.held_out is not None and result.held_out.logit_ensemble is None:
             recorder.warn([HELD_OUT_WITHOUT_ENSEMBLES])
+        if result.label_free is not None and result.label_free.doubts:
+            recorder.warn([choice_not_trusted(result)])
         status = JobStatus.CANCELLED if self._watch.cancelled.is_set() else JobStatus.SUCCEEDED
         self._store.finish(job_id, attempt, status, result)
 

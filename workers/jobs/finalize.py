@@ -2,13 +2,13 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from search.evaluation import EvaluationRequest, Outcome, Refinement
+from search.evaluation import EvaluationRequest, Outcome, Refinement, Weights
 from search.lattice import LatticeError
 from search.loop import Interrupted
 from search.objectives import violation
@@ -31,6 +31,7 @@ from service.schemas.result import (
     ResultEnd,
     ScoredSoup,
 )
+from workers.jobs.label_free import label_free_choice, label_next
 from workers.jobs.material import Material
 from workers.jobs.preflight import Compared, Preflight, compare_with
 from workers.jobs.refining import ADAPTED, REFITTED, best_place, refined_soup
@@ -70,6 +71,7 @@ class Finalizer:
         preflight: Preflight | None,
         *,
         crossed: Outcome | None,
+        tried: Sequence[tuple[Weights, Outcome]],
         progress: Progress,
         ended_by: ResultEnd,
         reused: int,
@@ -79,7 +81,8 @@ class Finalizer:
     ) -> Result:
         """Merge, write, score the written file and store it; without held-out scores if the job is cancelled meanwhile.
 
-        ``crossed`` is the outcome of the choice, cross-validated.
+        ``crossed`` is the outcome of the choice, cross-validated, ``tried`` the outcomes of the soups tried, as far as
+        they are known.
 
         Raises NoFiniteSoup when no point has a score, or the winner's logits are not finite; InvalidRequest
         (``not_refinable``), StorageFull.
@@ -118,6 +121,8 @@ class Finalizer:
             paired_test=None
             if preflight is None
             else self._paired_test(score, preflight.compared, self._rival(preflight.compared)),
+            label_free=label_free_choice(self.material, self.scoring, ranked, score),
+            label_next=label_next(self.material, ranked, tried),
             cost=self._cost(progress, reused, seconds()),
             model=model,
         )
@@ -141,7 +146,7 @@ class Finalizer:
         if not best.refinement.changes_anything:
             return outcome
         executor = self.pool.executor(self.material.selection("float32"), self.material.arrays_of, self.token)
-        return executor.outcomes([best.evaluation])[0]
+        return executor.outcomes([replace(best.evaluation, keep_logits=self.scoring.objectives.reads_logits)])[0]
 
     def _score_file(self, merged: MergedFile, is_cancelled: Callable[[], bool]) -> Outcome:
         """Score the written file on the selection images; without attacks if cancelled before they finish."""
@@ -165,7 +170,8 @@ class Finalizer:
         def arrays_of(key: str) -> dict[str, object]:
             return merged.arrays() if key == merged.stack_key else self.material.arrays_of(key)
 
-        (outcome,) = self.pool.executor(task, arrays_of, token).outcomes([EvaluationRequest((1.0,))])
+        request = EvaluationRequest((1.0,), keep_logits=self.scoring.objectives.reads_logits)
+        (outcome,) = self.pool.executor(task, arrays_of, token).outcomes([request])
         return outcome
 
     @property
@@ -224,7 +230,7 @@ class Finalizer:
         outcomes = preflight.refined.outcomes.get(refinement)
         if outcomes is None:
             return None
-        return best_place(outcomes[: len(self.material.names)], self.scoring.objectives.nll)
+        return best_place(outcomes[: len(self.material.names)], self.scoring.objectives.loss)
 
     def _refined_document(self, place: int, outcome: Outcome) -> RefinedIngredient:
         score = self.scoring.document(outcome)

@@ -18,6 +18,7 @@ from service.errors import InvalidRequest
 from service.pantries.registry import PantryRegistry
 from service.refinements import RefinementLimits, limits_of
 from service.schemas.job import RequestEcho
+from service.schemas.request import AdaptRequest
 from service.settings import Settings
 from workers.attacks.attack import Attack
 from workers.attacks.threat import Threat
@@ -123,6 +124,7 @@ class Material(Ingredients):
         super().__init__(echo, settings)
         registry = SetRegistry(self._store, settings)
         self.sets = [part for digest in echo.adaptation_sets for part in self._open(registry, digest)]
+        self.request = self._decided()
         self.limits.check(self.request.refine)
 
     @cached_property
@@ -141,6 +143,15 @@ class Material(Ingredients):
     def data_config(self) -> DataConfig:
         """The pantry's preprocessing."""
         return DataConfig.of(read_config(self._stored_pantry.folders[0]))
+
+    def _decided(self) -> AdaptRequest:
+        """The request with the metric that ``auto`` stands for on its sets."""
+        named = None if self.request.objective is None else self.request.objective.adaptation_sets
+        counts = {True: 0, False: 0}
+        for each in self.sets:
+            if named is None or each.stored.digest in named:
+                counts[each.is_labelled] += len(each.split.selection)
+        return self.request.decided(labelled=counts[True], unlabelled=counts[False])
 
     @property
     def image_count(self) -> int:

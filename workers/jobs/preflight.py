@@ -56,6 +56,11 @@ class Preflight:
     refinement: Refinement
 
     @property
+    def ingredients(self) -> tuple[Outcome, ...]:
+        """The outcomes of the ingredients, refined as soups are."""
+        return self.refined.outcomes[self.refinement][:-1]
+
+    @property
     def known(self) -> dict[EvaluationRequest, Outcome]:
         """The outcomes of ``soups`` that the search would ask for."""
         outcomes = self.refined.outcomes[self.refinement]
@@ -67,9 +72,9 @@ def run_preflight(material: Material, scoring: Scoring, pool: EvaluatorPool, tok
     """Evaluate every ingredient, the uniform soup, the ensembles, and all midpoints on at most 256 images of each set.
 
     Ingredients and uniform soup are also evaluated after the refinements that the request leaves open, of which one is
-    chosen for the search, and after those of the baselines. Warns of few images, ingredients at chance level, and
-    midpoints that collapse, which means that the ingredients share no starting point. Everything is in float32,
-    whatever the search's precision. Raises the pool's errors, and InvalidRequest (``not_refinable``).
+    chosen for the search, and after those of the baselines. Warns of few images and, by their labels, of ingredients at
+    chance level and midpoints that collapse, which means that the ingredients share no starting point. Everything is in
+    float32, whatever the search's precision. Raises the pool's errors, and InvalidRequest (``not_refinable``).
     """
     compared = compare_with(material, pool, token, held_out=False)
     if compared.baselines.logit_ensemble is None:
@@ -77,27 +82,33 @@ def run_preflight(material: Material, scoring: Scoring, pool: EvaluatorPool, tok
             "the ensemble of all ingredients does not fit into memory under attack: use fewer ingredients, or a "
             "device with more memory"
         )
-    small = material.task("float32", lambda each: spread(each.split.selection, each.labels.accepted, MIDPOINT_IMAGES))
     size = len(material.names)
-    pairs = list(combinations(range(size), 2))
-    soups = [*np.eye(size).tolist(), *(_midpoint(pair, size) for pair in pairs)]
-    executor = pool.executor(small, material.arrays_of, token)
-    outcomes = executor.outcomes([EvaluationRequest(tuple(soup)) for soup in soups])
     warnings = [
         *warn_of_images(material.request, selecting_images(material)),
         *warn_of_chance(material, compared.baselines.ingredients),
-        *warn_of_collapse(material.names, pairs, outcomes[:size], outcomes[size:]),
+        *(_midpoint_warnings(material, pool, token) if any(each.is_labelled for each in material.sets) else []),
     ]
     singles: list[Weights] = [tuple(row) for row in np.eye(size).tolist()]
     models = [*singles, (1 / size,) * size]
-    open_ones = candidates(material.request.refine, material.limits)
+    reads_logits = scoring.objectives.reads_logits
+    open_ones = candidates(material.request.refine, material.limits, adapts=reads_logits)
     wanted = () if material.attacks else {*open_ones, *baseline_refinements(material.limits)} - {PLAIN}
     executor = pool.executor(material.selection("float32"), material.arrays_of, token)
     found = evaluate_refined(executor, models, sorted(wanted, key=simplicity))
     plain = (*compared.baselines.ingredients, compared.baselines.uniform_soup)
     refined = RefinedModels({PLAIN: plain, **found.outcomes}, found.refused)
     chosen = choose(refined, open_ones, scoring.objectives.nll)
-    return Preflight(compared, warnings, models, refined.with_logits_of(chosen), chosen)
+    return Preflight(compared, warnings, models, refined if reads_logits else refined.with_logits_of(chosen), chosen)
+
+
+def _midpoint_warnings(material: Material, pool: EvaluatorPool, token: str) -> list[JobWarning]:
+    small = material.task("float32", lambda each: spread(each.split.selection, each.labels.accepted, MIDPOINT_IMAGES))
+    size = len(material.names)
+    pairs = list(combinations(range(size), 2))
+    soups = [*np.eye(size).tolist(), *(_midpoint(pair, size) for pair in pairs)]
+    executor = pool.executor(small, material.arrays_of, token)
+    outcomes = executor.outcomes([EvaluationRequest(tuple(soup)) for soup in soups])
+    return warn_of_collapse(material.names, pairs, outcomes[:size], outcomes[size:])
 
 
 def compare_with(material: Material, pool: EvaluatorPool, token: str, *, held_out: bool) -> Compared:
@@ -112,7 +123,7 @@ def compare_with(material: Material, pool: EvaluatorPool, token: str, *, held_ou
     if material.reference_key is None:
         return Compared(baselines, None)
     executor = pool.executor(task_of(material.reference_key), material.arrays_of, token)
-    return Compared(baselines, executor.outcomes([EvaluationRequest((1.0,))])[0])
+    return Compared(baselines, executor.outcomes([EvaluationRequest((1.0,), keep_logits=not task.attacks)])[0])
 
 
 def _midpoint(pair: tuple[int, int], size: int) -> list[float]:
@@ -120,11 +131,10 @@ def _midpoint(pair: tuple[int, int], size: int) -> list[float]:
 
 
 def selecting_images(material: Material) -> list[SelectingImages]:
-    """The labelled images of each set that has some."""
+    """The images of each set that select the soup: those with a label, and those without."""
     return [
-        SelectingImages(each.stored.digest, len(each.split.selection), len(each.labels.columns))
+        SelectingImages(each.stored.digest, len(each.split.selection), len(each.labels.columns), each.is_labelled)
         for each in material.sets
-        if each.is_labelled
     ]
 
 

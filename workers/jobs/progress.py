@@ -21,7 +21,7 @@ from workers.jobs.scoring import Scoring
 
 POLL_INTERVAL = 0.25
 KEPT_IMAGES = 20_000_000
-"""Most outcomes of single images that are kept to cross-validate the choice, about 10 bytes each."""
+"""Most outcomes of single images that are kept to judge the choice by, about 10 bytes each."""
 _DROPPED = Outcome("pruned", ())
 _log = logging.getLogger(__name__)
 
@@ -151,11 +151,14 @@ class Recorder(Observer, Journal):
 
     def cross_validated(self) -> Outcome | None:
         """See ``search.selection``; None where this attempt has not seen every outcome whole, or has seen too many."""
-        if any(point.pruned for point in self.points.values()):
+        if len(self.tried) < len(self.points) or any(point.pruned for point in self.points.values()):
             return None
-        if len(self._seen) < len(self.points) or self._images_seen > KEPT_IMAGES:
-            return None
-        return cross_validated(self._scoring.objectives, self._seen)
+        return cross_validated(self._scoring.objectives, self.tried)
+
+    @property
+    def tried(self) -> list[tuple[Weights, Outcome]]:
+        """Soups and the outcomes that this attempt has seen, without logits; empty where they are too many to keep."""
+        return self._seen if self._images_seen <= KEPT_IMAGES else []
 
     def _keep(self, weights: Weights, outcome: Outcome) -> None:
         self._images_seen += sum(each.seen for each in outcome.sets)

@@ -26,9 +26,14 @@ TIED = 1e-6
 """Likelihoods so close, in nats, tell refinements apart no better than rounding does."""
 
 
-def candidates(refine: Refine, limits: RefinementLimits) -> list[Refinement]:
-    """The refinements that a request leaves open and ``limits`` allow."""
+def candidates(refine: Refine, limits: RefinementLimits, *, adapts: bool = False) -> list[Refinement]:
+    """The refinements that a request leaves open and ``limits`` allow.
+
+    With ``adapts``, statistics are adapted without asking where labels are too few to cross-validate.
+    """
     statistics: list[Literal["source", "adapted"]] = ["source"] if limits.statistics else ["source", "adapted"]
+    if adapts and limits.temperature is not None:
+        statistics = statistics[-1:]
     heads: list[Literal["keep", "refit"]] = ["keep"] if limits.head else ["keep", "refit"]
     if refine.statistics != "auto":
         statistics = [refine.statistics]

@@ -1,12 +1,17 @@
 """Turns outcomes into the documents that users see."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Literal, TypeVar
 
 import numpy as np
 
 from search.evaluation import PLAIN, Flags, Outcome, Refinement, SetOutcome, Weights
-from search.objectives import Measure, Objectives
+from search.guards import guards_of
+from search.information import UnlabelledSet, weight_beside
+from search.objectives import Measure, Metric, Objectives
+from service.adaptation_sets.labels import Labels, prior_of
 from service.schemas.job import Point, SetScore
 from service.schemas.objective import Measured
 from service.schemas.request import AdaptRequest
@@ -21,8 +26,9 @@ class Scoring:
     """The objectives of a request over its sets, whose digests are given in order, and documents made with them.
 
     A digest is given twice where a set's labelled images and the others are sets of their own, see ``SetMaterial``;
-    ``unlabelled`` are the places of the latter. ``accepted`` are the labels, see ``Objectives``. With ``one_set`` they
-    are measured on the only set, whichever sets the request names for them.
+    ``unlabelled`` holds the columns of the latter by their places, and ``images`` the number of images of each set.
+    ``accepted`` are the labels, see ``Objectives``. With ``one_set`` they are measured on the only set, whichever sets
+    the request names for them.
     """
 
     def __init__(
@@ -30,14 +36,17 @@ class Scoring:
         request: AdaptRequest,
         sets: Sequence[str],
         *,
-        unlabelled: Collection[int] = (),
+        unlabelled: Mapping[int, Labels] = MappingProxyType({}),
+        images: Sequence[int] = (),
         accepted: Sequence[Flags | None] = (),
         one_set: bool = False,
     ) -> None:
         self._request = request
         self._one_set = one_set
         self._sets = list(sets)
-        self._unlabelled = frozenset(unlabelled)
+        self._unlabelled = unlabelled
+        self._images = images
+        self._accepted = tuple(accepted)
         self._labels = [threat.label for threat in request.threat_models]
         self.objectives = Objectives(
             tuple(self._measure(each) for each in request.ranked_by),
@@ -53,8 +62,16 @@ class Scoring:
         """The first objective; nothing right, or a float32's least likelihood, where logits were not finite."""
         value = self.objectives.value(outcome)
         if value is None:
-            return _LEAST_LIKELIHOOD if self.objectives.first.metric == "nll" else 0.0
+            return 0.0 if self.objectives.first.metric == "accuracy" else _LEAST_LIKELIHOOD
         return value
+
+    def guard(self, ingredients: Sequence[Outcome]) -> None:
+        """Compare soups that are chosen without labels with the ingredients, whose outcomes keep their logits."""
+        unlabelled = [
+            each for measure in self.objectives.measures if measure.reads_logits for each in measure.unlabelled
+        ]
+        once = {each.place: each for each in unlabelled}
+        self.objectives = replace(self.objectives, guards=guards_of(list(once.values()), ingredients))
 
     def of_sets(self, each: Sequence[T]) -> list[T]:
         """Of ``each``, which has one item per set of the job, the items of the sets that the first objective counts."""
@@ -87,6 +104,7 @@ class Scoring:
             objectives=dict(evaluation.objectives),
             constraints=self.objectives.constraint_values(outcome),
             violation=evaluation.violation,
+            alarms=self.objectives.alarms(outcome),
             sets=self._set_scores(outcome) if evaluation.score is not None else [],
             seconds=outcome.seconds,
             refinement=refinement,
@@ -144,16 +162,38 @@ class Scoring:
 
     def _measure(self, measured: Measured) -> Measure:
         indices = tuple(self._labels.index(threat.label) for threat in measured.threats or [])
-        metric: Literal["accuracy", "nll"] = "nll" if measured.metric == "nll" else "accuracy"
-        return Measure(indices, measured.over_threats, measured.over_sets, self._places(measured), metric)
+        places = self._places(measured)
+        metric: Metric = "accuracy" if measured.metric in {"accuracy", "robust_accuracy"} else "nll"
+        plain = Measure(indices, measured.over_threats, measured.over_sets, places, metric)
+        unlabelled = self._unlabelled_sets(measured) if measured.metric == "mutual_information" else ()
+        if not unlabelled:
+            return plain
+        weight = weight_beside(sum(self._images[place] for place in places or ()))
+        if not weight:
+            return plain
+        return replace(plain, metric="mutual_information", unlabelled=unlabelled, weight=weight)
 
     def _places(self, measured: Measured) -> tuple[int, ...] | None:
         """The places of the labelled images that count; None for all images."""
-        named = measured.adaptation_sets
-        if self._one_set or (named is None and not self._unlabelled):
+        if self._one_set or (measured.adaptation_sets is None and not self._unlabelled):
             return None
+        return tuple(place for place in self._named(measured) if place not in self._unlabelled)
+
+    def _unlabelled_sets(self, measured: Measured) -> tuple[UnlabelledSet, ...]:
         return tuple(
-            place
-            for place, digest in enumerate(self._sets)
-            if place not in self._unlabelled and (named is None or digest in named)
+            UnlabelledSet(place, *self._columns(place, measured.prior))
+            for place in self._named(measured)
+            if place in self._unlabelled
         )
+
+    def _columns(
+        self, place: int, prior: Literal["uniform"] | Mapping[str, float] | None
+    ) -> tuple[tuple[tuple[int, ...], ...] | None, tuple[float, ...] | None]:
+        """The columns of a set without labels, None where they are the model's classes, and their prior."""
+        labels = self._unlabelled[place]
+        columns = labels.columns if self._accepted[place] is None else None
+        return columns, None if prior is None or isinstance(prior, str) else prior_of(prior, labels)
+
+    def _named(self, measured: Measured) -> list[int]:
+        named = measured.adaptation_sets
+        return [place for place, digest in enumerate(self._sets) if named is None or digest in named]

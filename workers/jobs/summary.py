@@ -5,9 +5,20 @@ from dataclasses import dataclass
 
 from service.schemas.objective import Measured
 from service.schemas.request import AdaptRequest
-from service.schemas.result import AccuracyTest, AppliedRefinement, Baselines, HeldOut, PairedTest, Result, Score
+from service.schemas.result import (
+    AccuracyTest,
+    AppliedRefinement,
+    Baselines,
+    HeldOut,
+    LabelFreeChoice,
+    PairedTest,
+    Result,
+    Score,
+)
 
 _ACCURACY = "accuracy"
+_NAMED = 3
+"""Images that a summary names."""
 SIGNIFICANT = 0.05
 """A difference from the best ingredient counts when chance alone gives it less often than this."""
 _OVER_SETS = {"mean": ", on average over the sets", "worst": ", in the worst set"}
@@ -16,8 +27,9 @@ _OVER_SETS = {"mean": ", on average over the sets", "worst": ", in the worst set
 def summarise(result: Result, request: AdaptRequest) -> str:
     """Say how good the soup is, whether that is more than the best ingredient, and what else would be better.
 
-    The figures are those of the held-out images, where there are some. Where soups are scored by likelihood, they are
-    compared and told by their accuracy, if it is known; models whose figure is not known are passed over.
+    The figures are those of the held-out images, where there are some. A choice without labels is told as such. Where
+    soups are scored by likelihood, they are compared and told by their accuracy, if it is known; models whose figure is
+    not known are passed over.
     """
     measured, apart = request.ranked_by[0], result.held_out
     many = len(result.per_set) > 1
@@ -27,15 +39,61 @@ def summarise(result: Result, request: AdaptRequest) -> str:
     if apart is not None:
         soup, test, images = apart.soup, apart.paired_test, _counted(apart.images, "held-out images")
         rivals = apart
+    if result.label_free is not None:
+        return " ".join([*_label_free(_subject(result, request), result, result.label_free), *_notes(result, request)])
     knows_accuracy = _ACCURACY in soup.metrics and (test is None or test.accuracy is not None)
     figures = _Figures(measured, images, many_sets=many, in_nats=measured.metric == "nll" and not knows_accuracy)
     sentences = [_against_ingredient(_subject(result, request), soup, rivals, test, figures)]
     if rivals is not None and (rival := _strongest(soup, rivals, request, figures)) is not None:
         sentences.append(rival.sentence(figures.of_soup(soup), figures))
+    return " ".join([*sentences, *_notes(result, request)])
+
+
+def _notes(result: Result, request: AdaptRequest) -> list[str]:
+    notes = []
     if result.constraints_met is False:
-        sentences.append("No soup meets all constraints; this one violates them least.")
-    sentences += _end(result, request)
-    return " ".join(sentences)
+        notes.append("No soup meets all constraints; this one violates them least.")
+    return notes + _end(result, request)
+
+
+def _label_free(subject: str, result: Result, choice: LabelFreeChoice) -> list[str]:
+    """What is known of a soup that labels did not choose, or not alone, and whether to trust the choice."""
+    sentences = [f"{subject} was chosen without labels, by its mutual information on {choice.unlabelled} images."]
+    if choice.labelled:
+        sentences = [
+            f"{subject} was chosen by {choice.labelled} images with a label and {choice.unlabelled} without.",
+            *_right_on(f"the {choice.labelled} that have one", result, result.baselines),
+        ]
+    elif result.baselines is not None:
+        name, best = max(result.baselines.ingredients.items(), key=lambda pair: pair[1].score)
+        adapted = result.baselines.adapted_statistics
+        beside = f", {adapted.ingredient} with adapted statistics alone {adapted.score:.3f}" if adapted else ""
+        sentences.append(
+            f"That is {result.score:.3f} nats; {name}, the best ingredient by it, has {best.score:.3f}{beside}."
+        )
+    if result.held_out is not None:
+        images = f"the {result.held_out.images} held-out images with a label"
+        sentences += _right_on(images, result.held_out.soup, result.held_out)
+    if choice.doubts:
+        images = ", ".join(each.image for each in result.label_next[:_NAMED])
+        advice = f"label some images, first of all {images}" if images else "label some images"
+        sentences.append(f"Do not trust this choice: {'; '.join(choice.doubts)}. Instead, {advice}.")
+    return sentences
+
+
+def _right_on(images: str, soup: Score | Result, rivals: Baselines | HeldOut | None) -> list[str]:
+    """On how many images the soup is right, and the ingredient that is right most often."""
+    ours = soup.metrics.get(_ACCURACY)
+    if ours is None:
+        return []
+    theirs = {} if rivals is None else {name: each.metrics.get(_ACCURACY) for name, each in rivals.ingredients.items()}
+    known = {name: value for name, value in theirs.items() if value is not None}
+    best = max(known, key=lambda name: known[name], default=None)
+    beside = "" if best is None else f", {best}, the best ingredient, on {known[best]:.1%}"
+    adapted = None if rivals is None else rivals.adapted_statistics
+    if adapted is not None and (value := adapted.metrics.get(_ACCURACY)) is not None:
+        beside += f", {adapted.ingredient} with adapted statistics alone on {value:.1%}"
+    return [f"It is right on {ours:.1%} of {images}{beside}.".replace("%", " %")]
 
 
 def _end(result: Result, request: AdaptRequest) -> list[str]:

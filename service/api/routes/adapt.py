@@ -1,5 +1,7 @@
 """``POST /adapt``: the request that becomes a job."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,7 +9,15 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from service.api.admission import admit, estimate
-from service.api.bodies import REQUEST_PART, media_type, missing_part, parse, receive_upload, refuse_media_type
+from service.api.bodies import (
+    REQUEST_PART,
+    Document,
+    media_type,
+    missing_part,
+    parse,
+    receive_upload,
+    refuse_media_type,
+)
 from service.api.examples import ESTIMATE, QUEUED_JOB, REQUEST, STORED_SETS_REQUEST
 from service.api.multipart import read_limited
 from service.api.openapi import answer, form_body, json_body, problems, request_body
@@ -101,28 +111,35 @@ async def adapt(
     request: Request, response: Response, use: Use, dry_run: DryRun = False, idempotency_key: Key = None
 ) -> Any:
     """Upload the images with the request as a form, or name stored sets in JSON. Only `pantry` is required."""
-
-    async def take(document: AdaptRequest, file: Path | None) -> Job | Response:
+    async with received(request, use, AdaptRequest) as (document, file):
         if dry_run:
             found = await run_in_threadpool(estimate, use, document, file)
             return Response(found.model_dump_json(), media_type="application/json")
-        return await _accept(use, response, document, file, idempotency_key)
+        job = await run_in_threadpool(admit, use, document, file, idempotency_key)
+    return accepted(job, response)
 
+
+@asynccontextmanager
+async def received(
+    request: Request, use: Services, model: type[Document]
+) -> AsyncIterator[tuple[Document, Path | None]]:
+    """The request of a job, as JSON or as a part of a form, and the file that came with it, until the block ends.
+
+    Raises as ``receive_upload`` and ``parse`` do.
+    """
     if media_type(request) == "application/json":
-        return await take(parse(AdaptRequest, await read_limited(request)), None)
+        yield parse(model, await read_limited(request)), None
+        return
     if media_type(request) != "multipart/form-data":
         raise refuse_media_type(request, "multipart/form-data", "application/json")
     async with receive_upload(request, use, PART, use.settings.max_upload_bytes) as upload:
         if upload.request is None:
             raise missing_part(REQUEST_PART)
-        document = parse(AdaptRequest, upload.request, REQUEST_PART)
-        return await take(document, upload.file.path if upload.file else None)
+        yield parse(model, upload.request, REQUEST_PART), upload.file.path if upload.file else None
 
 
-async def _accept(
-    use: Services, response: Response, document: AdaptRequest, file: Path | None, idempotency_key: str | None
-) -> Job:
-    job = await run_in_threadpool(admit, use, document, file, idempotency_key)
+def accepted(job: Job, response: Response) -> Job:
+    """The job, whose address and pace of polling go into the headers of ``response``."""
     response.headers["Location"] = job.urls.self
     response.headers.update(retry_after(job))
     return job

@@ -133,6 +133,14 @@ def test_ctrl_c_says_that_the_job_goes_on_and_how_to_follow_and_stop_it(
     assert f"job {job['id']} is cancelled" in capsys.readouterr().out
 
 
+def test_only_images_without_a_label_are_suggested(
+    url: str, archives: list[Path], jobs: Callable[[], list[dict[str, object]]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code("suggest", archives[-1], "--pantry", "fashion", "--url", url) == REFUSED
+    assert "has a label already" in capsys.readouterr().err
+    assert jobs() == []
+
+
 def test_what_is_no_job_cannot_be_followed(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code("follow", "0" * 20, "--url", url) == REFUSED
     assert "there is no job" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from soupsearch.cli.main import app
 
 COMMANDS = {
-    "serve", "api", "worker", "adapt", "follow", "download", "jobs", "pause", "resume", "cancel", "evaluate",
+    "serve", "api", "worker", "adapt", "suggest", "follow", "download", "jobs", "pause", "resume", "cancel", "evaluate",
     "reproduce", "demo",
     "study", "attack", "train", "finetune", "pantry add", "pantry list", "pantry show", "pantry remove", "pantry build",
 }  # fmt: skip

@@ -32,6 +32,16 @@ def test_soups_can_be_scored_by_likelihood_but_not_under_attack() -> None:
         request_of("Linf:0.1", metric="nll")
 
 
+def test_a_prior_is_of_mutual_information() -> None:
+    (measured,) = request_of(prior=["cat=0.7", "a=b=0.1"]).ranked_by
+    assert (measured.metric, measured.prior) == ("mutual_information", {"cat": 0.7, "a=b": 0.1})
+    with pytest.raises(CommandError, match="CLASS=SHARE"):
+        request_of(prior=["cat"])
+    for wrong in ({"pareto": True}, {}):
+        with pytest.raises(CommandError, match="mutual information"):
+            request_of("Linf:0.1", prior=["cat=0.7"], **wrong)
+
+
 def test_threats_make_it_robust_accuracy() -> None:
     request = request_of("Linf:8/255", "l2:1.5", over_threats="worst", steps=10)
     assert request.metric_names == ["accuracy", "Linf:0.0313725490196 steps=10", "L2:1.5 steps=10", "union"]

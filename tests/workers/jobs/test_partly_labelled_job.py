@@ -80,3 +80,60 @@ def test_both_kinds_are_held_out(bench: Bench, sets: list[StoredSet]) -> None:
     assert (result.images, result.held_out.images) == (30, 10)
     assert result.cost.images == 75
     assert 0 < result.held_out.soup.score <= 1
+
+
+def test_a_soup_is_chosen_without_any_label(bench: Bench, sets: list[StoredSet]) -> None:
+    arrays = np.load(bench.folder / "partly.npz")
+    np.savez(bench.folder / "bare.npz", images=arrays["images"])
+    registry = SetRegistry(bench.artifacts, bench.settings)
+    bare = registry.open(registry.add(bench.folder / "bare.npz").id)
+    search = {"strategy": "bayes", "budget": {"evaluations": 16}}
+    auto: dict[str, object] = {"preset": "auto", "search": search, "refine": {"statistics": "source"}}
+    job, result = run(bench, bare, **auto)
+    assert result.metric == "mutual_information"
+    assert (result.images, result.nll, result.metrics, result.per_set) == (0, None, {}, {})
+    assert (result.interval, result.cross_validated, result.paired_test) == (None, None, None)
+    assert result.label_free is not None
+    assert (result.label_free.labelled, result.label_free.unlabelled, result.label_free.weight) == (0, 100, 1)
+    assert result.label_free.soup is not None
+    assert result.label_free.ingredients is not None
+    assert "chosen without labels" in result.summary
+
+    points = list(bench.store.iter_points(job.id))
+    assert len(points) == 16
+    assert result.score == pytest.approx(max(point.score or 0 for point in points if not point.alarms), abs=1e-4)
+    assert result.baselines is not None
+    assert result.baselines.softmax_ensemble.score > 0
+    assert result.score > max(each.score for each in result.baselines.ingredients.values())
+
+    assert len(result.label_next) == 10
+    assert len({each.image for each in result.label_next}) == 10
+    assert all(0 <= int(each.image) < 100 and each.set == bare.digest for each in result.label_next)
+    assert all(sum(each.votes.values()) <= 16 for each in result.label_next)
+    gains = [each.information for each in result.label_next]
+    assert gains == sorted(gains)
+    is_doubted = any(warning.code == "choice_not_trusted" for warning in job.warnings)
+    assert is_doubted == bool(result.label_free.doubts) == ("Do not trust" in result.summary)
+
+    again, same = run(bench, bare, **auto)
+    assert (same.weights, same.label_next) == (result.weights, result.label_next)
+    assert same.model.sha256 == result.model.sha256
+    assert same.cost.reused_points > 0
+
+    _, adapted = run(bench, bare, **(auto | {"refine": {"statistics": "auto"}}))
+    assert adapted.refinement is not None
+    assert (adapted.refinement.statistics, adapted.refinement.head) == ("adapted", "keep")
+    assert again.id != job.id
+
+
+def test_few_labels_count_beside_mutual_information(bench: Bench, sets: list[StoredSet]) -> None:
+    _, result = run(bench, sets[0], preset="auto", refine={})
+    assert result.metric == "mutual_information"
+    assert result.label_free is not None
+    assert (result.label_free.labelled, result.label_free.unlabelled) == (LABELLED, UNLABELLED)
+    assert result.label_free.weight == pytest.approx(1 / 3)
+    assert result.nll is not None
+    assert result.score > -result.nll
+    assert result.per_set[sets[0].digest].score == pytest.approx(-result.nll, abs=1e-9)
+    assert result.metrics["accuracy"] > 0.5
+    assert f"chosen by {LABELLED} images with a label and {UNLABELLED} without" in result.summary

@@ -9,6 +9,7 @@ import pytest
 
 from search.budget import Budget
 from search.evaluation import Outcome, Passes, SetOutcome
+from service.adaptation_sets.registry import SetRegistry
 from service.errors import InvalidRequest
 from service.image_warnings import warn_of_images
 from service.jobs.store import JobStore
@@ -16,7 +17,7 @@ from service.pantries.registry import PantryRegistry
 from service.schemas.job import JobWarning
 from service.settings import Settings
 from tests.service.artifacts.deletions import allowed
-from tests.workers.jobs.conftest import INGREDIENTS, Bench
+from tests.workers.jobs.conftest import INGREDIENTS, Bench, write_images
 from workers.evaluation.baselines import BaselineOutcomes
 from workers.jobs.material import Material, scope_of
 from workers.jobs.preflight import selecting_images, warn_of_chance, warn_of_collapse, warn_of_time
@@ -73,6 +74,22 @@ def test_a_long_search_is_told_unless_its_budget_ends_it_sooner(
     assert [warning.code for warning in warnings] == ([] if hours is None else ["long_search"])
     assert all((hours or "") in warning.message for warning in warnings)
     assert warn_of_time(plain, baselines, 10**6, 1, budget) == []
+
+
+def test_few_images_without_a_label_are_told_where_they_choose(store_bench: Bench, tmp_path: Path) -> None:
+    arrays = np.load(write_images(tmp_path / "all.npz", 80))
+    labels = np.where(np.arange(80) % 2, arrays["labels"], -1)
+    np.savez(tmp_path / "half.npz", images=arrays["images"], labels=labels)
+    stored = SetRegistry(store_bench.artifacts, store_bench.settings).add(tmp_path / "half.npz").id
+
+    def warned(metric: str) -> list[str]:
+        job_id = store_bench.submit(adaptation_sets=[stored], objective={"metric": metric}, held_out_fraction=0)
+        found = Material(store_bench.store.get(job_id).request, store_bench.settings)
+        assert [len(each.split.selection) for each in found.sets] == [40, 40]
+        return [warning.message for warning in warn_of_images(found.request, selecting_images(found))]
+
+    assert [message[:16] for message in warned("nll")] == ["40 images select"]
+    assert [message[:17] for message in warned("auto")] == ["40 images without", "40 images select "]
 
 
 def test_few_images_of_a_constraint_do_not_select_the_soup(store_bench: Bench) -> None:

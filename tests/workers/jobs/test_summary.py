@@ -11,6 +11,9 @@ from service.schemas.result import (
     Baselines,
     Cost,
     HeldOut,
+    ImageToLabel,
+    LabelFreeChoice,
+    LabelFreeSigns,
     MergedModel,
     PairedTest,
     RefinedIngredient,
@@ -300,3 +303,52 @@ def test_the_end_of_a_budget_is_told(ended_by: str, told: str) -> None:
     found = result(baselines=None, paired_test=None, ended_by=ended_by)
     text = summarise(found, request(search={"strategy": "bayes", "budget": budget}))
     assert text == f"The soup is right on 63.0 % of the 100 images that chose it.{told}"
+
+
+SIGNS = LabelFreeSigns(largest_share=0.2, predicted_classes=10, agreement=0.7)
+TO_LABEL = [ImageToLabel(set="0" * 64, image=f"unlabelled/{name}.png", votes={}, information=1.0) for name in "abcd"]
+
+
+def label_free(labelled: int = 0, doubts: list[str] | None = None) -> LabelFreeChoice:
+    return LabelFreeChoice(
+        labelled=labelled, unlabelled=300, weight=1.0, soup=SIGNS, ingredients=SIGNS, doubts=doubts or []
+    )
+
+
+def test_a_choice_without_labels_says_what_is_not_known() -> None:
+    found = result(1.7, None, 1.5, images=0, label_free=label_free(), label_next=TO_LABEL)
+    assert summarise(found, request(objective={"metric": "mutual_information"})) == (
+        "The soup was chosen without labels, by its mutual information on 300 images. "
+        "That is 1.700 nats; l1, the best ingredient by it, has 1.500."
+    )
+    adapted = with_baselines(1.5, adapted_statistics=refined(1.8, "linf"))
+    text = summarise(found.model_copy(update=adapted), request(objective={"metric": "mutual_information"}))
+    assert text.endswith("has 1.500, linf with adapted statistics alone 1.800.")
+
+
+def test_a_choice_that_is_not_to_be_trusted_names_images_to_label() -> None:
+    doubts = ["it predicts one class too often"]
+    found = result(1.7, None, 1.5, images=0, label_free=label_free(doubts=doubts), label_next=TO_LABEL)
+    assert summarise(found, request(objective={"metric": "mutual_information"})).endswith(
+        "Do not trust this choice: it predicts one class too often. Instead, label some images, first of all "
+        "unlabelled/a.png, unlabelled/b.png, unlabelled/c.png."
+    )
+
+
+def test_few_labels_are_told_beside_the_images_without() -> None:
+    baselines = models(0.9)
+    baselines["ingredients"] = {
+        name: Score(score=0.9, metrics={"accuracy": value}) for name, value in (("l1", 0.5), ("linf", 0.6))
+    }
+    baselines["adapted_statistics"] = RefinedIngredient(ingredient="l1", score=1.0, metrics={"accuracy": 0.65})
+    changes: dict[str, Any] = {
+        "metrics": {"accuracy": 0.7},
+        "label_free": label_free(10),
+        "baselines": Baselines(**baselines),
+    }
+    found = result(1.2, None, images=10, **changes)
+    assert summarise(found, request(objective={"metric": "mutual_information"})) == (
+        "The soup was chosen by 10 images with a label and 300 without. "
+        "It is right on 70.0 % of the 10 that have one, linf, the best ingredient, on 60.0 %, "
+        "l1 with adapted statistics alone on 65.0 %."
+    )

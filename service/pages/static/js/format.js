@@ -9,7 +9,7 @@ const LIKELIHOOD = { unit: "nats", factor: 1, digits: 3 };
 
 /** How scores of a metric are shown; for nll they are negative, and more is better all the same. */
 export function scale(metric) {
-  return metric === "nll" ? LIKELIHOOD : SHARE;
+  return metric === "nll" || metric === "mutual_information" ? LIKELIHOOD : SHARE;
 }
 
 export function score(value, { unit, factor, digits }) {

@@ -75,6 +75,11 @@ function objectiveFacts({ objective, objectives }) {
   return Object.fromEntries(named.map(([name, each]) => [name, measuredText(each)]));
 }
 
+function labelFreeText({ labelled, unlabelled, weight, doubts }) {
+  const images = labelled ? `${count(labelled)} images with a label and ${count(unlabelled)} without` : `${count(unlabelled)} images, none with a label`;
+  return `${images}, whose mutual information counts ${weight.toFixed(2)}; ${doubts.length ? "not to be trusted" : "no alarm"}`;
+}
+
 function facts(result, request) {
   const { cost, model, constraints } = result;
   const known = {
@@ -85,6 +90,8 @@ function facts(result, request) {
     Search: `${count(cost.evaluations)} soups on ${count(cost.images)} images in ${seconds(cost.seconds)}`,
     "Forward passes": `${count(cost.forward_passes)} of ${count(cost.grid_forward_passes)} in a plain grid`,
   };
+  if (result.label_free) known["Chosen by"] = labelFreeText(result.label_free);
+  if (result.label_next.length) known["Label next"] = result.label_next.map((each) => each.image).join(", ");
   if (result.refinement) known.Refinement = refinementText(result.refinement);
   if (result.paired_test) known[`Difference from ${result.paired_test.against}`] = differenceText(result.paired_test, result.metric);
   if (cost.backward_passes) known["Backward passes"] = count(cost.backward_passes);
