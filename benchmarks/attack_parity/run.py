@@ -8,12 +8,13 @@ Rows already in the results file are not run again, so an interrupted run goes o
 import argparse
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import timm
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +22,7 @@ from benchmarks.attack_parity.classifiers import fashion_mnist, train_classifier
 from benchmarks.attack_parity.reference import reference_robust
 from workers.attacks.apgd import apgd
 from workers.attacks.attack import Attack, LossName
+from workers.attacks.model import NormalizedModel
 from workers.attacks.threat import Threat
 
 THREATS = {"standard": ("Linf:0.05", "L2:0.75", "L1:5.0"), "robust": ("Linf:0.1", "L2:1.5", "L1:12.0")}
@@ -46,10 +48,10 @@ class Case:
         }
 
 
-def cases(steps: list[int], losses: list[LossName]) -> Iterator[Case]:
-    """Every combination, the cheap ones first."""
-    for count, loss, model in itertools.product(steps, losses, THREATS):
-        for threat in map(Threat.parse, THREATS[model]):
+def cases(models: Iterable[str], steps: list[int], losses: list[LossName]) -> Iterator[Case]:
+    """Every combination, the cheap ones first; an ingredient meets the threats of the robust classifier."""
+    for count, loss, model in itertools.product(steps, losses, models):
+        for threat in map(Threat.parse, THREATS.get(model, THREATS["robust"])):
             for larger in (False, True) if threat.norm == "L1" else (False,):
                 yield Case(model, Attack(threat, count, loss, targets=TARGETS, larger_radii=larger))
 
@@ -63,6 +65,23 @@ def compare(case: Case, model: nn.Module, images: Tensor, labels: Tensor, seeds:
         found["ours"].append(ours.double().mean().item())
         found["reference"].append(reference.double().mean().item())
     return case.key() | {"images": len(images)} | found
+
+
+def trained() -> dict[str, nn.Module]:
+    """The two classifiers that are compared on by default."""
+    images, labels = fashion_mnist("train", 10000)
+    return {
+        "standard": train_classifier(images, labels, None, epochs=4),
+        "robust": train_classifier(images, labels, Threat("Linf", 0.1), epochs=4),
+    }
+
+
+def ingredient(folder: Path) -> dict[str, nn.Module]:
+    """The network of a timm folder under the name of its pantry and its own."""
+    network = timm.create_model(f"local-dir:{folder}", pretrained=True)
+    return {
+        f"{folder.parent.name}/{folder.name}": NormalizedModel.from_data_config(network, network.pretrained_cfg).eval()
+    }
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -84,19 +103,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, nargs="+", default=[40, 100])
     parser.add_argument("--losses", nargs="+", default=["ce", "dlr", "targeted-dlr"])
+    parser.add_argument("--ingredient", type=Path, help="attack the network of this timm folder instead of the two")
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows = [json.loads(line) for line in options.results.open()] if options.results.exists() else []
     rows = [row for row in rows if (row["images"], len(row["ours"])) == (options.images, options.seeds)]
     done = [{name: row[name] for name in ("model", "threat", "loss", "steps", "larger_radii")} for row in rows]
-    train_images, train_labels = fashion_mnist("train", 10000)
     images, labels = fashion_mnist("test", options.images)
-    models = {
-        "standard": train_classifier(train_images, train_labels, None, epochs=4),
-        "robust": train_classifier(train_images, train_labels, Threat("Linf", 0.1), epochs=4),
-    }
-    for case in cases(options.steps, options.losses):
+    models = ingredient(options.ingredient) if options.ingredient else trained()
+    rows = [row for row in rows if row["model"] in models]
+    for case in cases(models, options.steps, options.losses):
         if case.key() not in done:
             rows.append(compare(case, models[case.model], images, labels, options.seeds))
             with options.results.open("a") as file:

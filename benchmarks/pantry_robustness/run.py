@@ -68,7 +68,7 @@ def measure(folder: Path, images: Tensor, labels: Tensor, steps: int) -> dict[st
 def withstood(model: NormalizedModel, images: Tensor, labels: Tensor, threat: Threat, steps: int) -> Tensor:
     """(4, N) bool: right without attack, after CE, after CE and targeted, after these and Square."""
     rows = torch.arange(len(labels))
-    stages = []
+    stages: list[Tensor] = []
     for attack in attacks_on([threat], LOSSES, steps=steps, larger_radii=True):
         found = apgd(model, images[rows], labels[rows], attack, indices=rows, batch_size=BATCH)
         if not stages:
