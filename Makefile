@@ -43,6 +43,7 @@ format: setup  ## rewrite the code in the project's style
 pantry: setup  ## train the shipped pantries again, from the IDX files in FASHION_MNIST
 	$(BIN)/soupsearch pantry build examples/recipes/fashion-vit.yaml examples/pantries --data $(FASHION_MNIST)
 	$(BIN)/soupsearch pantry build examples/recipes/fashion-resnet.yaml examples/pantries --data $(FASHION_MNIST)
+	$(BIN)/soupsearch pantry build examples/recipes/fashion-resnet-strong.yaml examples/pantries --data $(FASHION_MNIST)
 
 sets: setup  ## make the shipped adaptation sets again
 	$(BIN)/python examples/make_sets.py --data $(FASHION_MNIST)

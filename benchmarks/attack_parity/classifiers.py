@@ -1,12 +1,17 @@
-"""Small Fashion-MNIST classifiers to attack: one trained as usual, one against l_inf PGD."""
+"""What is attacked: two small Fashion-MNIST classifiers, one of them trained against l_inf PGD, or an ingredient."""
 
 from pathlib import Path
 
+import timm
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from lab.data.idx import Split, load_idx_folder
+from lab.training.images import open_images
+from lab.training.recipe import IngredientRecipe
+from lab.training.recipe_file import RECIPE, read_recipe
+from workers.attacks.model import NormalizedModel
 from workers.attacks.pgd import pgd
 from workers.attacks.threat import Threat
 
@@ -32,3 +37,25 @@ def train_classifier(images: Tensor, labels: Tensor, threat: Threat | None, epoc
             torch.autograd.backward(functional.cross_entropy(model(batch), labels[rows]))
             optimizer.step()
     return model.eval()
+
+
+def subjects(ingredient: Path | None, count: int) -> tuple[dict[str, nn.Module], Tensor, Tensor]:
+    """Models by name, and ``count`` images (N, 1, 28, 28) with labels (N,) that none of them was trained on.
+
+    The two classifiers and test images, or the ingredient of a timm folder and images of its recipe's evaluation.
+    Raises ValueError if the folder's recipe is not that of an ingredient.
+    """
+    if ingredient is None:
+        training = fashion_mnist("train", 10000)
+        models = {
+            name: train_classifier(*training, threat, epochs=4)
+            for name, threat in (("standard", None), ("robust", Threat("Linf", 0.1)))
+        }
+        return models, *fashion_mnist("test", count)
+    recipe = read_recipe(ingredient / RECIPE)
+    if not isinstance(recipe, IngredientRecipe):
+        raise ValueError(f"{ingredient / RECIPE} is not the recipe of one ingredient")
+    network = timm.create_model(f"local-dir:{ingredient}", pretrained=True)
+    model = NormalizedModel.from_data_config(network, network.pretrained_cfg).eval()
+    images = open_images(recipe.data, recipe.model).evaluation_images(recipe.evaluation.split, count)
+    return {f"{ingredient.parent.name}/{ingredient.name}": model}, *images

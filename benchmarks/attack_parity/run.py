@@ -14,15 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import timm
 import torch
 from torch import Tensor, nn
 
-from benchmarks.attack_parity.classifiers import fashion_mnist, train_classifier
+from benchmarks.attack_parity.classifiers import subjects
 from benchmarks.attack_parity.reference import reference_robust
 from workers.attacks.apgd import apgd
 from workers.attacks.attack import Attack, LossName
-from workers.attacks.model import NormalizedModel
 from workers.attacks.threat import Threat
 
 THREATS = {"standard": ("Linf:0.05", "L2:0.75", "L1:5.0"), "robust": ("Linf:0.1", "L2:1.5", "L1:12.0")}
@@ -67,23 +65,6 @@ def compare(case: Case, model: nn.Module, images: Tensor, labels: Tensor, seeds:
     return case.key() | {"images": len(images)} | found
 
 
-def trained() -> dict[str, nn.Module]:
-    """The two classifiers that are compared on by default."""
-    images, labels = fashion_mnist("train", 10000)
-    return {
-        "standard": train_classifier(images, labels, None, epochs=4),
-        "robust": train_classifier(images, labels, Threat("Linf", 0.1), epochs=4),
-    }
-
-
-def ingredient(folder: Path) -> dict[str, nn.Module]:
-    """The network of a timm folder under the name of its pantry and its own."""
-    network = timm.create_model(f"local-dir:{folder}", pretrained=True)
-    return {
-        f"{folder.parent.name}/{folder.name}": NormalizedModel.from_data_config(network, network.pretrained_cfg).eval()
-    }
-
-
 def table(rows: list[dict[str, Any]]) -> str:
     """Means and deviations over seeds in per cent, and the difference of the means."""
     head = "| model | threat | loss | steps | larger radii first | ours | reference | difference |"
@@ -110,8 +91,7 @@ def main() -> None:
     rows = [json.loads(line) for line in options.results.open()] if options.results.exists() else []
     rows = [row for row in rows if (row["images"], len(row["ours"])) == (options.images, options.seeds)]
     done = [{name: row[name] for name in ("model", "threat", "loss", "steps", "larger_radii")} for row in rows]
-    images, labels = fashion_mnist("test", options.images)
-    models = ingredient(options.ingredient) if options.ingredient else trained()
+    models, images, labels = subjects(options.ingredient, options.images)
     rows = [row for row in rows if row["model"] in models]
     for case in cases(models, options.steps, options.losses):
         if case.key() not in done:

@@ -6,11 +6,12 @@ Prints a Markdown table.
 """
 
 import argparse
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.attack_parity.classifiers import fashion_mnist, train_classifier
+from benchmarks.attack_parity.classifiers import subjects
 from benchmarks.attack_parity.reference import reference_square
 from benchmarks.attack_parity.run import THREATS
 from workers.attacks.square import square
@@ -27,19 +28,18 @@ def compare(
 
 
 def main() -> None:
-    """Compare on both models in all threats, and print each row as it is done."""
+    """Compare on the models in all threats, and print each row as it is done."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--queries", type=int, default=500)
+    parser.add_argument("--ingredient", type=Path, help="attack the network of this timm folder instead of the two")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    training = fashion_mnist("train", 10000)
-    images, labels = fashion_mnist("test", options.images)
+    models, images, labels = subjects(options.ingredient, options.images)
     print("| model | threat | queries | ours | reference | difference |\n|" + " --- |" * 6)
-    for name, threats in THREATS.items():
-        model = train_classifier(*training, Threat("Linf", 0.1) if name == "robust" else None, epochs=4)
-        for threat in map(Threat.parse, threats):
+    for name, model in models.items():
+        for threat in map(Threat.parse, THREATS.get(name, THREATS["robust"])):
             ours, theirs = compare(model, images, labels, threat, options.queries, seeds=options.seeds)
             cells = [f"{side.mean():.2f} ± {side.std(correction=0):.2f}" for side in (ours, theirs)]
             difference = f"{ours.mean() - theirs.mean():+.2f}"
