@@ -16,7 +16,10 @@ class Continuation(Strategy):
 
     def __init__(self, strategy: Strategy, earlier: Sequence[Weights], budget: Budget | None) -> None:
         self._strategy = strategy
-        self._earlier = tuple(EvaluationRequest(soup, keep_logits=strategy.reads_logits) for soup in earlier)
+        self._earlier = tuple(
+            EvaluationRequest(soup, keep_logits=strategy.reads_logits, gradient=strategy.reads_gradients)
+            for soup in earlier
+        )
         self._left = None if budget is None else budget.evaluations
         self._outcomes: dict[str, Outcome] = {}
         self._wanted: Generation = ()

@@ -167,9 +167,10 @@ class SetOutcome:
     ``prediction`` int32 (N,) is the column of the best score; -1 where a logit was not finite. ``correct`` bool (N,)
     and ``log_probability`` float32 (N,), of the accepted labels together in nats, at most 0, are None without labels.
     ``robust`` bool (threats, N) says which images stay right under each attack; None without attacks.
-    ``logits`` float32 (N, classes) and ``gradients`` float64 (parts, groups, n) are present only if the request asked
-    for them. Gradients are those of the sum of ``log_probability`` over each of the parts in which the images were
-    read, in order, with respect to the n soup weights of every group: of all layers together, or of each layer.
+    ``logits`` float32 (N, classes) and, with labels, ``gradients`` float64 (parts, groups, n) are present only if the
+    request asked for them. Gradients are those of the sum of ``log_probability`` over each of the parts in which the
+    images were read, in order, with respect to the n soup weights of every group: of all layers together, or of each
+    layer.
     """
 
     total: int

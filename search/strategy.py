@@ -8,7 +8,7 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from pkgutil import iter_modules
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -53,6 +53,11 @@ class Strategy(ABC):
         """Whether it wants the logits of soups that an earlier search tried."""
         return False
 
+    @property
+    def reads_gradients(self) -> bool:
+        """Whether it wants the gradients of soups that an earlier search tried."""
+        return False
+
     def start_from(self, soups: Generation, outcomes: Sequence[Outcome]) -> None:
         """Take note of soups of an earlier search, before the first proposal.
 
@@ -83,6 +88,9 @@ class StrategyRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    differentiates: ClassVar[bool] = False
+    """Whether the strategy asks for gradients: of one likelihood, of soups as they are, in float32."""
+
     strategy: str
     continue_from: str | None = Field(
         default=None,
@@ -103,7 +111,7 @@ class StrategyRequest(BaseModel):
         if isinstance(value, dict) and "budget" in value and "budget" not in cls.model_fields:
             msg = (
                 f"{cls.model_fields['strategy'].default} takes no budget, because it tries all of its soups: leave "
-                "budget out, or choose auto, bayes, random or greedy"
+                "budget out, or choose auto, bayes, gradient, random or greedy"
             )
             raise ValueError(msg)
         return value

@@ -49,6 +49,12 @@ _PRESETS: dict[Preset, dict[str, dict[str, Any]]] = {
 }
 
 
+def _differentiates(search: Any) -> bool:
+    name = search.get("strategy") if isinstance(search, dict) else getattr(search, "strategy", None)
+    kind = kinds().get(name) if isinstance(name, str) else None
+    return kind is not None and kind.request.differentiates
+
+
 def _names_threats(measured: Any) -> bool:
     threats = measured.get("threats") if isinstance(measured, dict) else getattr(measured, "threats", None)
     return bool(threats)
@@ -100,7 +106,7 @@ class AdaptRequest(Document):
     refine: Refine = Field(
         default=Refine(**_PRESETS["auto"]["refine"]),
         description="How each soup is changed beyond its weights; by default as preset says, and not at all under "
-        "threats, in bfloat16, or where the search drops soups early.",
+        "threats, in bfloat16, where the search drops soups early, or with the strategy gradient.",
     )
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32",
@@ -136,6 +142,7 @@ class AdaptRequest(Document):
             value.get("precision", "float32") != "float32"
             or any(map(_names_threats, measured))
             or _drops_soups(value.get("search"))
+            or _differentiates(value.get("search"))
         )
         for field in ("objective", "search", "refine"):
             given = value.get(field)
@@ -176,6 +183,27 @@ class AdaptRequest(Document):
             raise ValueError(msg)
         return self
 
+    @model_validator(mode="after")
+    def _differentiates_what_can_be_differentiated(self) -> Self:
+        if not self.search.differentiates:
+            return self
+        reasons = {
+            "the gradients of one likelihood: give one objective, and no constraints": self.objectives
+            or self.constraints,
+            "the mean over sets, because the worst has no gradient: leave over_sets out": self.objective is not None
+            and self.objective.over_sets == "worst",
+            "the likelihood of labels: take the metric nll or accuracy": self.objective is not None
+            and self.objective.metric == "mutual_information",
+            "soups as they are, without attacks: leave threats out": self.threat_models,
+            "soups as they are: leave refine out": self.refine != Refine(),
+            "gradients in float32: leave precision out": self.precision != "float32",
+        }
+        for what, applies in reasons.items():
+            if applies:
+                msg = f"{self.search.strategy} follows {what}, or choose the strategy bayes"
+                raise ValueError(msg)
+        return self
+
     def decided(self, *, labelled: int, unlabelled: int) -> Self:
         """This request with the metric that ``auto`` stands for.
 
@@ -183,7 +211,8 @@ class AdaptRequest(Document):
         """
         if self.objective is None or self.objective.metric != "auto":
             return self
-        metric = "mutual_information" if unlabelled and weight_beside(labelled) else "nll"
+        without_labels = unlabelled and weight_beside(labelled) and not self.search.differentiates
+        metric = "mutual_information" if without_labels else "nll"
         return self.model_copy(update={"objective": self.objective.model_copy(update={"metric": metric})})
 
     @property

@@ -58,7 +58,7 @@ def adapt(
         str | None,
         typer.Option(
             help="grid: every soup. bayes: few, to find one about as good. "
-            "Or auto, race, curve, simplex, greedy, random, uniform."
+            "Or auto, race, gradient, curve, simplex, greedy, random, uniform."
         ),
     ] = None,
     prune: Annotated[

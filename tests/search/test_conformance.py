@@ -15,6 +15,7 @@ from search.space import Space
 from search.strategies.auto import Auto
 from search.strategies.bayes import Bayes
 from search.strategies.curve import Curve
+from search.strategies.gradient import Gradient
 from search.strategies.grid import Grid
 from search.strategies.race import Race
 from search.strategies.random import Random
@@ -38,6 +39,11 @@ MORE: dict[str, list[StrategyRequest]] = {
     ],
     "curve": [Curve(lower=0, upper=1, points=5), Curve(lower=-1, upper=1.7, points=11)],
     "simplex": [Simplex(step=0.5), Simplex(step=0.3)],
+    "gradient": [
+        Gradient(lower=-1, upper=2, descents=4, budget=Budget(evaluations=12)),
+        Gradient(lower=0, upper=1, descents=1, tolerance=0),
+        Gradient(budget=Budget(evaluations=2)),
+    ],
     "random": [Random(step=0.01, budget=Budget(evaluations=50)), Random(convex=True, step=0.5)],
 }
 """Requests besides the default one."""

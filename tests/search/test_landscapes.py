@@ -32,8 +32,8 @@ REGRET = {
 """Most that a recommendation may fall short of the grid's best, in nats or as a share of the 50 images."""
 ENUMERATED = {"grid", "curve", "simplex"}
 """Strategies that try every soup of theirs, whose best is known."""
-UNTRIED = {"greedy", "race", "uniform"}
-"""Strategies whose soups were not recorded, that leave nothing to find, or that have tests of their own."""
+UNTRIED = {"gradient", "greedy", "race", "uniform"}
+"""Strategies whose soups or gradients were not recorded, that leave nothing to find, or that have their own tests."""
 INGREDIENTS = ("l1", "l2", "linf", "nominal")
 REQUESTS: dict[str, StrategyRequest] = {
     name: kind.request.model_validate({}) for name, kind in kinds().items() if name not in {"greedy"}

@@ -134,8 +134,8 @@ class Evaluator:
 
         Raises ValueError for wrong weights; for a visit of a part of the images; for a refinement of an ensemble, under
         attack, on a part of the images, or that the model or the labels do not allow; for the gradient of an ensemble,
-        of a refined soup, on a visit, in bfloat16, without labels, or of a model that does not allow it;
-        EvaluationMemoryError when not even one image fits into memory.
+        of a refined soup, on a visit, in bfloat16, or of a model that does not allow it; EvaluationMemoryError when not
+        even one image fits into memory.
         """
         start = time.perf_counter()
         if request.gradient:
@@ -221,8 +221,8 @@ class Evaluator:
             status = "pruned" if is_dropped else "stopped"
         if not finite:
             sets = tuple(replace(each, gradients=None) for each in sets)
-        images = sum(each.seen for each in sets)
-        return Outcome(status, sets, Passes(images, images if request.gradient and finite else 0))
+        backward = sum(each.seen for each in sets if each.gradients is not None)
+        return Outcome(status, sets, Passes(sum(each.seen for each in sets), backward))
 
     @cached_property
     def _gradient_pass(self) -> GradientPass:

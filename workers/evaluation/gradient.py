@@ -26,14 +26,14 @@ class GradientPass:
         self.weights = WeightGradient(soup)
         self._forward = ForwardPass(soup.model, soup.device, soup.precision, part_size)
 
-    def __call__(self, inputs: Tensor, batch: Batch, *, by_layer: bool) -> tuple[Tensor, NDArray[np.float64]]:
-        """Logits, float32 (N, classes), of the normalised ``inputs`` of a labelled ``batch``, and the gradient.
+    def __call__(self, inputs: Tensor, batch: Batch, *, by_layer: bool) -> tuple[Tensor, NDArray[np.float64] | None]:
+        """Logits, float32 (N, classes), of the normalised ``inputs`` of a ``batch``, and the gradient if it has labels.
 
         This is that of the sum of log-probabilities of the accepted labels, float64 (1, n) or (layers, n). Call it
-        while ``weights`` are recorded. Raises ValueError without labels, EvaluationMemoryError.
+        while ``weights`` are recorded. Raises EvaluationMemoryError.
         """
         if batch.accepted is None:
-            raise ValueError("a set without labels has no likelihood to differentiate: choose another strategy")
+            return self._forward(inputs), None
         accepted = batch.accepted
 
         def read(rows: slice) -> tuple[Tensor, NDArray[np.float64]]:

@@ -258,12 +258,13 @@ def _strongest(
 
 def _refined(rivals: Baselines | HeldOut, request: AdaptRequest, figures: _Figures) -> list[_Rival]:
     statistics, head = rivals.adapted_statistics, rivals.refitted_head
+    use = "use another strategy, with" if request.search.differentiates else "use"
     models: list[tuple[str, Score | None, str]] = []
     if statistics is not None:
-        advice = ': use refine.statistics "auto".' if request.refine.statistics == "source" else "."
+        advice = f': {use} refine.statistics "auto".' if request.refine.statistics == "source" else "."
         models.append((f"Adapting the statistics of {statistics.ingredient} alone", statistics, advice))
     if head is not None:
-        advice = ': use refine.head "auto".' if request.refine.head == "keep" else "."
+        advice = f': {use} refine.head "auto".' if request.refine.head == "keep" else "."
         models.append((f"Refitting the last layer of {head.ingredient} alone", head, advice))
     return _told(models, figures)
 

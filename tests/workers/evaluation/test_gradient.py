@@ -244,6 +244,15 @@ def test_a_soup_with_logits_that_are_not_finite_has_none(tmp_path: Path) -> None
     assert outcome.sets[0].gradients is None
 
 
+def test_images_without_labels_are_read_and_have_none(stack: IngredientStack) -> None:
+    sets = [random_set(20), replace(random_set(9, seed=5), accepted=None)]
+    both = Evaluator(stack, sets).answer(EvaluationRequest(WEIGHTS, gradient=True))
+    alone = Evaluator(stack, sets[:1]).answer(EvaluationRequest(WEIGHTS, gradient=True))
+    assert both.passes == Passes(29, 20)
+    assert both.sets[1].gradients is None
+    np.testing.assert_array_equal(both.sets[0].gradient, alone.sets[0].gradient)
+
+
 def test_it_stops_between_batches(evaluator: Evaluator) -> None:
     outcome = evaluator.answer(EvaluationRequest(WEIGHTS, gradient=True), StopAfter(2))
     assert (outcome.status, outcome.passes) == ("stopped", Passes(32, 32))
@@ -271,8 +280,6 @@ def test_what_has_no_gradient_is_refused(stack: IngredientStack, evaluator: Eval
     soup = EvaluationRequest(WEIGHTS, gradient=True)
     with pytest.raises(ValueError, match="float32"):
         Evaluator(stack, [random_set(4)], precision="bfloat16").answer(soup)
-    with pytest.raises(ValueError, match="without labels"):
-        Evaluator(stack, [replace(random_set(4), accepted=None)]).answer(soup)
 
 
 def test_a_batch_norm_without_scale_and_shift_is_refused(tmp_path: Path) -> None:
