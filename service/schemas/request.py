@@ -207,7 +207,8 @@ class AdaptRequest(Document):
     def decided(self, *, labelled: int, unlabelled: int) -> Self:
         """This request with the metric that ``auto`` stands for.
 
-        It depends on how many images with a label, and how many without, select soups in the objective's sets.
+        It depends on how many images with a label, and how many without, select soups in the objective's sets; a search
+        that follows gradients needs labels.
         """
         if self.objective is None or self.objective.metric != "auto":
             return self
