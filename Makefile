@@ -14,6 +14,7 @@ setup: $(VENV)/.installed  ## install everything into a virtual environment
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("soupsearch needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
+	@echo "Installing into $(VENV): 6 GB, most of them PyTorch. This takes several minutes."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[api,workers,lab,embedded,dev]'
 	touch $@

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from search.evaluation import LEAST_LABELLED, REFINEMENT_FOLDS
 from service.adaptation_sets.labels import Labels
 from service.errors import InvalidRequest
+from service.schemas.job import JobWarning
 from service.schemas.pantry import Pantry
-from service.schemas.request import Refine
+from service.schemas.request import AdaptRequest, Refine
 
 IMAGES_PER_CLASS = 2
 """So many labelled images, on average: with one fold left out, the others still show most classes."""
@@ -32,6 +33,17 @@ class RefinementLimits:
             raise InvalidRequest(self.head, param="refine.head", code="head_not_refittable")
         if refine.temperature and self.temperature is not None:
             raise InvalidRequest(self.temperature, param="refine.temperature", code="temperature_not_fittable")
+
+
+def warn_of_dropped_soups(request: AdaptRequest) -> list[JobWarning]:
+    """Warn when the default request would refine soups, and its search does not because it drops them early."""
+    if request.preset != "auto" or not request.search.drops_soups:
+        return []
+    message = (
+        "a search that drops soups early does not refine them: with another strategy, or without prune, the default "
+        "request may well find a better model, see result.baselines"
+    )
+    return [JobWarning(code="not_refined", message=message)]
 
 
 def limits_of(pantry: Pantry, labels: Sequence[Labels], images: Sequence[int]) -> RefinementLimits:

@@ -17,7 +17,7 @@ from service.api.services import Services
 from service.errors import Expired, InvalidRequest, JobNotFound, SetNotFound, SoupsearchError
 from service.image_warnings import SelectingImages, warn_of_images
 from service.jobs.store import NewJob
-from service.refinements import limits_of
+from service.refinements import limits_of, warn_of_dropped_soups
 from service.schemas.estimate import CostEstimate
 from service.schemas.job import Job, JobStatus, JobWarning, Progress, RequestEcho
 from service.schemas.objective import Measured
@@ -85,6 +85,7 @@ def estimate(use: Services, request: AdaptRequest, upload: Path | None) -> CostE
             seconds=seconds,
             warnings=[
                 *warn_of_images(echo.request, _selecting_images(use, request, pantry, sets)),
+                *warn_of_dropped_soups(echo.request),
                 *_warn_of_time(seconds),
             ],
         )

@@ -9,10 +9,12 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from search.strategy import kinds
 from service.errors import InvalidRequest, MalformedBody, SoupsearchError, StorageFull, Unavailable
 from service.schemas.problem import Problem
 
@@ -97,13 +99,30 @@ def invalid(error: ValidationError | RequestValidationError, prefix: str | None 
     """
     first = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
     path = _path(first["loc"])
-    message = MESSAGES.get(first["type"]) or str(first["msg"]).removeprefix("Value error, ")
+    message = _advice(first) or MESSAGES.get(first["type"]) or str(first["msg"]).removeprefix("Value error, ")
     if first["type"] == "json_invalid":
         return MalformedBody(f"The {prefix or 'body'} is not JSON: {message}.", param=prefix)
     where = path or prefix or "request"
     rest = len(error.errors()) - 1
     also = f" ({rest} more field{'s' if rest > 1 else ''} at fault.)" if rest else ""
     return InvalidRequest(f"{where}: {message}.{also}", param=where)
+
+
+def _advice(fault: ErrorDetails) -> str | None:
+    """What to do about a strategy that does not exist, or a field of another one."""
+    location = [str(part) for part in fault["loc"] if part != "body"]
+    if location[:1] != ["search"]:
+        return None
+    if fault["type"] == "union_tag_invalid":
+        return f"There is no strategy {fault['ctx']['tag']!r}. Choose one of {', '.join(sorted(kinds()))}"
+    if fault["type"] == "extra_forbidden" and len(location) == 3:
+        _, chosen, field = location
+        owners = sorted(name for name, kind in kinds().items() if field in kind.request.model_fields)
+        if owners:
+            return (
+                f"{field} belongs to {' and '.join(owners)}, not to {chosen}: choose another strategy, or leave it out"
+            )
+    return None
 
 
 def _path(location: Sequence[int | str]) -> str:

@@ -58,11 +58,15 @@ def adapt(
         str | None,
         typer.Option(
             help="grid: every soup. bayes: few, to find one about as good. "
-            "Or auto, race, gradient, curve, simplex, greedy, random, uniform."
+            "Or auto, race, gradient, curve, simplex, greedy, random, uniform: see docs/search.md."
         ),
     ] = None,
     prune: Annotated[
-        bool, typer.Option("--prune", help="For grid: drop soups that cannot be among the best, with the same answer.")
+        bool,
+        typer.Option(
+            "--prune",
+            help="For grid: drop soups that cannot be among the best, and refine none: the grid's answer for less.",
+        ),
     ] = False,
     between: Annotated[str | None, typer.Option(metavar="NAME,NAME", help="For curve: the two ingredients.")] = None,
     points: Annotated[int | None, typer.Option(help="For curve: how many soups (10).")] = None,
@@ -284,6 +288,8 @@ def _followed(client: Any, job_id: str, out: Path | None, *, quiet: bool) -> Any
     """Wait until the job has ended and write its soup, if it has one, to ``out``. Ctrl-C leaves it running."""
     from soupsearch.cli import tables
 
+    if not quiet:
+        typer.echo(f"job {job_id}: {client.url}/jobs/{job_id}/view", err=True)
     try:
         job = tables.follow(client, job_id, quiet=quiet)
     except KeyboardInterrupt:
@@ -297,6 +303,8 @@ def _followed(client: Any, job_id: str, out: Path | None, *, quiet: bool) -> Any
     if out is not None and job.result is not None:
         fetch_model(client, job.id, out)
         (out / "result.json").write_text(job.model_dump_json(indent=2))
+        if not quiet:
+            typer.echo(f"wrote {out}", err=True)
     return job
 
 
@@ -307,6 +315,9 @@ def _report(job: Any, *, as_json: bool) -> None:
         typer.echo(job.model_dump_json(indent=2))
     elif job.result is not None:
         show(*result_tables(job), job.result.summary)
+        cost = job.result.cost
+        passes = f"{cost.forward_passes} forward passes of the grid's {cost.grid_forward_passes}"
+        typer.echo(f"job {job.id}: {cost.evaluations} soups, {passes}, {cost.seconds:.0f} s", err=True)
     if job.error is not None:
         raise CommandError(f"job {job.id} failed: {job.error.message}")
     if job.status != "succeeded":

@@ -10,6 +10,7 @@ from scipy.stats import binomtest
 from search.budget import Budget
 from search.evaluation import PLAIN, EvaluationRequest, Outcome, Refinement, SetOutcome, Weights
 from service.image_warnings import SelectingImages, warn_of_images
+from service.refinements import warn_of_dropped_soups
 from service.schemas.job import JobWarning
 from workers.evaluation.baselines import BaselineOutcomes, evaluate_baselines
 from workers.evaluation.errors import EvaluationMemoryError
@@ -85,6 +86,7 @@ def run_preflight(material: Material, scoring: Scoring, pool: EvaluatorPool, tok
     size = len(material.names)
     warnings = [
         *warn_of_images(material.request, selecting_images(material)),
+        *warn_of_dropped_soups(material.request),
         *warn_of_chance(material, compared.baselines.ingredients),
         *(_midpoint_warnings(material, pool, token) if any(each.is_labelled for each in material.sets) else []),
     ]

@@ -75,3 +75,20 @@ def test_what_is_not_http_is_closed(api: httpx2.Client) -> None:
         connection.sendall(b"\x16\x03\x01 no http\r\n\r\n")
         assert connection.recv(100).startswith(b"HTTP/1.1 400")
     assert api.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("search", "told"),
+    [
+        ({"strategy": "auto", "prune": True}, "search.prune: prune belongs to grid, not to auto: choose another"),
+        ({"strategy": "grid", "p": 0.1}, "search.p: p belongs to race, not to grid"),
+        ({"strategy": "race", "batch": 8}, "search.batch: batch belongs to bayes, not to race"),
+        ({"strategy": "grid", "pruned": True}, "search.pruned: There is no such field"),
+        ({"strategy": "raze"}, "search: There is no strategy 'raze'. Choose one of auto, bayes, "),
+    ],
+)
+def test_a_field_of_another_strategy_is_told_from_a_misspelt_one(
+    api: httpx2.Client, search: dict[str, object], told: str
+) -> None:
+    answer = api.post("/adapt", json={"pantry": "fashion", "search": search})
+    assert problem(answer, 422, "invalid_request")["detail"].startswith(told)

@@ -88,3 +88,13 @@ def test_auto_and_what_is_possible_are_accepted(adapt: Post) -> None:
     assert adapt(request=body(refine=auto)).status_code == 202
     refit = {"head": "refit", "temperature": True}
     assert adapt(request=body(refine=refit), archive=image_zip(LABELS)).status_code == 202
+
+
+def test_a_default_request_that_refines_nothing_because_it_drops_soups_is_warned_of(adapt: Post) -> None:
+    def codes(**fields: object) -> set[str]:
+        answer = adapt(request=body(**fields), params={"dry_run": "true"})
+        return {warning["code"] for warning in answer.json()["warnings"]}
+
+    assert "not_refined" in codes(**PRUNED)
+    assert "not_refined" not in codes()
+    assert "not_refined" not in codes(preset="paper", **PRUNED)
