@@ -31,15 +31,13 @@ class Continuation(Strategy):
         if not self._outcomes:
             self._asked = self._affordable(self._earlier)
             return self._asked or None
-        while (soups := self._strategy.propose()) is not None:
+        while self._left != 0 and (soups := self._strategy.propose()) is not None:
             new = tuple(soup for soup in soups if weights_key(soup.weights) not in self._outcomes)
             self._wanted, self._asked = soups, self._affordable(new)
             known = [(soup, self._outcomes.get(weights_key(soup.weights))) for soup in soups]
             self._recalled = [(soup, outcome) for soup, outcome in known if outcome is not None]
             if self._asked:
                 return self._asked
-            if new:
-                return None
             self._strategy.learn([outcome for _, outcome in self._recalled])
         return None
 

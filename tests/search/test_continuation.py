@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.budget import Budget
+from search.budget import Budget, Meter
 from search.continuation import Continuation, most_soups
-from search.evaluation import Weights, weights_key
+from search.evaluation import Outcome, Weights, weights_key
 from search.loop import run_search
 from search.objectives import Measure, Objectives
 from search.space import Space
@@ -14,7 +14,7 @@ from search.strategies.bayes import Bayes
 from search.strategies.greedy import Greedy
 from search.strategies.grid import Grid
 from search.strategies.random import Random
-from search.strategy import StrategyRequest, kind_of
+from search.strategy import Generation, Strategy, StrategyRequest, kind_of
 from search.testing import Landscape, LandscapeExecutor, Trace
 
 LANDSCAPE = Landscape(3, seed=4)
@@ -67,6 +67,35 @@ def test_the_others_try_what_they_would_have_tried_and_nothing_twice(request_: S
     expected = [elsewhere, alone[1], *rest]
     budget = request_.limits(Space(3))
     assert soups == expected[: None if budget is None else budget.evaluations]
+
+
+class Strict(Strategy):
+    """Fails if it is to propose soups before it has learnt of the last."""
+
+    def __init__(self, strategy: Strategy) -> None:
+        self._strategy = strategy
+        self._waits = False
+
+    def propose(self) -> Generation | None:
+        assert not self._waits
+        soups = self._strategy.propose()
+        self._waits = soups is not None
+        return soups
+
+    def learn(self, outcomes: Sequence[Outcome]) -> None:
+        self._waits = False
+        self._strategy.learn(outcomes)
+
+
+@pytest.mark.parametrize("evaluations", [3, 4, 5])
+@pytest.mark.parametrize("request_", [Greedy(), Bayes(), Random()])
+def test_a_generation_that_the_budget_cuts_is_the_last(request_: StrategyRequest, evaluations: int) -> None:
+    budget, space, trace = Budget(evaluations=evaluations), Space(3), Trace()
+    request = request_.model_copy(update={"budget": budget})
+    strategy = Strict(kind_of(request).start(request, space, OBJECTIVES, 0))
+    continuation = Continuation(strategy, [(0.3, 0.3, 0.4), (0.0, 0.4, 0.6)], budget)
+    end = run_search(continuation, evaluations, LandscapeExecutor(LANDSCAPE), trace, trace, meter=Meter(budget))
+    assert (end.soups, end.by) == (evaluations, "evaluations")
 
 
 def test_earlier_soups_count_in_the_budget() -> None:
