@@ -96,7 +96,8 @@ def earlier_soups(use: Services, request: AdaptRequest) -> list[Weights]:
 
     Those that it dropped early are left out.
 
-    Raises InvalidRequest if there is no such job, it has not ended, it is of another pantry, or no soup is admitted.
+    Raises InvalidRequest if there is no such job, it has not ended, it is of another pantry, or no soup is admitted;
+    and if the search itself is impossible.
     """
     if (job_id := request.search.continue_from) is None:
         return []
@@ -251,13 +252,21 @@ def check_search(request: AdaptRequest, pantry: Pantry, limit: int, earlier: int
 
 
 def _space(request: AdaptRequest, pantry: Pantry) -> Space:
-    return request.search.space([each.name for each in pantry.ingredients])
+    with _possible():
+        return request.search.space([each.name for each in pantry.ingredients])
 
 
 def _count_points(request: AdaptRequest, pantry: Pantry, earlier: int) -> int:
-    try:
-        space = _space(request, pantry)
+    space = _space(request, pantry)
+    with _possible():
         return most_soups(kind_of(request.search).bound(request.search, space), earlier, request.search.limits(space))
+
+
+@contextmanager
+def _possible() -> Iterator[None]:
+    """Raises InvalidRequest where the block finds that there is no such search."""
+    try:
+        yield
     except LatticeError as error:
         raise InvalidRequest(f"The search has no points: {error}.", param="search", code=error.code) from error
     except SearchError as error:
@@ -384,7 +393,7 @@ def check_informed(request: AdaptRequest, pantry: Pantry) -> None:
             "prune or race, or take the metric nll.",
             param="search",
         )
-    budget = request.search.limits(request.search.space([each.name for each in pantry.ingredients]))
+    budget = request.search.limits(_space(request, pantry))
     if budget is not None and budget.interval is not None:
         raise InvalidRequest(
             "search.budget.interval compares soups image by image, which mutual_information does not: leave it out, or "

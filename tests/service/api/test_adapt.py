@@ -216,9 +216,9 @@ def test_a_job_that_cannot_be_continued_is_refused(api: httpx2.Client, driver: D
     body = {"pantry": "fashion", "preset": "paper", "adaptation_sets": sets}
     earlier = api.post("/adapt", json=body).json()["id"]
 
-    def refusal(param: str = "search.continue_from", **search: object) -> str:
+    def refusal(param: str = "search.continue_from", code: str = "invalid_request", **search: object) -> str:
         asked = body | {"search": {"continue_from": earlier} | search}
-        return str(problem(api.post("/adapt", json=asked), 422, "invalid_request", param)["detail"])
+        return str(problem(api.post("/adapt", json=asked), 422, code, param)["detail"])
 
     assert "There is no job none to continue" in refusal(continue_from="none")
     assert "is queued, and its soups may change. Wait until" in refusal()
@@ -231,6 +231,7 @@ def test_a_job_that_cannot_be_continued_is_refused(api: httpx2.Client, driver: D
     assert "no soup within the limits" in refusal(bounds={NAMES[0]: [1.35, 1.4]}, fixed={NAMES[1]: 0.05})
     few = refusal("search.budget.evaluations", strategy="bayes", budget={"evaluations": 16})
     assert "has tried 16 soups, and they count: the budget allows 16" in few
+    assert "there is no ingredient 'none'" in refusal("search", "invalid_search", fixed={"none": 0.5})
 
 
 def test_stored_sets_are_named_in_json(api: httpx2.Client) -> None:
