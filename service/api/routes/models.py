@@ -104,7 +104,7 @@ def find_point(use: Services, job: Job, point: str) -> int | None:
     Raises:
         ModelNotReady: the job has ended without a model, or there is no best soup yet.
         NotFound: there is no such point (``point_not_found``).
-        InvalidRequest: the soup's logits are not finite.
+        InvalidRequest: the soup has no score, because its logits are not finite or it was dropped early.
     """
     if job.result is None and (job.is_terminal or (point == "best" and job.best is None)):
         raise _not_ready(job)
@@ -114,7 +114,8 @@ def find_point(use: Services, job: Job, point: str) -> int | None:
     if found is None:
         raise _not_ready(job)
     if found.score is None:
-        raise InvalidRequest(f"The logits of soup {found.index} are not finite. Choose another.", param="point")
+        why = "was dropped before it had seen all images" if found.pruned else "has logits that are not finite"
+        raise InvalidRequest(f"Soup {found.index} {why}. Choose another.", param="point")
     is_winner = job.result is not None and list(job.result.weights.values()) == found.weights
     return None if is_winner else found.index
 

@@ -133,11 +133,14 @@ def test_what_is_no_soup_of_the_job_is_refused(api: httpx2.Client, job_id: str, 
     problem(api.get(f"/jobs/{job_id}/model?point=worst"), 422, "invalid_request", "point")
     driver.start()
     driver.points[3] = driver.points[3].model_copy(update={"score": None, "nll": None, "finite": False})
+    driver.points[4] = driver.points[4].model_copy(update={"score": None, "nll": None, "pruned": True})
     driver.record(16)
     driver.succeed()
     problem(api.get(f"/jobs/{job_id}/model?point=16"), 404, "point_not_found", "point")
     problem(api.get(f"/jobs/{job_id}/model?point=-1"), 422, "invalid_request", "point")
-    problem(api.get(f"/jobs/{job_id}/model?point=3"), 422, "invalid_request", "point")
+    for point, why in ((3, "has logits that are not finite"), (4, "was dropped before it had seen all images")):
+        refusal = problem(api.get(f"/jobs/{job_id}/model?point={point}"), 422, "invalid_request", "point")
+        assert why in refusal["detail"]
     problem(api.get("/jobs/none/model?point=0"), 404, "job_not_found")
 
 
