@@ -212,7 +212,7 @@ class Attempt:
         result = finalizer.finish(
             recorder.ranked(),
             preflight,
-            crossed=recorder.cross_validated(),
+            crossed=None if finalizer.material.request.search.drops_soups else recorder.cross_validated(),
             tried=recorder.tried,
             progress=self._store.get(job_id).progress,
             ended_by="cancelled" if end is None else end.by,

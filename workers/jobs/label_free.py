@@ -72,11 +72,15 @@ def _worst(signs: Sequence[Signs]) -> LabelFreeSigns | None:
 def label_next(
     material: Material, ranked: Sequence[Point], tried: Sequence[tuple[Weights, Outcome]]
 ) -> list[ImageToLabel]:
-    """The images without a label whose labels would tell most about which of the best soups tried is best."""
+    """The images without a label whose labels would tell most about which of the best soups tried is best.
+
+    Of a search that drops soups only the ``top_k`` best count: which others have seen all images depends on timing.
+    """
     parts = [(place, each) for place, each in enumerate(material.sets) if not each.is_labelled]
     outcomes = dict(tried)
     sound = [point for point in ranked if not point.alarms] or list(ranked)
-    soups = [outcomes[weights] for point in sound if (weights := tuple(point.weights)) in outcomes][:MOST_SOUPS]
+    most = min(MOST_SOUPS, material.request.top_k) if material.request.search.drops_soups else MOST_SOUPS
+    soups = [outcomes[weights] for point in sound if (weights := tuple(point.weights)) in outcomes][:most]
     if not parts or not soups or not material.request.label_next:
         return []
     found = suggest_labels(

@@ -82,6 +82,12 @@ def test_both_kinds_are_held_out(bench: Bench, sets: list[StoredSet]) -> None:
     assert 0 < result.held_out.soup.score <= 1
 
 
+def test_a_pruned_grid_suggests_labels_by_the_soups_that_it_reports(bench: Bench, sets: list[StoredSet]) -> None:
+    """Which other soups see all images depends on timing."""
+    _, result = run(bench, sets[0], objective={"metric": "nll"}, search=GRID | {"prune": True}, top_k=3)
+    assert [sum(each.votes.values()) for each in result.label_next] == [3] * 10
+
+
 def test_a_soup_is_chosen_without_any_label(bench: Bench, sets: list[StoredSet]) -> None:
     arrays = np.load(bench.folder / "partly.npz")
     np.savez(bench.folder / "bare.npz", images=arrays["images"])

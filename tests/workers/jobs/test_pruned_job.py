@@ -43,6 +43,13 @@ def test_a_pruned_grid_reports_what_the_full_one_does(bench: Bench, objective: d
     assert all((point.score is None) == point.pruned for point in points)
 
 
+def test_a_pruned_grid_is_not_cross_validated_even_if_it_drops_nothing(bench: Bench) -> None:
+    bench.add_pantry()
+    search = SMALL_GRID | {"prune": True, "step": 0.5}
+    result = result_of(bench.run(bench.submit(objective={"metric": "accuracy"}, search=search, top_k=100)))
+    assert (result.cost.pruned_points, result.cross_validated) == (0, None)
+
+
 def test_a_killed_search_drops_on_and_ends_the_same(bench: Bench) -> None:
     bench.add_pantry()
     search = SMALL_GRID | {"prune": True, "step": 0.125}
