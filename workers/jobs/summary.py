@@ -110,7 +110,7 @@ def _end(result: Result, request: AdaptRequest) -> list[str]:
     if result.ended_by == "seconds":
         return [f"The search ended after {soups}, when its {budget.seconds:g} seconds were over."]
     if result.ended_by == "interval":
-        return [f"The search ended after {soups}, of which the last were none better by {budget.interval:g}."]
+        return [f"The search ended after {soups}: none of the last gained {budget.interval:g} or more."]
     return []
 
 

@@ -98,7 +98,7 @@ def _statistics_of(model: nn.Module, slots: dict[str, Slot]) -> list[_Statistics
         if module.weight is None or module.bias is None or id(module.weight) in owned or id(module.bias) in owned:
             raise ValueError(
                 f"{name} is a BatchNorm without scale and shift of its own, so likelihoods cannot be differentiated "
-                "with respect to soup weights: choose another strategy than gradient"
+                "with respect to soup weights: choose another strategy"
             )
         owned |= {id(module.weight), id(module.bias)}
         prefix = f"{name}." if name else ""

@@ -293,7 +293,7 @@ def test_a_cancelled_search_and_violated_constraints_are_told() -> None:
             " The search ended after 1 soup: another might have exceeded its budget of 900 forward passes.",
         ),
         ("seconds", " The search ended after 1 soup, when its 60 seconds were over."),
-        ("interval", " The search ended after 1 soup, of which the last were none better by 0.05."),
+        ("interval", " The search ended after 1 soup: none of the last gained 0.05 or more."),
         ("evaluations", ""),
         ("strategy", ""),
     ],
