@@ -17,8 +17,8 @@ from search.strategy import Generation, LatticeRequest, Strategy, StrategyKind, 
 
 GENERATION = 4096
 """Soups at once: what is found of them, image by image, is in memory together."""
-PRUNED_GENERATION = 512
-"""Each of these soups brings its own order of the images."""
+PRUNED_GENERATION, VISITED_IMAGES = 512, 5_000_000
+"""Most soups at once that each bring their own order of the images, and most images in all, about 40 bytes each."""
 SCOUTS = 6
 """Soups for each ingredient that see all images before any other may be dropped, or as many as are reported if more."""
 
@@ -63,9 +63,7 @@ class DroppingEnumeration(Strategy, ABC):
     others dropped. The others come ``generation_size`` at a time, in the order of what the process expects of them.
     """
 
-    def __init__(
-        self, request: LatticeRequest, space: Space, objectives: Objectives, seed: int, generation_size: int
-    ) -> None:
+    def __init__(self, request: LatticeRequest, space: Space, objectives: Objectives, seed: int) -> None:
         lattice = request.lattice(space)
         corners = lattice.at(np.unique([lattice.nearest(row) for row in np.eye(lattice.size).tolist()], axis=0))
         self._corners = [tuple(row) for row in corners.tolist()]
@@ -77,13 +75,16 @@ class DroppingEnumeration(Strategy, ABC):
         self._others: list[Weights] | None = None
         self._objectives = objectives
         self._lattice = lattice
-        self._size = generation_size
         self._proposed: Generation = ()
 
     @property
     def reads_logits(self) -> bool:
         """See ``Strategy``."""
         return self._scout.reads_logits
+
+    @abstractmethod
+    def generation_size(self, images: int) -> int:
+        """How many soups that may be dropped are proposed at once where each sees so many images."""
 
     @abstractmethod
     def visits(self, soups: Sequence[Weights], found: Forecast, attacks: tuple[int, ...]) -> list[Visit]:
@@ -100,12 +101,13 @@ class DroppingEnumeration(Strategy, ABC):
                 self._proposed = scouts
                 return scouts
             self._others = self._ordered()
-        soups, self._others = self._others[: self._size], self._others[self._size :]
-        if not soups:
+        if not self._others:
             return None
         first = self._scouts[: len(self._corners)]
         outcomes = [outcome for _, outcome in first]
         found = Forecast(self._objectives, np.array([weights for weights, _ in first]), outcomes)
+        size = self.generation_size(sum(found.sizes))
+        soups, self._others = self._others[:size], self._others[size:]
         visits = self.visits(soups, found, _most_broken_first(outcomes))
         self._proposed = tuple(EvaluationRequest(soup, visit=visit) for soup, visit in zip(soups, visits, strict=True))
         return self._proposed
@@ -139,8 +141,12 @@ class PrunedGrid(DroppingEnumeration):
     """Drops only soups that can no longer matter. Each sees first the images on which it is expected to fail."""
 
     def __init__(self, request: Grid, space: Space, objectives: Objectives, seed: int) -> None:
-        super().__init__(request, space, objectives, seed, PRUNED_GENERATION)
+        super().__init__(request, space, objectives, seed)
         self._pruning = ExactPruning(objectives)
+
+    def generation_size(self, images: int) -> int:
+        """See ``DroppingEnumeration``."""
+        return max(1, min(PRUNED_GENERATION, VISITED_IMAGES // images))
 
     def visits(self, soups: Sequence[Weights], found: Forecast, attacks: tuple[int, ...]) -> list[Visit]:
         """See ``DroppingEnumeration``. No soup can be dropped before it has more errors than the last of the best."""

@@ -43,11 +43,16 @@ class RaceSearch(DroppingEnumeration):
     """
 
     def __init__(self, request: Race, space: Space, objectives: Objectives, seed: int) -> None:
-        super().__init__(request, space, objectives, seed, GENERATION)
+        super().__init__(request, space, objectives, seed)
         self._p = request.p
         self._seed = seed
         self._best: tuple[Evaluation, Outcome] | None = None
         self._bar: RaceBar | None = None
+
+    def generation_size(self, images: int) -> int:
+        """See ``DroppingEnumeration``."""
+        del images
+        return GENERATION
 
     def visits(self, soups: Sequence[Weights], found: Forecast, attacks: tuple[int, ...]) -> list[Visit]:
         """See ``DroppingEnumeration``. The order is random, so that the images seen so far stand for all."""

@@ -111,6 +111,22 @@ def test_a_pruned_grid_finds_exactly_what_the_full_one_does(
         assert pareto_front(ours) == pareto_front(theirs)
 
 
+def test_soups_come_fewer_at_a_time_where_each_sees_many_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the orders in which they see them would not fit into memory; what is found is the same."""
+    landscape, objectives, request = Dice((20, 10), 0, 3), Objectives(top_k=3), Grid(prune=True)
+    monkeypatch.setattr("search.strategies.grid.VISITED_IMAGES", 200)
+    strategy = kind_of(request).start(request, Space(3), objectives, 0)
+    sizes = []
+    while soups := strategy.propose():
+        sizes.append((soups[0].visit is not None, len(soups)))
+        strategy.learn([landscape.outcome(soup) for soup in soups])
+    assert {size for is_visit, size in sizes[:-1] if is_visit} == {200 // 30}
+    found = search(request, landscape, objectives, 3)
+    monkeypatch.undo()
+    at_once = search(request, landscape, objectives, 3)
+    assert rank(evaluations(objectives, found))[:3] == rank(evaluations(objectives, at_once))[:3]
+
+
 @settings(max_examples=100, deadline=None)
 @given(problem=problems(), weight=st.integers(0, 50))
 def test_bounds_only_fall_and_end_at_the_value(problem: tuple[Dice, Objectives], weight: int) -> None:
