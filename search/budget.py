@@ -48,8 +48,9 @@ class Meter:
     """Measures what a search spends of its ``budget``; without one there is no limit.
 
     ``passes_a_soup`` is the most forward passes that one soup takes. ``clock`` gives seconds, and ``spent`` are those
-    of earlier attempts. Nothing but ``seconds`` depends on the clock, on the order in which outcomes come, or on
-    whether they were known already.
+    of earlier attempts. A search that ``continues`` another begins with two generations that settle nothing: the
+    other's soups, and its own first ones. Nothing but ``seconds`` depends on the clock, on the order in which outcomes
+    come, or on whether they were known already.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Meter:
         objectives: Objectives | None = None,
         *,
         passes_a_soup: int = 1,
+        continues: bool = False,
         spent: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -68,6 +70,7 @@ class Meter:
         self._began = clock() - spent
         self._passes = 0
         self._has_score = False
+        self._beginnings = 2 if continues else 1
         self._best: tuple[Evaluation, Outcome] | None = None
 
     def affordable(self) -> int | None:
@@ -107,7 +110,10 @@ class Meter:
         if every:
             best = rank([soup for soup, _ in every])[0]
             self._best = next((soup, outcome) for soup, outcome in every if soup is best)
-        return before is not None and not any(self._may_gain(outcome, before[1], target) for _, outcome in met)
+        is_beginning, self._beginnings = self._beginnings > 0, self._beginnings - 1
+        if before is None or is_beginning:
+            return False
+        return not any(self._may_gain(outcome, before[1], target) for _, outcome in met)
 
     def _may_gain(self, outcome: Outcome, best: Outcome, target: float) -> bool:
         test = self._objectives.compare(outcome, best)

@@ -10,7 +10,7 @@ from search.evaluation import Outcome, Weights, weights_key
 from search.loop import run_search
 from search.objectives import Measure, Objectives
 from search.space import Space
-from search.strategies.bayes import Bayes
+from search.strategies.bayes import Bayes, starts
 from search.strategies.greedy import Greedy
 from search.strategies.grid import Grid
 from search.strategies.random import Random
@@ -96,6 +96,20 @@ def test_a_generation_that_the_budget_cuts_is_the_last(request_: StrategyRequest
     continuation = Continuation(strategy, [(0.3, 0.3, 0.4), (0.0, 0.4, 0.6)], budget)
     end = run_search(continuation, evaluations, LandscapeExecutor(LANDSCAPE), trace, trace, meter=Meter(budget))
     assert (end.soups, end.by) == (evaluations, "evaluations")
+
+
+def test_the_first_soups_of_a_continued_search_settle_nothing() -> None:
+    """They are those with which every search begins, and worse than what an earlier one found."""
+    landscape, space = Landscape(3, images=200, seed=4), Space(3)
+    objectives = Objectives((Measure(metric="nll"),), accepted=(landscape.accepted,))
+    budget, trace = Budget(evaluations=60, interval=0.3), Trace()
+    earlier = [(0.4, 0.3, 0.3), (0.3, 0.4, 0.3)]
+    strategy = kind_of(Bayes()).start(Bayes(budget=budget), space, objectives, 0)
+    meter = Meter(budget, objectives, continues=True)
+    end = run_search(
+        Continuation(strategy, earlier, budget), 60, LandscapeExecutor(landscape), trace, trace, meter=meter
+    )
+    assert (end.soups, end.by) == (len(earlier) + len(starts(3)) + Bayes().batch, "interval")
 
 
 def test_earlier_soups_count_in_the_budget() -> None:

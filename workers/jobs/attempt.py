@@ -42,11 +42,15 @@ HELD_OUT_WITHOUT_ENSEMBLES = JobWarning(
 
 @dataclass(frozen=True)
 class _Plan:
-    """How to start the request's strategy, the most soups that it may evaluate, and what may end it sooner."""
+    """How to start the request's strategy, the most soups that it may evaluate, and what may end it sooner.
+
+    ``continues`` says whether it goes on from another job's soups.
+    """
 
     start: Callable[[], Strategy]
     bound: int
     budget: Budget | None
+    continues: bool
 
     def soups_of(self, passes: int) -> int:
         """The most soups that the budget allows if each takes so many forward passes."""
@@ -137,7 +141,7 @@ class Attempt:
                 strategy = kind.start(request.search, space, scoring.objectives, request.seed)
                 return Continuation(strategy, earlier, budget) if earlier else strategy
 
-            return _Plan(start, bound, budget)
+            return _Plan(start, bound, budget, bool(earlier))
         except SearchError as error:
             raise InvalidRequest(str(error), param="search", code=error.code) from error
 
@@ -177,7 +181,9 @@ class Attempt:
             recorder.warn(warn_of_time(material, preflight.compared.baselines, bound, len(pool.names), plan.budget))
             if material.request.precision == "float32":
                 recorder.offer(preflight.known)
-            meter = Meter(plan.budget, scoring.objectives, passes_a_soup=a_soup, spent=searched)
+            meter = Meter(
+                plan.budget, scoring.objectives, passes_a_soup=a_soup, continues=plan.continues, spent=searched
+            )
             if meter.affordable() == 0:
                 msg = f"one soup takes up to {a_soup} forward passes: allow more"
                 raise InvalidRequest(msg, param="search.budget.forward_passes")
