@@ -151,6 +151,8 @@ def _evaluated(soups: Generation, executor: Executor, journal: Journal, told: "_
     told.take(known, known=True)
     missing = [place for place, outcome in enumerate(told.outcomes) if outcome is None]
     if missing:
+        if told.meter.is_late():
+            raise Interrupted
         executor.evaluate(
             [soups[place] for place in missing],
             lambda found: told.take([(missing[index], outcome) for index, outcome in found], known=False),

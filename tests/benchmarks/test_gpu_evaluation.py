@@ -13,6 +13,6 @@ def test_the_benchmark_runs_on_a_machine_without_a_gpu(tmp_path: Path, capsys: p
     report = json.loads(out.read_text())
     assert [row["precision"] for row in report["throughput"]] == ["float32", "bfloat16"]
     assert all(row["soups"] > 0 and row["bare"] > 0 for row in report["throughput"])
-    assert len(report["agreement"]) == 2 * 4 * 8
+    assert len(report["agreement"]) == 3 * 4 * 8
     assert all(row["predictions_that_differ"] == row["logit_difference"] == 0 for row in report["agreement"])
     assert "greatest logit_difference: 0.0" in capsys.readouterr().out

@@ -204,7 +204,8 @@ async def send_model(
         model, artifact = found
     else:
         model, artifact = await use.merges.run(merge_soup, use, job, index)
-    stem = f"soup-{job.request.request.pantry}-{job_id}" + ("" if index is None else f"-{index}")
+    number = index if point in {None, "best"} else point
+    stem = f"soup-{job.request.request.pantry}-{job_id}" + ("" if number is None else f"-{number}")
     if form == "timm":
         return await run_in_threadpool(_send_archive, request, model, artifact, stem)
     return _send_file(request, model, artifact, stem)
