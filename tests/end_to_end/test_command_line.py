@@ -86,7 +86,7 @@ def test_a_folder_of_class_folders_is_a_set(adapted: Path, service: LiveService,
     run = service.cli("adapt", tmp_path / "set", "--pantry", "fashion", "--convex", "--json")
     assert run.returncode == 0, run.stderr
     job = json.loads(run.stdout)
-    assert job["result"]["cost"]["points"] == 56
+    assert job["result"]["cost"]["evaluations"] == 56
     assert min(job["result"]["weights"].values()) >= 0.0
 
 
