@@ -250,7 +250,8 @@ def test_images_without_labels_are_read_and_have_none(stack: IngredientStack) ->
     alone = Evaluator(stack, sets[:1]).answer(EvaluationRequest(WEIGHTS, gradient=True))
     assert both.passes == Passes(29, 20)
     assert both.sets[1].gradients is None
-    np.testing.assert_array_equal(both.sets[0].gradient, alone.sets[0].gradient)
+    # With several threads, one batch is computed by all of them and two by one each: sums are then rounded differently.
+    np.testing.assert_allclose(both.sets[0].gradient, alone.sets[0].gradient, rtol=1e-4, atol=1e-6)
 
 
 def test_it_stops_between_batches(evaluator: Evaluator) -> None:
