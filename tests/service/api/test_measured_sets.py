@@ -82,7 +82,7 @@ def test_an_uploaded_set_is_named_by_the_id_that_it_gets(adapt: Post, sets: list
 def test_sets_count_in_the_meaning_of_a_request_only_where_they_are_named(api: httpx2.Client, sets: list[str]) -> None:
     assert "adaptation_sets" not in post(api, sets).json()["request"]["request"]["objective"]
     plain, named = (
-        AdaptRequest.model_validate({"pantry": "fashion", "objective": {"metric": "nll"} | fields})
+        AdaptRequest.model_validate({"pantry": "fashion", "objective": {"metric": "auto"} | fields})
         for fields in ({}, {"adaptation_sets": ["a" * 64]})
     )
     assert request_digest(plain, ["a" * 64]) == request_digest(AdaptRequest(pantry="fashion"), ["a" * 64])
