@@ -277,6 +277,8 @@ def test_cancelling_outlives_its_supervisor(job_store: JobStore) -> None:
 def test_pausing_frees_the_supervisor_and_keeps_what_was_found(job_store: JobStore) -> None:
     claim = take_submitted(job_store)
     job_store.start(claim.job_id, 1, 5, SCOPE)
+    seconds, microseconds = job_store.redis.time()
+    wait_until(lambda: job_store.redis.time() > (seconds, microseconds + 2000))
     job_store.record_points(claim.job_id, 1, [point(0), point(1)])
     other = submit(job_store)
 
