@@ -101,14 +101,14 @@ def check_masking(
     with evaluating(model), exact_arithmetic():
         checks = []
         for number, threat in enumerate(threats):
-            probe = _Probe(model, images, labels, threat, steps, batch_size)
+            probe = _ThreatCheck(model, images, labels, threat, steps, batch_size)
             checks.append(MaskingCheck(threat, len(labels), probe.comparisons()))
             tell((number + 1) / len(threats))
     return checks
 
 
 @dataclass(frozen=True)
-class _Probe:
+class _ThreatCheck:
     """The attacks of the check in one threat; each returns robust accuracy."""
 
     model: nn.Module

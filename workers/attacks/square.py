@@ -91,7 +91,7 @@ class Draws:
 
 
 @dataclass
-class _Live:
+class _Searching:
     """The images still searched, one row each; ``rows`` (M,) says where they stand in the search."""
 
     rows: Tensor
@@ -119,7 +119,7 @@ class _Search:
         self.points, self.fooled = points.clone(), fooled.clone()
         rows = torch.arange(len(images), device=images.device)
         proposals = draws.proposals.to(images)
-        self._live = _Live(rows, images, labels, points, margins, fooled, proposals)
+        self._live = _Searching(rows, images, labels, points, margins, fooled, proposals)
 
     def run(self) -> None:
         live = self._live
