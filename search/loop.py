@@ -13,7 +13,7 @@ Found = Sequence[tuple[int, Outcome]]
 OnFound = Callable[[Found], None]
 """Called with outcomes as they are found, by one thread at a time."""
 CurrentBar = Callable[[], Bar | None]
-"""The bar as it is now; called by any thread."""
+"""The bar as it is now."""
 
 
 def no_bar() -> None:
@@ -29,6 +29,18 @@ def never() -> bool:
     return False
 
 
+@dataclass(frozen=True)
+class Steering:
+    """What may change while requests are evaluated. Any thread may ask."""
+
+    should_end: ShouldEnd = never
+    bar: CurrentBar = no_bar
+
+
+UNSTEERED = Steering()
+"""Every request is evaluated, and no soup dropped."""
+
+
 class Executor(ABC):
     """Evaluates requests, anywhere and in any order.
 
@@ -38,19 +50,14 @@ class Executor(ABC):
 
     @abstractmethod
     def evaluate(
-        self,
-        requests: Sequence[EvaluationRequest],
-        on_found: OnFound,
-        *,
-        should_end: ShouldEnd = never,
-        bar: CurrentBar = no_bar,
+        self, requests: Sequence[EvaluationRequest], on_found: OnFound, steering: Steering = UNSTEERED
     ) -> None:
         """Evaluate all requests and report each complete outcome once, as soon as it is known; return after the last.
 
-        Soups with a visit that do not clear ``bar`` are ``pruned``: the bar at the beginning, or any later one.
+        Soups with a visit that do not clear the bar are ``pruned``: the bar at the beginning, or any later one.
 
-        Raises Interrupted if the user or another attempt ended the work, or soon after ``should_end``, which any thread
-        may ask; some outcomes are then never reported.
+        Raises Interrupted if the user or another attempt ended the work, or soon after it should end; some outcomes are
+        then never reported.
         """
 
     def outcomes(self, requests: Sequence[EvaluationRequest]) -> list[Outcome]:
@@ -156,8 +163,7 @@ def _evaluated(soups: Generation, executor: Executor, journal: Journal, told: "_
         executor.evaluate(
             [soups[place] for place in missing],
             lambda found: told.take([(missing[index], outcome) for index, outcome in found], known=False),
-            should_end=told.meter.is_late,
-            bar=told.bar,
+            Steering(told.meter.is_late, told.bar),
         )
     found = [outcome for outcome in told.outcomes if outcome is not None]
     if len(found) < len(soups):

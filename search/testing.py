@@ -23,17 +23,15 @@ from search.continuation import Continuation, most_soups
 from search.evaluation import Bar, EvaluationRequest, Flags, Outcome, Passes, SetOutcome, Visit, Weights, weights_key
 from search.information import UnlabelledSet
 from search.loop import (
+    UNSTEERED,
     ContractError,
-    CurrentBar,
     Executor,
     Found,
     Interrupted,
     Journal,
     Observer,
     OnFound,
-    ShouldEnd,
-    never,
-    no_bar,
+    Steering,
     run_search,
 )
 from search.objectives import Measure, Objectives
@@ -188,17 +186,12 @@ class LandscapeExecutor(Executor):
         self._heard = heard
 
     def evaluate(
-        self,
-        requests: Sequence[EvaluationRequest],
-        on_found: OnFound,
-        *,
-        should_end: ShouldEnd = never,
-        bar: CurrentBar = no_bar,
+        self, requests: Sequence[EvaluationRequest], on_found: OnFound, steering: Steering = UNSTEERED
     ) -> None:
         """See ``Executor``."""
-        bars = [bar()]
+        bars = [steering.bar()]
         for place in range(len(requests)) if self._is_ordered else self._rng.permutation(len(requests)).tolist():
-            if self._left == 0 or should_end():
+            if self._left == 0 or steering.should_end():
                 raise Interrupted
             self._left = None if self._left is None else self._left - 1
             outcome = self._landscape.outcome(requests[place])
@@ -207,7 +200,7 @@ class LandscapeExecutor(Executor):
                 outcome = visited(outcome, visit, each) if visit is not None and outcome.is_whole else outcome
             on_found([(place, outcome)])
             if self._rng.random() < self._heard:
-                bars[1:] = [bar()]
+                bars[1:] = [steering.bar()]
 
 
 def visited(outcome: Outcome, visit: Visit, bar: Bar) -> Outcome:

@@ -20,7 +20,7 @@ import numpy as np
 
 from search.budget import Budget
 from search.evaluation import EvaluationRequest, Outcome
-from search.loop import CurrentBar, Executor, OnFound, ShouldEnd, never, no_bar, run_search
+from search.loop import UNSTEERED, Executor, OnFound, Steering, run_search
 from search.objectives import Measure, Objectives
 from search.space import Space
 from search.strategies.bayes import Bayes
@@ -62,19 +62,13 @@ class SimulatedPool(Executor):
     worked: float = field(default=0.0, init=False)
 
     def evaluate(
-        self,
-        requests: Sequence[EvaluationRequest],
-        on_found: OnFound,
-        *,
-        should_end: ShouldEnd = never,
-        bar: CurrentBar = no_bar,
+        self, requests: Sequence[EvaluationRequest], on_found: OnFound, steering: Steering = UNSTEERED
     ) -> None:
         """See ``Executor``."""
-        del should_end
         names = [str(number) for number in range(self.count)]
         dispatcher = Dispatcher(names, -(-self.images // BLOCK), BATCH)
         begun = threading.Event()
-        thread = threading.Thread(target=dispatcher.run, args=(requests, on_found, begun.set, bar))
+        thread = threading.Thread(target=dispatcher.run, args=(requests, on_found, begun.set, steering.bar))
         thread.start()
         begun.wait()
         free = dict.fromkeys(names, self.now)

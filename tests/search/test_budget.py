@@ -12,15 +12,13 @@ from pydantic import ValidationError
 from search.budget import Budget, Meter
 from search.evaluation import EvaluationRequest, Outcome, Passes
 from search.loop import (
-    CurrentBar,
+    UNSTEERED,
     Executor,
     Found,
     Interrupted,
     OnFound,
     SearchEnd,
-    ShouldEnd,
-    never,
-    no_bar,
+    Steering,
     run_search,
 )
 from search.objectives import Measure, Objectives
@@ -59,18 +57,13 @@ class Costly(LandscapeExecutor):
         return self.now
 
     def evaluate(
-        self,
-        requests: Sequence[EvaluationRequest],
-        on_found: OnFound,
-        *,
-        should_end: ShouldEnd = never,
-        bar: CurrentBar = no_bar,
+        self, requests: Sequence[EvaluationRequest], on_found: OnFound, steering: Steering = UNSTEERED
     ) -> None:
         def told(found: Found) -> None:
             self.now += self.seconds
             on_found([(place, costing(requests[place], outcome)) for place, outcome in found])
 
-        super().evaluate(requests, told, should_end=should_end, bar=bar)
+        super().evaluate(requests, told, steering)
 
 
 def costing(soup: EvaluationRequest, outcome: Outcome) -> Outcome:

@@ -3,7 +3,7 @@ from collections.abc import Sequence
 import pytest
 
 from search.evaluation import EvaluationRequest, Refinement
-from search.loop import ContractError, CurrentBar, Interrupted, OnFound, SearchEnd, ShouldEnd, never, no_bar, run_search
+from search.loop import UNSTEERED, ContractError, Interrupted, OnFound, SearchEnd, Steering, run_search
 from search.objectives import Objectives
 from search.space import Space
 from search.strategies.grid import GENERATION, Enumeration, Grid
@@ -61,12 +61,7 @@ class Forgetful(LandscapeExecutor):
     """Tells no outcome of the last request."""
 
     def evaluate(
-        self,
-        requests: Sequence[EvaluationRequest],
-        on_found: OnFound,
-        *,
-        should_end: ShouldEnd = never,
-        bar: CurrentBar = no_bar,
+        self, requests: Sequence[EvaluationRequest], on_found: OnFound, steering: Steering = UNSTEERED
     ) -> None:
         super().evaluate(requests[:-1], on_found)
 

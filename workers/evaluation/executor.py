@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from search.evaluation import EvaluationRequest, SetOutcome
-from search.loop import CurrentBar, Executor, Interrupted, OnFound, ShouldEnd, never, no_bar
+from search.loop import UNSTEERED, Executor, Interrupted, OnFound, Steering, never
 from workers.evaluation.evaluator import Evaluator
 
 
@@ -15,21 +15,16 @@ class LocalExecutor(Executor):
         self._stop = stop or never
 
     def evaluate(
-        self,
-        requests: Sequence[EvaluationRequest],
-        on_found: OnFound,
-        *,
-        should_end: ShouldEnd = never,
-        bar: CurrentBar = no_bar,
+        self, requests: Sequence[EvaluationRequest], on_found: OnFound, steering: Steering = UNSTEERED
     ) -> None:
         """See ``Executor``. Raises Interrupted on ``stop``, and what the evaluator raises."""
-        begin = bar()
+        begin = steering.bar()
 
         def drops(sets: Sequence[SetOutcome]) -> bool:
-            return any(each is not None and each.drops(sets) for each in (begin, bar()))
+            return any(each is not None and each.drops(sets) for each in (begin, steering.bar()))
 
         for place, request in enumerate(requests):
-            outcome = self._evaluator.answer(request, lambda: self._stop() or should_end(), drops)
+            outcome = self._evaluator.answer(request, lambda: self._stop() or steering.should_end(), drops)
             if outcome.status == "stopped":
                 raise Interrupted
             on_found([(place, outcome)])

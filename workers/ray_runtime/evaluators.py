@@ -16,7 +16,7 @@ from ray.actor import ActorHandle
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
 from search.evaluation import Bar, EvaluationRequest
-from search.loop import CurrentBar, Executor, Interrupted, OnFound, ShouldEnd, never, no_bar
+from search.loop import UNSTEERED, Executor, Interrupted, OnFound, ShouldEnd, Steering
 from service.errors import Unavailable
 from service.settings import Settings
 from workers.evaluation.errors import EvaluationMemoryError
@@ -263,12 +263,7 @@ class PoolExecutor(Executor):
         self._token = token
 
     def evaluate(
-        self,
-        requests: Sequence[EvaluationRequest],
-        on_found: OnFound,
-        *,
-        should_end: ShouldEnd = never,
-        bar: CurrentBar = no_bar,
+        self, requests: Sequence[EvaluationRequest], on_found: OnFound, steering: Steering = UNSTEERED
     ) -> None:
         """See ``Executor``. Raises as ``Dispatcher.run`` does."""
         if not requests:
@@ -281,7 +276,8 @@ class PoolExecutor(Executor):
         for thread in threads:
             thread.start()
         try:
-            dispatcher.run(requests, on_found, lambda: self._pool.check_wanted(self._token, should_end), bar)
+            check = partial(self._pool.check_wanted, self._token, steering.should_end)
+            dispatcher.run(requests, on_found, check, steering.bar)
         finally:
             dispatcher.close()
             # Ray crashes when the connection ends while a thread waits in it.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from search.evaluation import EvaluationRequest
-from search.loop import CurrentBar, Executor, OnFound, ShouldEnd, never, no_bar
+from search.loop import UNSTEERED, Executor, OnFound, ShouldEnd, Steering
 from service.errors import Unavailable
 from workers.ray_runtime.dispatcher import Dispatcher
 from workers.ray_runtime.evaluators import EvaluatorPool, Supplier
@@ -71,18 +71,13 @@ class TuneExecutor(Executor):
         self._fit = _Fit(searcher, TRIALS_PER_EVALUATOR * len(pool.names), self._dispatcher, folder)
 
     def evaluate(
-        self,
-        requests: Sequence[EvaluationRequest],
-        on_found: OnFound,
-        *,
-        should_end: ShouldEnd = never,
-        bar: CurrentBar = no_bar,
+        self, requests: Sequence[EvaluationRequest], on_found: OnFound, steering: Steering = UNSTEERED
     ) -> None:
         """See ``Executor``. Raises as ``Dispatcher.run`` does; Unavailable if Tune itself ended."""
         if not self._fit.has_begun:
             self._supply()
             self._fit.start()
-        self._dispatcher.run(requests, on_found, lambda: self._check(should_end), bar)
+        self._dispatcher.run(requests, on_found, partial(self._check, steering.should_end), steering.bar)
 
     def close(self) -> None:
         """Report no more outcomes, and let Tune end."""

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from search.evaluation import Bar, EvaluationRequest, Outcome, SetOutcome, Visit
+from search.loop import Steering
 from search.objectives import Measure
 from search.pruning import ExactBar, steps_of
 from tests.workers.evaluation.images import CLASSES, random_set, resnet_stack
@@ -151,5 +152,5 @@ def test_an_executor_asks_for_the_bar_as_it_is(stack: IngredientStack, sets: lis
         bars[0] = Watching(0, [])
 
     requests = [EvaluationRequest(WEIGHTS, visit=visit()), EvaluationRequest((1.0, 0.0, 0.0), visit=visit())]
-    LocalExecutor(Evaluator(stack, sets)).evaluate(requests, on_found, bar=lambda: bars[0])
+    LocalExecutor(Evaluator(stack, sets)).evaluate(requests, on_found, Steering(bar=lambda: bars[0]))
     assert [outcome.status for _, outcome in told] == ["complete", "pruned"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from search.evaluation import PLAIN, EvaluationRequest, Outcome, Refinement, SetOutcome, Weights
-from search.loop import CurrentBar, Executor, OnFound, ShouldEnd, never, no_bar
+from search.loop import UNSTEERED, Executor, OnFound, Steering
 from service.errors import InvalidRequest
 from service.refinements import RefinementLimits
 from service.schemas.request import Refine
@@ -91,12 +91,7 @@ class Picky(Executor):
         self._refused = refused
 
     def evaluate(
-        self,
-        requests: Sequence[EvaluationRequest],
-        on_found: OnFound,
-        *,
-        should_end: ShouldEnd = never,
-        bar: CurrentBar = no_bar,
+        self, requests: Sequence[EvaluationRequest], on_found: OnFound, steering: Steering = UNSTEERED
     ) -> None:
         for place, request in enumerate(requests):
             if request.refinement in self._refused:
