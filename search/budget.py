@@ -14,12 +14,15 @@ EndedBy = Literal["strategy", "evaluations", "forward_passes", "seconds", "inter
 """Why a search ended: its strategy had nothing more to propose, or one of the limits of its budget was reached."""
 
 
-class Budget(BaseModel):
-    """Limits of a search; the first that is reached ends it."""
+MOST_EVALUATIONS = 1000
+EVALUATIONS = "Most soups to evaluate, the first ones included."
+
+
+class CostLimits(BaseModel):
+    """Limits of a search besides the number of its evaluations."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    evaluations: int = Field(default=32, ge=1, le=1000, description="Most soups to evaluate, the first ones included.")
     forward_passes: int | None = Field(
         default=None,
         ge=1,
@@ -39,9 +42,15 @@ class Budget(BaseModel):
     )
 
     @property
-    def is_of_evaluations_alone(self) -> bool:
-        """Whether there is no limit besides ``evaluations``."""
+    def is_open(self) -> bool:
+        """Whether none of them is set."""
         return self.forward_passes is None and self.seconds is None and self.interval is None
+
+
+class Budget(CostLimits):
+    """Limits of a search; the first that is reached ends it."""
+
+    evaluations: int = Field(default=32, ge=1, le=MOST_EVALUATIONS, description=EVALUATIONS)
 
 
 class Meter:

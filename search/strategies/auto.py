@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from search.budget import Budget
+from search.budget import EVALUATIONS, MOST_EVALUATIONS, Budget, CostLimits
 from search.objectives import Objectives
 from search.space import Space
 from search.strategies.bayes import KIND as BAYES
@@ -20,22 +20,30 @@ BUDGET_PER_INGREDIENT = 6
 """Evaluations of a search, beyond four ingredients in proportion to them; docs/search.md says what they find."""
 
 
+class AutoBudget(CostLimits):
+    """Limits of a search whose number of evaluations may be left to the strategy."""
+
+    evaluations: int | None = Field(default=None, ge=1, le=MOST_EVALUATIONS, description=EVALUATIONS)
+
+
 class Auto(LatticeRequest):
     """Chooses among the other strategies."""
 
     strategy: Literal["auto"] = "auto"
-    budget: Budget | None = Field(
-        default=None, description="When to stop at the latest; by default 32 soups, or 6 for each ingredient if more."
+    budget: AutoBudget | None = Field(
+        default=None,
+        description="When to stop at the latest; where evaluations are left out, after 32 soups, or 6 for each "
+        "ingredient if more.",
     )
 
     def chosen(self, space: Space) -> tuple[StrategyKind, StrategyRequest]:
         """The strategy that it stands for, and its request. Raises LatticeError when the lattice has no point."""
         lattice = self.model_dump(include={"lower", "upper", "step", "convex", "fixed", "bounds"})
-        budget = self.budget or Budget(evaluations=max(BUDGET, BUDGET_PER_INGREDIENT * space.size))
-        few = min(FEW, budget.evaluations) if self.budget else FEW
-        if budget.is_of_evaluations_alone and self.lattice(space).count() <= few:
+        given = self.budget or AutoBudget()
+        if given.is_open and self.lattice(space).count() <= min(FEW, given.evaluations or FEW):
             return GRID, Grid(**lattice)
-        return BAYES, Bayes(**lattice, budget=budget)
+        evaluations = given.evaluations or max(BUDGET, BUDGET_PER_INGREDIENT * space.size)
+        return BAYES, Bayes(**lattice, budget=Budget(**given.model_dump() | {"evaluations": evaluations}))
 
     def limits(self, space: Space) -> Budget | None:
         """See ``StrategyRequest``."""

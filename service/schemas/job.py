@@ -80,8 +80,9 @@ class RequestEcho(Document):
     def kind_of_work(self) -> str:
         """What the speed of a search depends on besides the machines, as text."""
         attacked = "attacked" if self.request.threat_models else "plain"
+        dropped = "dropped" if self.request.search.drops_soups else "whole"
         refine = self.request.refine
-        return " ".join([self.pantry_digest, self.request.precision, attacked, refine.statistics, refine.head])
+        return " ".join([self.pantry_digest, self.request.precision, attacked, dropped, refine.statistics, refine.head])
 
 
 class JobUrls(Document):

@@ -24,7 +24,7 @@ from search.loop import (
 from search.objectives import Measure, Objectives
 from search.ranking import rank
 from search.space import Space
-from search.strategies.auto import Auto
+from search.strategies.auto import Auto, AutoBudget
 from search.strategies.bayes import Bayes
 from search.strategies.curve import Curve
 from search.strategies.greedy import Greedy
@@ -197,13 +197,22 @@ def test_a_search_that_is_only_useful_whole_takes_no_budget(kind: type[StrategyR
 def test_auto_does_not_enumerate_what_a_budget_may_cut() -> None:
     few = Auto(lower=0, upper=1, step=0.5)
     counted, timed = (
-        few.model_copy(update={"budget": budget}) for budget in (Budget(evaluations=9), Budget(seconds=9))
+        few.model_copy(update={"budget": budget}) for budget in (AutoBudget(evaluations=9), AutoBudget(seconds=9))
     )
     assert few.chosen(Space(3))[0].name == "grid"
     assert counted.chosen(Space(3))[0].name == "grid"
     assert counted.limits(Space(3)) is None
     assert timed.chosen(Space(3))[0].name == "bayes"
     assert timed.limits(Space(3)) == Budget(seconds=9)
+
+
+def test_other_limits_leave_auto_the_evaluations_that_it_takes_by_itself() -> None:
+    open_ended = Auto().limits(Space(16))
+    assert open_ended is not None
+    assert open_ended.evaluations == 96
+    for limits in ({"seconds": 36000.0}, {"interval": 0.01}, {"forward_passes": 10**6}):
+        assert Auto(budget=AutoBudget(**limits)).limits(Space(16)) == open_ended.model_copy(update=limits)
+    assert Auto(budget=AutoBudget(evaluations=40, seconds=9)).limits(Space(16)) == Budget(evaluations=40, seconds=9)
 
 
 def test_a_random_search_is_never_settled() -> None:

@@ -12,7 +12,7 @@ from search.budget import Budget
 from search.evaluation import Outcome
 from search.objectives import Objectives
 from search.space import Space
-from search.strategies.auto import Auto
+from search.strategies.auto import Auto, AutoBudget
 from search.strategies.bayes import Bayes
 from search.strategies.curve import Curve
 from search.strategies.gradient import Gradient
@@ -31,7 +31,7 @@ MORE: dict[str, list[StrategyRequest]] = {
         Grid(prune=True, lower=-1.1, upper=2, step=0.5),
     ],
     "race": [Race(step=0.1, convex=True), Race(p=0.4)],
-    "auto": [Auto(convex=True, step=0.5), Auto(budget=Budget(evaluations=9))],
+    "auto": [Auto(convex=True, step=0.5), Auto(budget=AutoBudget(evaluations=9))],
     "bayes": [
         Bayes(lower=0, upper=0.6, step=0.02, budget=Budget(evaluations=12)),
         Bayes(convex=True, step=0.25, batch=3, tolerance=0),

@@ -170,8 +170,9 @@ def test_a_dry_run_knows_how_fast_the_last_search_of_its_kind_was(api: httpx2.Cl
     dry = {"dry_run": "true"}
     found = api.post("/adapt", json=paper, params=dry).json()
     assert found["seconds"] == found["forward_passes"] / 100
-    other = api.post("/adapt", json=paper | {"precision": "bfloat16"}, params=dry).json()
-    assert other["seconds"] is None
+    for fields in ({"precision": "bfloat16"}, {"search": {"strategy": "grid", "prune": True}}):
+        other = api.post("/adapt", json=paper | fields, params=dry).json()
+        assert other["seconds"] is None
     search = {"strategy": "random", "budget": {"evaluations": 1000, "seconds": 1.5}}
     assert api.post("/adapt", json=paper | {"search": search}, params=dry).json()["seconds"] == 1.5
     job_store.note_speed(echo.kind_of_work, 0.1)
