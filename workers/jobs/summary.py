@@ -258,7 +258,8 @@ def _strongest(
 
 def _refined(rivals: Baselines | HeldOut, request: AdaptRequest, figures: _Figures) -> list[_Rival]:
     statistics, head = rivals.adapted_statistics, rivals.refitted_head
-    use = "use another strategy, with" if request.search.differentiates else "use"
+    is_plain = request.search.differentiates or request.search.drops_soups
+    use = "search in another way, with" if is_plain else "use"
     models: list[tuple[str, Score | None, str]] = []
     if statistics is not None:
         advice = f': {use} refine.statistics "auto".' if request.refine.statistics == "source" else "."

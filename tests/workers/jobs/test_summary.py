@@ -128,6 +128,16 @@ def test_what_was_changed_is_named() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "search", [{"strategy": "grid", "prune": True}, {"strategy": "race"}, {"strategy": "gradient"}]
+)
+def test_a_search_that_refines_nothing_is_not_told_to(search: dict[str, object]) -> None:
+    found = summarise(
+        result(**with_baselines(refitted_head=refined(0.7))), request(search=search, objective={"metric": "nll"})
+    )
+    assert found.endswith('more: search in another way, with refine.head "auto".')
+
+
 def test_figures_are_those_of_the_images_held_out() -> None:
     apart = HeldOut(
         images=600,
