@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from search.evaluation import EvaluationRequest, Outcome, Weights, journal_key, packed, unpacked, weights_key
+from search.evaluation import EvaluationRequest, Outcome, Weights, weights_key
+from search.journal import journal_key, packed, unpacked
 from search.loop import Found, Journal, Observer
 from search.ranking import rank, sort_key
 from search.selection import cross_validated

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from search.evaluation import unpacked
+from search.journal import unpacked
 from search.space import Space
 from search.strategies.auto import FEW, Auto
 from service.schemas.job import Job, JobStatus

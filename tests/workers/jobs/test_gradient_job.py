@@ -2,7 +2,7 @@
 
 import pytest
 
-from search.evaluation import unpacked
+from search.journal import unpacked
 from search.space import Space
 from service.schemas.job import Job, JobStatus, Point
 from tests.workers.jobs.conftest import HELD_OUT, IMAGES, Bench

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from redis.typing import EncodableT, FieldT
 
-from search.evaluation import EvaluationRequest, Outcome, Passes, Refinement, SetOutcome, Weights, packed, weights_key
+from search.evaluation import EvaluationRequest, Outcome, Passes, Refinement, SetOutcome, Weights, weights_key
+from search.journal import packed
 from search.strategy import generation
 from service.errors import FencedOut
 from service.jobs.queue import Claim
