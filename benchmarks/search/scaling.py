@@ -4,9 +4,10 @@
 
 A simulated evaluator takes ``--milliseconds`` for an image, times a factor for every batch (log-normal, with a
 deviation of 0.2), and ``--overhead`` for each soup. It works on its batches one after the other; two are under way for
-each, as in a job. Between generations the time passes that the strategy really takes to propose. Printed for each
-search: the share of the evaluators' time in which they worked, how much sooner the search ends than with the fewest
-evaluators, and whether it proposed the same soups.
+each, as in a job. A soup that is dropped takes the time of the images that it saw; its bar is the one of the moment
+in which it is handed out. Between generations the time passes that the strategy really takes to propose. Printed for
+each search: the share of the evaluators' time in which they worked, how much sooner the search ends than with the
+fewest evaluators, and whether it proposed the same soups.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from search.budget import Budget
-from search.evaluation import EvaluationRequest, Outcome
+from search.evaluation import Bar, EvaluationRequest, Outcome
 from search.loop import UNSTEERED, Executor, OnFound, Steering, run_search
 from search.objectives import Measure, Objectives
 from search.space import Space
@@ -27,8 +28,8 @@ from search.strategies.bayes import Bayes
 from search.strategies.grid import Grid
 from search.strategies.random import Random
 from search.strategy import StrategyRequest, kind_of
-from search.testing import Landscape, Trace
-from workers.ray_runtime.dispatcher import Dispatcher, EvaluatorBatch
+from search.testing import Landscape, Trace, visited
+from workers.ray_runtime.dispatcher import Dispatcher
 from workers.ray_runtime.task import Report
 from workers.ray_runtime.tuning import TRIALS_PER_EVALUATOR
 
@@ -72,7 +73,7 @@ class SimulatedPool(Executor):
         thread.start()
         begun.wait()
         free = dict.fromkeys(names, self.now)
-        ends: list[tuple[float, str, EvaluatorBatch]] = []
+        ends: list[tuple[float, str, list[Outcome]]] = []
         rng = np.random.default_rng(0)
         number = 0
         while True:
@@ -80,27 +81,30 @@ class SimulatedPool(Executor):
                 batch = dispatcher.next_batch(str(number))
                 if batch is None:
                     break
-                took = float(rng.lognormal(0, 0.2)) * sum(self._seconds(each) for each in batch.requests)
+                outcomes = [self._outcome(each, steering.bar()) for each in batch.requests]
+                took = float(rng.lognormal(0, 0.2)) * sum(each.seconds for each in outcomes)
                 free[batch.evaluator] = max(self.now, free[batch.evaluator]) + took
                 self.worked += took
-                heapq.heappush(ends, (free[batch.evaluator], str(number), batch))
+                heapq.heappush(ends, (free[batch.evaluator], str(number), outcomes))
                 number += 1
             if not ends:
                 break
-            self.now, name, batch = heapq.heappop(ends)
-            outcomes = [replace(self._outcome(each), seconds=self._seconds(each)) for each in batch.requests]
+            self.now, name, outcomes = heapq.heappop(ends)
             dispatcher.take(name, Report(0, outcomes, last=True))
             dispatcher.end(name)
         thread.join()
 
-    def _seconds(self, request: EvaluationRequest) -> float:
-        return self.overhead + self.seconds * len(range(self.images)[self._rows(request, self.images)])
-
-    def _outcome(self, request: EvaluationRequest) -> Outcome:
-        """On the images of the request's blocks."""
+    def _outcome(self, request: EvaluationRequest, bar: Bar | None) -> Outcome:
+        """On the images of the request's blocks, up to where ``bar`` drops the soup."""
         whole = self.landscape.outcome(replace(request, blocks=None))
-        rows = np.arange(LANDSCAPE_IMAGES)[self._rows(request, LANDSCAPE_IMAGES)]
-        return replace(whole, sets=(replace(whole.sets[0].of_images(rows), total=LANDSCAPE_IMAGES),))
+        share = 1.0
+        if bar is not None and request.visit is not None:
+            whole = visited(whole, request.visit, bar)
+            share = whole.sets[0].seen / LANDSCAPE_IMAGES
+        rows = np.arange(whole.sets[0].seen)[self._rows(request, whole.sets[0].seen)]
+        images = share * len(range(self.images)[self._rows(request, self.images)])
+        sets = (replace(whole.sets[0].of_images(rows), total=LANDSCAPE_IMAGES),)
+        return replace(whole, sets=sets, seconds=self.overhead + self.seconds * images)
 
     def _rows(self, request: EvaluationRequest, images: int) -> slice:
         blocks = -(-self.images // BLOCK)
