@@ -119,6 +119,17 @@ class Bench:
         """Wait until the job has as many points."""
         wait_until(lambda: self.store.get(job_id).progress.done >= count, timeout=PATIENCE)
 
+    def journalled(self) -> dict[str, str]:
+        """The packed outcomes of this bench's journals by their names."""
+        redis = self.store.redis
+        found = (redis.hgetall(journal).items() for journal in redis.keys(self.store.keys.journal("*")))
+        return {str(name): str(text) for items in found for name, text in items}
+
+    def forget_outcomes(self) -> None:
+        """Empty this bench's journals, so that the next job evaluates every soup itself."""
+        for journal in self.store.redis.keys(self.store.keys.journal("*")):
+            self.store.redis.delete(journal)
+
     @property
     def log(self) -> Path:
         return self.folder / "jobs.log"

@@ -32,22 +32,8 @@ def found(bench: Bench, job: Job) -> list[dict[str, Any]]:
     return [point.model_dump(exclude={"seconds"}) for point in points]
 
 
-def journalled(bench: Bench) -> dict[str, str]:
-    """The outcomes of the only journal by their names."""
-    [journal] = bench.store.redis.keys("*journal*")
-    return {str(name): str(text) for name, text in bench.store.redis.hgetall(journal).items()}
-
-
-def forget_journals(bench: Bench) -> None:
-    """Delete all outcomes, those of other tests among them."""
-    names = bench.store.redis.keys("*journal*")
-    if names:
-        bench.store.redis.delete(*names)
-
-
 def test_a_killed_search_goes_on_to_the_same_soups_and_the_same_bytes(bench: Bench) -> None:
     bench.add_pantry()
-    forget_journals(bench)
     assert Auto().lattice(Space(3)).count() > FEW
     job_id = submit(bench)
     child = bench.start(job_id, points_per_trial=1)
@@ -55,14 +41,14 @@ def test_a_killed_search_goes_on_to_the_same_soups_and_the_same_bytes(bench: Ben
     child.kill()
     child.wait()
     recorded = sum(1 for _ in bench.store.iter_points(job_id))
-    outcomes = journalled(bench)
+    outcomes = bench.journalled()
     assert STARTS < recorded == len(outcomes)
     assert all(name.endswith("logits") for name in outcomes)
     assert all(each.logits is not None for text in outcomes.values() for each in unpacked(text).sets)
     assert bench.store.fail_attempt(job_id, 1, "killed", lost=True).retried
     resumed = bench.run(job_id)
 
-    forget_journals(bench)
+    bench.forget_outcomes()
     whole = bench.run(submit(bench))
 
     assert (resumed.attempt, whole.attempt) == (2, 1)

@@ -19,13 +19,6 @@ def points_of(bench: Bench, job: Job) -> list[Point]:
     return [point.model_copy(update={"seconds": 0.0}) for point in points]
 
 
-def journalled(bench: Bench) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for journal in bench.store.redis.keys("*journal*"):
-        found |= {str(name): str(text) for name, text in bench.store.redis.hgetall(journal).items()}
-    return {name: text for name, text in found.items() if name.endswith("gradient")}
-
-
 def test_a_killed_descent_goes_on_to_the_same_soups_and_the_same_bytes(bench: Bench) -> None:
     bench.add_pantry()
     job_id = bench.submit(preset="auto", search=SEARCH)
@@ -34,13 +27,12 @@ def test_a_killed_descent_goes_on_to_the_same_soups_and_the_same_bytes(bench: Be
     child.kill()
     child.wait()
     recorded = sum(1 for _ in bench.store.iter_points(job_id))
-    outcomes = journalled(bench)
+    outcomes = {name: text for name, text in bench.journalled().items() if name.endswith("gradient")}
     assert STARTS < recorded == len(outcomes)
     assert all(each.gradient.shape == (1, 3) for text in outcomes.values() for each in unpacked(text).sets)
     assert bench.store.fail_attempt(job_id, 1, "killed", lost=True).retried
     resumed = bench.run(job_id)
-    for journal in bench.store.redis.keys("*journal*"):
-        bench.store.redis.delete(journal)
+    bench.forget_outcomes()
     whole = bench.run(bench.submit(preset="auto", search=SEARCH))
 
     assert resumed.status is whole.status is JobStatus.SUCCEEDED, (resumed.error, whole.error)

@@ -61,8 +61,7 @@ def test_a_killed_search_drops_on_and_ends_the_same(bench: Bench) -> None:
     child.wait()
     assert bench.store.fail_attempt(job_id, 1, "killed", lost=True).retried
     resumed = bench.run(job_id)
-    [*journals] = bench.store.redis.keys("*journal*")
-    bench.store.redis.delete(*journals)
+    bench.forget_outcomes()
     whole = bench.run(bench.submit(**fields))
     assert result_of(resumed).weights == result_of(whole).weights
     assert result_of(resumed).model.sha256 == result_of(whole).model.sha256
@@ -75,8 +74,7 @@ def test_a_race_is_the_same_with_other_evaluators(bench: Bench) -> None:
     fields: dict[str, Any] = {"objective": {"metric": "accuracy"}, "search": SMALL_GRID | {"strategy": "race"}}
     dropped = []
     for evaluators in (1, 2):
-        if journals := bench.store.redis.keys("*journal*"):
-            bench.store.redis.delete(*journals)
+        bench.forget_outcomes()
         job = bench.run(bench.submit(**fields), evaluators=evaluators)
         assert result_of(job).score == result_of(job).top[0].score
         dropped.append([tuple(point.weights) for point in bench.store.iter_points(job.id) if point.pruned])

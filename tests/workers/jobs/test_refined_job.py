@@ -185,7 +185,7 @@ def test_outcomes_of_other_refinements_are_not_taken_for_ones_own(shipped: Bench
 def test_a_killed_attempt_goes_on_to_the_same_bytes(shipped: Bench) -> None:
     whole = shipped.run(submit(shipped, refine=AUTO, seed=1))
     job_id = submit(shipped, refine=AUTO, seed=1)
-    shipped.store.redis.delete(*shipped.store.redis.keys("*journal*"))
+    shipped.forget_outcomes()
     child = shipped.start(job_id, points_per_trial=1)
     shipped.await_points(job_id, 4)
     child.kill()
