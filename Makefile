@@ -3,7 +3,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 FASHION_MNIST ?= /usr/share/datasets/fashion-mnist
 COVERAGE ?=
-PYTEST := OMP_NUM_THREADS=2 $(BIN)/python $(if $(COVERAGE),-m coverage run )-m pytest
+# Files of tests that run at the same time.
+JOBS ?= 2
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python $(if $(COVERAGE),-m coverage run )-m pytest --numprocesses $(JOBS) --dist loadfile
 
 .PHONY: help setup demo serve test test-slow lint format pantry sets clean
 

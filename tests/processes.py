@@ -1,8 +1,14 @@
 """Processes that may end while a test looks at them."""
 
+import signal
 from collections.abc import Iterable
 
 import psutil
+
+
+def heed_interrupts() -> None:
+    """Before a command starts: let SIGINT end it, also where these tests run in the background, which ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def is_alive(pid: int) -> bool:

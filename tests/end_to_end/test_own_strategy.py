@@ -23,7 +23,7 @@ from search.objectives import Objectives
 
 class Climb(StrategyRequest):
     strategy: Literal["climb"] = "climb"
-    rounds: int = 6
+    rounds: int = 3
 
 class Climber(Strategy):
     def __init__(self, request, space, objectives, seed):
@@ -31,7 +31,7 @@ class Climber(Strategy):
         self.center, self.best, self.seen, self.soups = space.uniform, -1.0, set(), []
 
     def propose(self):
-        steps = [0.1 * k for k in range(-10, 11)]
+        steps = [0.25 * k for k in range(-3, 4)]
         moves = [(i, j, s) for i in range(self.size) for j in range(self.size) if i != j for s in steps]
         near = [tuple(round(w + s * ((k == i) - (k == j)), 9) for k, w in enumerate(self.center)) for i, j, s in moves]
         self.soups = [soup for soup in dict.fromkeys(near) if soup not in self.seen]
@@ -45,7 +45,7 @@ class Climber(Strategy):
             if score is not None and score > self.best:
                 self.center, self.best = soup, score
 
-KIND = StrategyKind("climb", Climb, lambda request, space: 21 * request.rounds * space.size**2, Climber)
+KIND = StrategyKind("climb", Climb, lambda request, space: 7 * request.rounds * space.size**2, Climber)
 """
 
 

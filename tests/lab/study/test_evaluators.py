@@ -16,6 +16,7 @@ from lab.study.config import StudyConfig
 from soupsearch.embedded.cluster import LocalCluster
 from tests.lab.study.conftest import MakeStudy, files, run_of, write_study
 from tests.live import COMMAND, ROOT
+from tests.processes import heed_interrupts
 from tests.waiting import wait_until
 
 LARGE = {"lower": -0.4, "upper": 1.4, "step": 0.2}
@@ -36,7 +37,13 @@ def started(study: Path, out: Path, *options: str) -> Iterator[subprocess.Popen[
     command = [*COMMAND, "study", str(study), str(out), "--workers", "2", "--threads", "1", *options]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts,  # noqa: PLW1509 - has no threads yet
     ) as process:
         try:
             yield process
@@ -79,6 +86,7 @@ def test_a_cluster_computes_what_this_process_computes_and_is_left_as_it_was(
     tmp_path: Path, cluster: LocalCluster
 ) -> None:
     study = write_study(tmp_path / "study.yaml")
+    before = evaluators([psutil.Process(pid) for pid in cluster.pids])
     finished(study, tmp_path / "there", "--ray-address", cluster.address)
     there, _ = run_of(StudyConfig.load(study), tmp_path / "there")
     here, _ = run_of(StudyConfig.load(study), tmp_path / "here")
@@ -88,7 +96,7 @@ def test_a_cluster_computes_what_this_process_computes_and_is_left_as_it_was(
         expected, found = here.store.read(name), there.store.read(name)
         assert found.keys() == expected.keys()
         assert all(np.array_equal(found[key], expected[key]) for key in expected), name
-    wait_until(lambda: not evaluators([psutil.Process(pid) for pid in cluster.pids]), timeout=60)
+    wait_until(lambda: set(evaluators([psutil.Process(pid) for pid in cluster.pids])) <= set(before), timeout=60)
 
 
 @pytest.mark.slow

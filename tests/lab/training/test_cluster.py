@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 
 import psutil
@@ -20,6 +19,7 @@ from safetensors.torch import load_file
 
 from tests.lab.training.recipes import FASHION_MNIST, LABEL_NAMES
 from tests.live import ROOT
+from tests.processes import heed_interrupts
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -73,9 +73,8 @@ def run(folder: Path, *arguments: str, timeout: float = TIMEOUT) -> subprocess.C
 
 @contextmanager
 def started(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """The command, killed at the end; it heeds SIGINT, also where these tests run in the background and do not."""
-    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    with subprocess.Popen(command(*arguments), preexec_fn=heed) as process:  # noqa: PLW1509 - before it has threads
+    """The command, killed at the end."""
+    with subprocess.Popen(command(*arguments), preexec_fn=heed_interrupts) as process:  # noqa: PLW1509 - has no threads
         try:
             yield process
         finally:
@@ -122,7 +121,7 @@ def test_shares_of_each_batch_train_what_one_process_trains(recipe: Path, tmp_pa
 def test_fine_tunes_share_a_cluster(recipe: Path, tmp_path: Path) -> None:
     """Two trainings at once; SIGKILL of the command ends both, and the same command ends as if one after the other."""
     content = yaml.safe_load(recipe.read_text())
-    longer = {**TRAINING, "epochs": 6, "max_steps": 120}
+    longer = {**TRAINING, "epochs": 2, "max_steps": 40}
     content["fine_tunes"] = {"nominal": longer, "robust-l2": {**longer, "adversary": {"threats": ["L2:1.5"]}}}
     recipe.write_text(yaml.safe_dump(content))
     build = ["pantry", "build", str(recipe)]
