@@ -16,16 +16,18 @@ IMAGES_PER_CLASS = 2
 
 @dataclass(frozen=True)
 class RefinementLimits:
-    """Why soups cannot be refined: of their statistics, their last layer and their temperature; None where they can."""
+    """Why soups cannot be refined: their statistics, last layer, temperature and layers' weights; None if they can."""
 
     statistics: str | None = None
     head: str | None = None
     temperature: str | None = None
+    layers: str | None = None
 
     def check(self, refine: Refine) -> None:
         """Raise InvalidRequest when ``refine`` asks for what cannot be done; what is ``auto`` asks for nothing.
 
-        Its code is ``statistics_not_adaptable``, ``head_not_refittable`` or ``temperature_not_fittable``.
+        Its code is ``statistics_not_adaptable``, ``head_not_refittable``, ``temperature_not_fittable`` or
+        ``layers_not_fittable``.
         """
         if refine.statistics == "adapted" and self.statistics is not None:
             raise InvalidRequest(self.statistics, param="refine.statistics", code="statistics_not_adaptable")
@@ -33,6 +35,8 @@ class RefinementLimits:
             raise InvalidRequest(self.head, param="refine.head", code="head_not_refittable")
         if refine.temperature and self.temperature is not None:
             raise InvalidRequest(self.temperature, param="refine.temperature", code="temperature_not_fittable")
+        if refine.layers == "auto" and self.layers is not None:
+            raise InvalidRequest(self.layers, param="refine.layers", code="layers_not_fittable")
 
 
 def warn_of_dropped_soups(request: AdaptRequest) -> list[JobWarning]:
@@ -58,7 +62,19 @@ def limits_of(pantry: Pantry, labels: Sequence[Labels], images: Sequence[int]) -
         statistics=None if pantry.batch_norm else _no_statistics(pantry),
         head=_no_head(pantry, labels, sum(images), few),
         temperature=None if few is None else f"A temperature {few}, or leave refine.temperature out.",
+        layers=_no_layers(images, few),
     )
+
+
+def _no_layers(images: Sequence[int], few: str | None) -> str | None:
+    if few is not None:
+        return f"A layer-wise soup {few}, or leave refine.layers out."
+    if min(images) == 1:
+        return (
+            "A layer-wise soup is cross-validated on every set, and one set has a single labelled image to select it: "
+            "label another one, or leave refine.layers out."
+        )
+    return None
 
 
 def _no_statistics(pantry: Pantry) -> str:

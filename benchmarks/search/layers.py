@@ -1,26 +1,16 @@
-"""What layer-wise soups are worth on other images, and whether cross-validation knows.
+"""What layer-wise soups are worth on other images, as they are and refined, and whether cross-validation knows.
 
     python -m benchmarks.search.layers examples/pantries/fashion-resnet [--images 100] [--shifts frost:4 ...]
 
-A layer-wise soup has weights of its own in every layer l of L. Five kinds are fitted by NLL, each with k vectors v of
-soup weights, of which every layer mixes its own by fixed shares, w_l = sum_j shares[l, j] v_j:
-
-* one: the same vector everywhere, which is an ordinary soup;
-* head: one vector for the classifier, one for all other layers;
-* slope: w_l = (1 - t) v_1 + t v_2 with depth t = l / (L - 1), from the stem to the classifier;
-* thirds: one vector for early, one for middle, and one for late layers, where 3 l / L is rounded down;
-* blocks: one vector for each layer.
-
-``one`` descends from the best of the ingredients and the uniform soup; the others from the best soup of ``one``. The
-same is done without each of five folds of the images, which gives every image an NLL by a soup fitted without it.
-
-The rule, fixed before there were results: going through the kinds in this order, one is taken in place of the kind
-taken before it if it lowers the cross-validated NLL by more than the standard error of the mean paired difference over
-images. The others of the images score all kinds, and the kind that the rule takes.
+The kinds of soups, their descents and the rule that takes one are those of ``search.layers``; the ordinary soup from
+which they begin is the best that a descent finds. The others of the images score all kinds, and the kind that the rule
+takes: as they are, and after the refinement with the best cross-validated likelihood. The last row is the soup that the
+default request finds, which looks for the best soup after its refinement.
 """
 
 import argparse
 import json
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,148 +19,87 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.search.record import DEFAULT_SHIFTS, shifted_images
+from benchmarks.search.refined import Comparison
 from lab.data.draws import disjoint_draws
 from lab.data.idx import load_idx_folder
-from search.descent import Box, Descent, Differentiated
-from search.evaluation import EvaluationRequest, LayerWeights, SetOutcome
+from search.evaluation import EvaluationRequest
 from search.folds import stratified_folds
+from search.layers import LAYER_KINDS, Ladder, LayerFit, LayerKind
+from search.objectives import Measure, Objectives
 from search.resampling import sample_interval
-from search.strategies.bayes import starts
+from search.space import Space
+from search.strategies.gradient import Gradient
 from workers.evaluation.evaluator import Evaluator
+from workers.evaluation.executor import LocalExecutor
 from workers.evaluation.preprocess import DataConfig, encode_images
 from workers.evaluation.sets import EncodedSet
 from workers.soups.stack import IngredientStack
 
 Array = NDArray[np.float64]
 FOLDS = 5
-MOST_STEPS = 30
-TOLERANCE = 1e-4
 OTHERS = 600
 ONE = "one"
 TAKEN = "taken by the rule"
-
-
-def kinds_of(layers: int) -> dict[str, Array]:
-    """The shares of each kind, (layers, k), in the order in which they are tried."""
-    depth = np.arange(layers)
-    share = depth / (layers - 1)
-    groups = {ONE: 0 * depth, "head": (depth == layers - 1).astype(int), "thirds": 3 * depth // layers, "blocks": depth}
-    kinds = {name: np.eye(group.max() + 1)[group] for name, group in groups.items()}
-    return {
-        ONE: kinds[ONE],
-        "head": kinds["head"],
-        "slope": np.stack([1 - share, share], axis=1),
-        "thirds": kinds["thirds"],
-        "blocks": kinds["blocks"],
-    }
-
-
-class Fit:
-    """Layer-wise soups fitted to the images of one evaluator; ``evaluations`` counts its soups."""
-
-    def __init__(self, evaluator: Evaluator) -> None:
-        self._evaluator = evaluator
-        self._layers = evaluator.soup.stack.layout.layers
-        size = len(evaluator.soup.stack)
-        self._box = Box(np.full(size, -0.4), np.full(size, 1.4))
-        self.evaluations = 0
-
-    def every_kind(self) -> dict[str, Array]:
-        """The weights (layers, n) of each kind."""
-        kinds = kinds_of(self._layers)
-        begun = [self._at(np.array([start]), kinds[ONE]) for start in starts(len(self._box.low))]
-        known = [each for each in begun if each is not None]
-        vector = self._descend(min(known, key=lambda each: each.value), known, kinds[ONE])
-        found = {}
-        for name, shares in kinds.items():
-            point = np.repeat(vector, shares.shape[1], axis=0)
-            if name != ONE and (start := self._at(point, shares)) is not None:
-                point = self._descend(start, [start], shares)
-            found[name] = shares @ point
-        return found
-
-    def _descend(self, start: Differentiated, known: Sequence[Differentiated], shares: Array) -> Array:
-        descent, known = Descent(self._box, start, known, TOLERANCE), list(known)
-        for _ in range(MOST_STEPS):
-            if (point := descent.propose(known)) is None:
-                break
-            found = self._at(point, shares)
-            known += [] if found is None else [found]
-            descent.learn(found)
-        return descent.best.point
-
-    def _at(self, point: Array, shares: Array) -> Differentiated | None:
-        """The mean NLL of the layer-wise soup of the vectors ``point`` (k, n); None where it is not finite."""
-        self.evaluations += 1
-        outcome = self._evaluator.answer(EvaluationRequest(layer_weights(shares @ point), gradient=True))
-        [found] = outcome.sets
-        if outcome.status != "complete":
-            return None
-        gradient = -shares.T @ found.gradient / found.seen
-        return Differentiated(point, found.nll, gradient) if np.isfinite(gradient).all() else None
-
-
-def layer_weights(weights: Array) -> LayerWeights:
-    """``weights`` (layers, n) as a request takes them."""
-    return LayerWeights(tuple(tuple(map(float, row)) for row in weights))
+DEFAULT = "default request"
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One kind of soup on one shift."""
+    """One kind of soup on one shift; ``nll`` is on the images that it was fitted to."""
 
     shift: str
     kind: str
     nll: float
-    """On the images that it was fitted to."""
     crossed_nll: float
     other_nll: float
     other_accuracy: float
+    refined_accuracy: float
 
 
 def judged(stack: IngredientStack, chosen: EncodedSet, others: EncodedSet, shift: str) -> tuple[list[Judged], int]:
-    """Every kind on one shift and what the rule takes, and how many soups were evaluated."""
+    """Every kind on one shift, what the rule takes and the default request; and how many soups the ladder evaluated."""
     whole = Evaluator(stack, [chosen])
-    judge = Evaluator(stack, [others], soup=whole.soup)
-    fit = Fit(whole)
-    soups, evaluations = fit.every_kind(), 0
+    judge = LocalExecutor(Evaluator(stack, [others], soup=whole.soup))
     folds = stratified_folds([accepted[0] for accepted in chosen.labels], FOLDS)
-    crossed = {name: np.zeros(len(chosen)) for name in soups}
-    for fold in range(FOLDS):
-        inside = Fit(Evaluator(stack, [part(chosen, folds != fold)], soup=whole.soup))
-        outside = Evaluator(stack, [part(chosen, folds == fold)], soup=whole.soup)
-        for name, weights in inside.every_kind().items():
-            crossed[name][folds == fold] = losses(outside, weights)
-        evaluations += inside.evaluations
-    taken = ONE
-    for name in soups:
-        gains = crossed[taken] - crossed[name]
-        if gains.mean() > gains.std(ddof=1) / np.sqrt(len(gains)):
-            taken = name
-    rows = []
-    for name, weights in (*soups.items(), (TAKEN, soups[taken])):
-        held_out = outcome_of(judge, weights)
-        nll, crossed_nll = losses(whole, weights).mean(), crossed[taken if name == TAKEN else name].mean()
-        rows.append(Judged(shift, name, float(nll), float(crossed_nll), held_out.nll, held_out.accuracy))
+    objectives = Objectives((Measure(metric="nll"),))
+    ladder = Ladder(objectives, Gradient().box(Space(len(stack))), stack.layout.layers)
+
+    def executor_without(fold: int | None) -> LocalExecutor:
+        images = chosen if fold is None else part(chosen, folds != fold)
+        return LocalExecutor(Evaluator(stack, [images], soup=whole.soup))
+
+    soup = LayerFit(executor_without(None), objectives, ladder.box, ladder.layers).best_soup()
+    climbed = ladder.climb(executor_without, tuple(map(float, soup)), [folds])
+    names: dict[str, LayerKind] = {**{kind: kind for kind in LAYER_KINDS}, TAKEN: climbed.taken}
+    soups = [climbed.soups[kind] for kind in names.values()]
+    requests = [EvaluationRequest(soup) for soup in soups]
+    outcomes = zip(executor_without(None).outcomes(requests), judge.outcomes(requests), strict=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        comparison = Comparison(stack, chosen, others, Path(scratch))
+        refined = comparison.refined_accuracies(soups)
+        rows = [
+            Judged(
+                shift,
+                name,
+                fitted.sets[0].nll,
+                climbed.crossed[kind].sets[0].nll,
+                held_out.sets[0].nll,
+                held_out.sets[0].accuracy,
+                accuracy,
+            )
+            for (name, kind), (fitted, held_out), accuracy in zip(names.items(), outcomes, refined, strict=True)
+        ]
+        default = comparison.rows()[-1].accuracy
+    rows.append(Judged(shift, DEFAULT, *(np.nan,) * 4, default))
     print(
-        f"{shift}: took {taken}",
-        *(f"{each.kind} {each.nll:.3f} {each.crossed_nll:.3f} {each.other_nll:.3f}" for each in rows),
-        sep=" | ",
-        flush=True,
+        f"{shift}: took {climbed.taken}, {climbed.evaluations} evaluations", *map(_cells, rows), sep=" | ", flush=True
     )
-    return rows, fit.evaluations + evaluations
+    return rows, climbed.evaluations
 
 
-def outcome_of(evaluator: Evaluator, weights: Array) -> SetOutcome:
-    """The layer-wise soup of ``weights`` (layers, n) on all images."""
-    [found] = evaluator.answer(EvaluationRequest(layer_weights(weights))).sets
-    return found
-
-
-def losses(evaluator: Evaluator, weights: Array) -> Array:
-    """The NLL of each image."""
-    found = outcome_of(evaluator, weights).log_probability
-    return -np.asarray(found, dtype=np.float64)
+def _cells(row: Judged) -> str:
+    nll = f"{row.nll:.3f} {row.crossed_nll:.3f} {row.other_nll:.3f}"
+    return f"{row.kind}: NLL {nll}, {100 * row.other_accuracy:.1f} %, refined {100 * row.refined_accuracy:.1f} %"
 
 
 def part(images: EncodedSet, rows: NDArray[np.bool_]) -> EncodedSet:
@@ -202,7 +131,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.json.write_text(json.dumps([asdict(each) for each in found], indent=1))
     print(f"\n{options.pantry.name}, {options.images} images, {len(options.shifts)} shifts,", end=" ")
     print(f"{np.mean(evaluations):.0f} evaluations a shift:\n")
-    print("| kind | NLL, fitted | NLL, cross-validated | NLL, held out | accuracy, held out, points | worst |")
+    print("Differences from the ordinary soup; accuracies are held out, in points.\n")
+    print("| kind | NLL, fitted | NLL, cross-validated | NLL, held out | accuracy | accuracy, refined |")
     print("|---" * 6 + "|")
     for kind in dict.fromkeys(each.kind for each in found):
         print(_row(found, kind))
@@ -211,16 +141,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _row(found: Sequence[Judged], kind: str) -> str:
     ours, plain = ([each for each in found if each.kind == name] for name in (kind, ONE))
 
-    def differences(read: Callable[[Judged], float]) -> Array:
-        return np.array([read(mine) - read(theirs) for mine, theirs in zip(ours, plain, strict=True)])
+    def differences(read: Callable[[Judged], float], digits: int) -> str:
+        pairs = zip(ours, plain, strict=True)
+        return _with_interval(np.array([read(mine) - read(theirs) for mine, theirs in pairs]), digits)
 
-    points = 100 * differences(lambda each: each.other_accuracy)
+    refined = differences(lambda each: 100 * each.refined_accuracy, 1)
+    if kind == DEFAULT:
+        return f"| {kind} | | | | | {refined} |"
     cells = [
-        f"{differences(lambda each: each.nll).mean():+.3f}",
-        f"{differences(lambda each: each.crossed_nll).mean():+.3f}",
-        _with_interval(differences(lambda each: each.other_nll), 3),
-        _with_interval(points, 1),
-        f"{points.min():+.1f}",
+        differences(lambda each: each.nll, 3),
+        differences(lambda each: each.crossed_nll, 3),
+        differences(lambda each: each.other_nll, 3),
+        differences(lambda each: 100 * each.other_accuracy, 1),
+        refined,
     ]
     return f"| {kind} | {' | '.join(cells)} |"
 

@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.search.record import COUNTS, DEFAULT_SHIFTS, shifted_images
 from lab.data.draws import disjoint_draws
 from lab.data.idx import load_idx_folder
-from search.evaluation import PLAIN, EvaluationRequest, Outcome, Refinement, Weights
+from search.evaluation import PLAIN, EvaluationRequest, LayerWeights, Outcome, Refinement, Weights
 from search.loop import run_search
 from search.objectives import Measure, Objectives
 from search.ranking import rank
@@ -72,6 +72,15 @@ class Comparison:
         rows += [self._delivered("best refined ingredient", best[ingredient], ingredient)]
         return [*rows, self._delivered("refined soup", self._searched(chosen), chosen)]
 
+    def refined_accuracies(self, soups: Sequence[Weights | LayerWeights]) -> list[float]:
+        """Held-out accuracy of each soup after the refinement that has the best cross-validated likelihood for it."""
+        known = evaluate_refined(self._executor, soups, sorted([PLAIN, ADAPTED, REFITTED, BOTH], key=simplicity))
+        found = []
+        for place, soup in enumerate(soups):
+            best = min(known.outcomes, key=lambda each: self._loss(known.outcomes[each][place]))
+            found.append(self._delivered("", soup, best).accuracy)
+        return found
+
     def _best(self, models: Sequence[Weights], outcomes: Sequence[Outcome]) -> Weights:
         return models[int(np.argmin([self._loss(outcome) for outcome in outcomes[: len(models)]]))]
 
@@ -85,7 +94,7 @@ class Comparison:
         run_search(strategy, KIND.bound(request, space), self._executor, trace, trace, refinement=refinement)
         return rank(self._objectives.evaluation(soup.weights, trace.found_now[soup]) for soup in trace.soups)[0].weights
 
-    def _delivered(self, row: str, weights: Weights, refinement: Refinement) -> Delivered:
+    def _delivered(self, row: str, weights: Weights | LayerWeights, refinement: Refinement) -> Delivered:
         tensors, _ = refined_soup(self._stack, weights, [self._chosen], refinement)
         path = save_model(self._scratch / "model", tensors, soup_config(self._stack.config), {})
         evaluator = Evaluator(IngredientStack.from_arrays(single_model(path.parent)), [self._others])

@@ -36,6 +36,24 @@ class Refine(Document):
     temperature: bool = Field(
         default=False, description="Also divide the logits by a fitted temperature, if that makes them likelier."
     )
+    layers: Literal["one", "auto"] = Field(
+        default="one",
+        description="The weights of the best soup's layers: one for each ingredient in all of them; or, if that has "
+        "the better cross-validated likelihood, weights of their own for some or all layers, which is tried once the "
+        "search has ended.",
+    )
+
+    @property
+    def changes_every_soup(self) -> bool:
+        """Whether soups are searched as they are once refined; layers change the best one alone."""
+        return self.model_copy(update={"layers": "one"}) != Refine()
+
+    @model_validator(mode="after")
+    def _layers_go_alone(self) -> Self:
+        if self.layers == "auto" and self.changes_every_soup:
+            msg = "layers are fitted to soups as they are: leave out statistics, head and temperature, or layers"
+            raise ValueError(msg)
+        return self
 
 
 Preset = Literal["auto", "paper"]
@@ -53,6 +71,10 @@ def _differentiates(search: Any) -> bool:
     name = search.get("strategy") if isinstance(search, dict) else getattr(search, "strategy", None)
     kind = kinds().get(name) if isinstance(name, str) else None
     return kind is not None and kind.request.differentiates
+
+
+def _fits_layers(refine: Any) -> bool:
+    return isinstance(refine, dict) and refine.get("layers") == "auto"
 
 
 def _names_threats(measured: Any) -> bool:
@@ -143,6 +165,7 @@ class AdaptRequest(Document):
             or any(map(_names_threats, measured))
             or _drops_soups(value.get("search"))
             or _differentiates(value.get("search"))
+            or _fits_layers(value.get("refine"))
         )
         for field in ("objective", "search", "refine"):
             given = value.get(field)
@@ -178,15 +201,17 @@ class AdaptRequest(Document):
         if self.precision != "float32":
             msg = "refinements are learnt in float32: leave precision out, or refine"
             raise ValueError(msg)
-        if self.search.drops_soups:
+        if self.search.drops_soups and self.refine.changes_every_soup:
             msg = "soups are refined on all images, and so are not dropped before: leave refine out, or prune or race"
             raise ValueError(msg)
         return self
 
     @model_validator(mode="after")
     def _differentiates_what_can_be_differentiated(self) -> Self:
-        if not self.search.differentiates:
+        if not self.search.differentiates and self.refine.layers == "one":
             return self
+        subject = f"the strategy {self.search.strategy}" if self.search.differentiates else "refine.layers"
+        instead = "choose the strategy bayes" if self.search.differentiates else "leave refine.layers out"
         reasons = {
             "the gradients of one likelihood: give one objective, and no constraints": self.objectives
             or self.constraints,
@@ -195,24 +220,25 @@ class AdaptRequest(Document):
             "the likelihood of labels: take the metric nll or accuracy": self.objective is not None
             and self.objective.metric == "mutual_information",
             "soups as they are, without attacks: leave threats out": self.threat_models,
-            "soups as they are: leave refine out": self.refine != Refine(),
+            "soups as they are: leave refine out": self.refine.changes_every_soup,
             "gradients in float32: leave precision out": self.precision != "float32",
         }
         for what, applies in reasons.items():
             if applies:
-                msg = f"{self.search.strategy} follows {what}, or choose the strategy bayes"
+                msg = f"{subject} follows {what}, or {instead}"
                 raise ValueError(msg)
         return self
 
     def decided(self, *, labelled: int, unlabelled: int) -> Self:
         """This request with the metric that ``auto`` stands for.
 
-        It depends on how many images with a label, and how many without, select soups in the objective's sets; a search
-        that follows gradients needs labels.
+        It depends on how many images with a label, and how many without, select soups in the objective's sets; what
+        follows gradients needs labels.
         """
         if self.objective is None or self.objective.metric != "auto":
             return self
-        without_labels = unlabelled and weight_beside(labelled) and not self.search.differentiates
+        follows_labels = self.search.differentiates or self.refine.layers != "one"
+        without_labels = unlabelled and weight_beside(labelled) and not follows_labels
         metric = "mutual_information" if without_labels else "nll"
         return self.model_copy(update={"objective": self.objective.model_copy(update={"metric": metric})})
 

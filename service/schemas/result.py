@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from search.budget import EndedBy
+from search.layers import LayerKind
 from service.schemas.base import Document, Name, Sha256
 from service.schemas.objective import Constraint
 
@@ -142,6 +143,28 @@ class AppliedRefinement(Document):
     images: int = Field(description="How many images it was learnt from.")
 
 
+class LayerStep(Document):
+    """One kind of layer-wise soup, by the mean negative log-likelihood of images that it was not fitted to."""
+
+    kind: LayerKind
+    nll: float | None = Field(description="Cross-validated, in nats; null where logits were not finite.")
+
+
+class LayerWiseSoup(Document):
+    """Whether the layers of the soup have weights of their own, and which."""
+
+    kind: LayerKind = Field(
+        description="one: all layers have result.weights. head: the last layer has its own. slope: weights change "
+        "linearly with depth. thirds: early, middle and late layers have their own. blocks: every layer has."
+    )
+    weights: list[dict[Name, float]] = Field(
+        description="Of each layer, from the stem over every block to the classifier; empty for one."
+    )
+    steps: list[LayerStep] = Field(description="What was tried, from the fewest free numbers to the most.")
+    images: int = Field(description="How many labelled images it was fitted to.")
+    evaluations: int = Field(description="Soups evaluated for this, beside those of the search.")
+
+
 class LabelFreeSigns(Document):
     """What predictions on the images without a label say about a model; of several sets the worst."""
 
@@ -214,6 +237,11 @@ class Result(Document):
         default=None,
         description="What else was changed of the soup; its scores are then cross-validated. With adapted statistics "
         "they are transductive: the images that score gave their statistics too, though not their labels.",
+    )
+    layers: LayerWiseSoup | None = Field(
+        default=None,
+        description="With refine.layers: how the layers of the soup differ. Unless its kind is one, its scores are "
+        "cross-validated, and weights are those of the soup from which it was fitted.",
     )
     metric: str
     score: float

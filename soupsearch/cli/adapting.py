@@ -134,6 +134,10 @@ def adapt(
     temperature: Annotated[
         bool, typer.Option("--temperature", help="Also fit a temperature, if it makes the labels likelier.")
     ] = False,
+    refine_layers: Annotated[
+        str | None,
+        typer.Option(help="Weights of the best soup's layers: one, the same in all; or auto, their own if better."),
+    ] = None,
     precision: Annotated[str, typer.Option(help="float32 or bfloat16 forward passes.")] = "float32",
     seed: Annotated[int, typer.Option(help="Seed of the held-out split, the attacks and the bootstrap.")] = 0,
     dry_run: Annotated[
@@ -187,7 +191,12 @@ def adapt(
         "convex": convex,
         "budget": budget or None,
     }
-    refine = {"statistics": refine_statistics, "head": refine_head, "temperature": temperature}
+    refine = {
+        "statistics": refine_statistics,
+        "head": refine_head,
+        "temperature": temperature,
+        "layers": refine_layers,
+    }
     request = {
         "pantry": pantry,
         "preset": preset,

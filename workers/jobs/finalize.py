@@ -32,6 +32,7 @@ from service.schemas.result import (
     ScoredSoup,
 )
 from workers.jobs.label_free import label_free_choice, label_next
+from workers.jobs.layering import LayeredSoup, layered
 from workers.jobs.material import Material
 from workers.jobs.preflight import Compared, Preflight, compare_with
 from workers.jobs.refining import ADAPTED, REFITTED, best_place, refined_soup
@@ -91,15 +92,17 @@ class Finalizer:
             msg = "every soup gave logits that are not finite: choose bounds closer to [0, 1], or convex"
             raise NoFiniteSoup(msg, param="search")
         best = ranked[0]
+        layers = self._layers(best, is_cancelled)
         with self.store.staging() as folder:
-            merged = self._written(best, folder)
-            score = self._score(best, merged, is_cancelled)
+            merged = self._written(best, layers, folder)
+            score = self._score(best, layers, merged, is_cancelled)
             held_out = self._held_out(merged, preflight, folder, is_cancelled)
             model = merged.commit(self.store, url)
         value = self.scoring.objectives.value(score)
         result = Result(
             weights=self._named(best),
             refinement=merged.refinement,
+            layers=None if layers is None else layers.document,
             metric=self.material.request.ranked_by[0].metric,
             score=(best.score or 0.0) if value is None else value,
             images=sum(len(each.split.selection) for each in self.scoring.of_sets(self.material.sets)),
@@ -128,21 +131,36 @@ class Finalizer:
         )
         return result.model_copy(update={"summary": summarise(result, self.material.request)})
 
-    def _written(self, best: Point, folder: Path) -> MergedFile:
+    def _layers(self, best: Point, is_cancelled: Callable[[], bool]) -> LayeredSoup | None:
+        """The best soup with weights for each layer, as far as they are asked for; None if the job is cancelled."""
+        if self.material.request.refine.layers == "one" or is_cancelled():
+            return None
+        try:
+            return layered(self.material, self.scoring, self.pool, self._stoppable, tuple(best.weights))
+        except Interrupted:
+            if not is_cancelled():
+                raise
+            return None
+
+    def _written(self, best: Point, layers: LayeredSoup | None, folder: Path) -> MergedFile:
         sets = self.material.encoded_sets if best.refinement.changes_anything else []
         try:
-            return write_soup(self.material, best, sets, folder)
+            return write_soup(self.material, best, sets, folder, None if layers is None else layers.weights)
         except NotFiniteLogits as error:
             raise NoFiniteSoup(str(error), param="search") from error
         except ValueError as error:
             raise InvalidRequest(str(error), param="refine", code="not_refinable") from error
 
-    def _score(self, best: Point, merged: MergedFile, is_cancelled: Callable[[], bool]) -> Outcome:
+    def _score(
+        self, best: Point, layers: LayeredSoup | None, merged: MergedFile, is_cancelled: Callable[[], bool]
+    ) -> Outcome:
         """The winner on the selection images: as its file is, or cross-validated where the file learnt from them.
 
         Whichever it is, the file's own logits are checked.
         """
         outcome = self._score_file(merged, is_cancelled)
+        if layers is not None and layers.outcome is not None:
+            return layers.outcome
         if not best.refinement.changes_anything:
             return outcome
         executor = self.pool.executor(self.material.selection("float32"), self.material.arrays_of, self.token)

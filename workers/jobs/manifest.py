@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from search.evaluation import LayerWeights, Weights
 from service.errors import InvalidRequest
 from service.schemas.base import Name, Sha256
 from service.schemas.request import AdaptRequest
@@ -32,7 +33,8 @@ class Manifest(BaseModel):
     ``weights`` are by ingredient, in the pantry's order; JSON's shortest decimals give back the same doubles. ``score``
     and ``nll`` are from the search, on the selection images; the file's own scores are known only once it is written,
     and are in the job's result. ``refinement`` is what was changed of the soup beyond its weights, None where nothing
-    was, and in files of earlier versions. Two runs of one request give the same manifest.
+    was, and in files of earlier versions. ``layers``, where they are given, are the weights of each layer in the
+    pantry's order, fitted from ``weights``. Two runs of one request give the same manifest.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -50,6 +52,12 @@ class Manifest(BaseModel):
     score: float
     nll: float | None
     refinement: AppliedRefinement | None = None
+    layers: list[list[float]] | None = None
+
+    @property
+    def soup(self) -> Weights | LayerWeights:
+        """The weights that the file was merged with."""
+        return tuple(self.weights.values()) if self.layers is None else LayerWeights(tuple(map(tuple, self.layers)))
 
     def metadata(self) -> dict[str, str]:
         """For the safetensors header."""

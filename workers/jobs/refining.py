@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from search.evaluation import EvaluationRequest, Outcome, Refinement, Weights
+from search.evaluation import EvaluationRequest, LayerWeights, Outcome, Refinement, Weights
 from search.loop import Executor
 from service.errors import InvalidRequest
 from service.refinements import RefinementLimits
@@ -18,7 +18,7 @@ from workers.evaluation.sets import EncodedSet
 from workers.evaluation.streams import one_thread
 from workers.refinement.checkpoint import refined
 from workers.soups.merge import merge
-from workers.soups.stack import IngredientStack
+from workers.soups.stack import IngredientStack, SoupWeights
 
 ADAPTED = Refinement(statistics="adapted")
 REFITTED = Refinement(head="refit")
@@ -69,7 +69,9 @@ class RefinedModels:
         return RefinedModels(outcomes, self.refused)
 
 
-def evaluate_refined(executor: Executor, soups: Sequence[Weights], refinements: Sequence[Refinement]) -> RefinedModels:
+def evaluate_refined(
+    executor: Executor, soups: Sequence[Weights | LayerWeights], refinements: Sequence[Refinement]
+) -> RefinedModels:
     """Evaluate every soup after every refinement, with its logits.
 
     A refinement that the model does not allow, or the evaluators' memory, is left out. Raises what else the executor
@@ -117,7 +119,7 @@ def _loss(nll: float | None) -> float:
 
 
 def refined_soup(
-    stack: IngredientStack, weights: Sequence[float], sets: Sequence[EncodedSet], refinement: Refinement
+    stack: IngredientStack, weights: SoupWeights, sets: Sequence[EncodedSet], refinement: Refinement
 ) -> tuple[dict[str, Tensor], AppliedRefinement | None]:
     """The soup of ``weights`` after ``refinement`` on all images of ``sets``, and what was done.
 

@@ -56,7 +56,7 @@ def reproduce(model: Path, ingredients: Mapping[str, Path], sets: Sequence[Store
     metadata = {key: value for key, value in read_metadata(model).items() if key != _FORMAT_KEY}
     refinement = _asked(manifest.refinement)
     images = _selection(manifest, folders[0], sets) if refinement.changes_anything else []
-    tensors, _ = refined_soup(stack, list(manifest.weights.values()), images, refinement)
+    tensors, _ = refined_soup(stack, manifest.soup, images, refinement)
     content = model_file_bytes(tensors, metadata)
     return Reproduction(file_digest(model), hashlib.sha256(content).hexdigest(), content, refinement.changes_anything)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from search.evaluation import LayerWeights
 from service.artifacts.store import ArtifactStore
 from service.schemas.job import Point
 from service.schemas.result import AppliedRefinement, MergedModel
@@ -45,14 +46,22 @@ class MergedFile:
         return MergedModel(sha256=self.sha256, bytes=size, url=url)
 
 
-def write_soup(material: Ingredients, point: Point, sets: Sequence[EncodedSet], folder: Path) -> MergedFile:
+def write_soup(
+    material: Ingredients,
+    point: Point,
+    sets: Sequence[EncodedSet],
+    folder: Path,
+    layers: LayerWeights | None = None,
+) -> MergedFile:
     """Merge the soup of ``point`` in float32 and write it with its manifest as a timm folder inside ``folder``.
 
-    It is refined as the point was scored, on all images of ``sets``, the job's selection. Equal requests on equal
-    pantries and sets give equal bytes, see ``refined_soup``, which raises ValueError. Raises OSError if the disk fails.
+    It is refined as the point was scored, on all images of ``sets``, the job's selection; or it is the layer-wise soup
+    of ``layers``. Equal requests on equal pantries and sets give equal bytes, see ``refined_soup``, which raises
+    ValueError. Raises OSError if the disk fails.
     """
-    tensors, refinement = refined_soup(material.stack, point.weights, sets, point.refinement)
-    manifest = manifest_of(material, point, refinement)
+    weights = tuple(point.weights) if layers is None else layers
+    tensors, refinement = refined_soup(material.stack, weights, sets, point.refinement)
+    manifest = manifest_of(material, point, refinement, layers)
     return write_model(material, tensors, manifest.metadata(), folder / "model", refinement)
 
 
@@ -68,8 +77,10 @@ def write_model(
     return MergedFile(weights, file_digest(weights), refinement)
 
 
-def manifest_of(material: Ingredients, point: Point, refinement: AppliedRefinement | None) -> Manifest:
-    """Describes how the soup of ``point`` was made."""
+def manifest_of(
+    material: Ingredients, point: Point, refinement: AppliedRefinement | None, layers: LayerWeights | None = None
+) -> Manifest:
+    """Describes how the soup of ``point``, or the layer-wise soup of ``layers`` fitted from it, was made."""
     ingredients = material.pantry.ingredients
     return Manifest(
         version=version("soupsearch"),
@@ -84,4 +95,5 @@ def manifest_of(material: Ingredients, point: Point, refinement: AppliedRefineme
         score=point.score or 0.0,
         nll=None if point.nll is None else round(point.nll, 6),
         refinement=refinement,
+        layers=None if layers is None else list(map(list, layers.vectors)),
     )

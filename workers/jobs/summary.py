@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from search.layers import LayerKind
 from service.schemas.objective import Measured
 from service.schemas.request import AdaptRequest
 from service.schemas.result import (
@@ -11,6 +12,7 @@ from service.schemas.result import (
     Baselines,
     HeldOut,
     LabelFreeChoice,
+    LayerWiseSoup,
     PairedTest,
     Result,
     Score,
@@ -21,6 +23,12 @@ _NAMED = 3
 """Images that a summary names."""
 SIGNIFICANT = 0.05
 """A difference from the best ingredient counts when chance alone gives it less often than this."""
+_LAYERS: dict[LayerKind, str] = {
+    "head": "Its last layer has weights of its own",
+    "slope": "Its weights change linearly with depth",
+    "thirds": "Its early, middle and late layers have weights of their own",
+    "blocks": "Each of its layers has weights of its own",
+}
 _OVER_SETS = {"mean": ", on average over the sets", "worst": ", in the worst set"}
 
 
@@ -53,7 +61,21 @@ def _notes(result: Result, request: AdaptRequest) -> list[str]:
     notes = []
     if result.constraints_met is False:
         notes.append("No soup meets all constraints; this one violates them least.")
+    if result.layers is not None:
+        notes.append(_layers(result.layers))
     return notes + _end(result, request)
+
+
+def _layers(soup: LayerWiseSoup) -> str:
+    """Whether weights for each layer paid, as far as cross-validation tells."""
+    losses = {step.kind: step.nll for step in soup.steps}
+    if soup.kind == "one":
+        return "Weights for each layer were tried and are not used: no kind of them was clearly likelier."
+    told = [f"{loss:.3f}" if loss is not None else "none" for loss in (losses["one"], losses[soup.kind])]
+    return (
+        f"{_LAYERS[soup.kind]}: that lowers the cross-validated negative log-likelihood from {told[0]} to "
+        f"{told[1]} nats."
+    )
 
 
 def _label_free(subject: str, result: Result, choice: LabelFreeChoice) -> list[str]:

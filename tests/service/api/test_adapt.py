@@ -54,8 +54,8 @@ def test_parts_come_in_either_order(api: httpx2.Client) -> None:
 
 
 LATTICE = {"lower": -0.4, "upper": 1.4, "step": 0.2, "convex": True}
-AUTO = {"statistics": "auto", "head": "auto", "temperature": False}
-PLAIN = {"statistics": "source", "head": "keep", "temperature": False}
+AUTO = {"statistics": "auto", "head": "auto", "temperature": False, "layers": "one"}
+PLAIN = {"statistics": "source", "head": "keep", "temperature": False, "layers": "one"}
 LINF = {"norm": "Linf", "eps": 0.1}
 
 

@@ -20,7 +20,7 @@ def body(**fields: object) -> str:
 def test_it_refines_nothing_unless_asked(adapt: Post, fields: dict[str, object]) -> None:
     request = adapt(request=body(**fields)).json()["request"]["request"]
     assert request["search"]["strategy"] == "gradient"
-    assert request["refine"] == {"statistics": "source", "head": "keep", "temperature": False}
+    assert request["refine"] == {"statistics": "source", "head": "keep", "temperature": False, "layers": "one"}
 
 
 @pytest.mark.parametrize(

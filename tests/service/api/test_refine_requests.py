@@ -32,7 +32,7 @@ PRUNED = {"search": {"strategy": "grid", "prune": True}}
 )
 def test_the_papers_soups_and_those_that_cannot_be_are_not_refined(adapt: Post, fields: dict[str, object]) -> None:
     request = adapt(request=body(**fields)).json()["request"]["request"]
-    assert request["refine"] == {"statistics": "source", "head": "keep", "temperature": False}
+    assert request["refine"] == {"statistics": "source", "head": "keep", "temperature": False, "layers": "one"}
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,37 @@ def test_threats_coarse_arithmetic_and_dropped_soups_are_refused(
     assert "leave" in refused["detail"]
 
 
+LAYERS = {"layers": "auto"}
+WORST = {"metric": "nll", "over_sets": "worst"}
+NAMED = [{"name": "first", "metric": "accuracy"}, {"name": "second", "metric": "nll"}]
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"refine": LAYERS | {"statistics": "adapted"}}, "leave out statistics"),
+        ({"refine": LAYERS | {"head": "auto"}}, "leave out statistics"),
+        ({"refine": LAYERS | {"temperature": True}}, "leave out statistics"),
+        ({"refine": LAYERS, "objective": THREAT}, "threats"),
+        ({"refine": LAYERS, "precision": "bfloat16"}, "precision"),
+        ({"refine": LAYERS, "objective": WORST}, "over_sets"),
+        ({"refine": LAYERS, "objectives": NAMED}, "one objective"),
+        ({"refine": LAYERS, "constraints": [{"metric": "accuracy", "at_least": 0.5}]}, "no constraints"),
+        ({"refine": LAYERS, "objective": {"metric": "mutual_information"}}, "labels"),
+    ],
+)
+def test_layers_are_fitted_to_one_likelihood_of_plain_soups(adapt: Post, fields: dict[str, object], told: str) -> None:
+    refused = problem(adapt(request=body(**fields)), 422, "invalid_request")
+    assert told in refused["detail"]
+    assert "leave" in refused["detail"]
+
+
+@pytest.mark.parametrize("fields", [PRUNED, {"search": {"strategy": "gradient"}}, {"preset": "paper"}])
+def test_layers_follow_any_search(adapt: Post, fields: dict[str, object]) -> None:
+    request = adapt(request=body(refine=LAYERS, **fields), archive=image_zip(LABELS)).json()["request"]["request"]
+    assert request["refine"] == {"statistics": "source", "head": "keep", "temperature": False, "layers": "auto"}
+
+
 @pytest.mark.parametrize("refine", [{"statistics": "none"}, {"head": "auto", "bias": True}, {"temperature": 2.0}])
 def test_what_makes_no_sense_is_refused(adapt: Post, refine: dict[str, object]) -> None:
     refused = problem(adapt(request=body(refine=refine)), 422, "invalid_request")
@@ -68,6 +99,7 @@ def test_what_makes_no_sense_is_refused(adapt: Post, refine: dict[str, object]) 
         ({"refine": {"head": "refit"}, "held_out_fraction": 0.9}, LABELS, "head_not_refittable", "hold fewer out"),
         ({"refine": {"head": "refit"}, "label_map": MAP}, tuple(MAP), "head_not_refittable", "label map"),
         ({"refine": {"temperature": True}}, LABELS[:3], "temperature_not_fittable", "10 labelled images"),
+        ({"refine": {"layers": "auto"}}, LABELS[:3], "layers_not_fittable", "10 labelled images"),
     ],
 )
 def test_what_pantry_or_labels_do_not_allow_is_refused(

@@ -55,7 +55,7 @@ def test_why_a_winner_cannot_be_refined_is_told(
     monkeypatch.setattr(finalize, "write_soup", refuse)
     point = Point(index=0, weights=[1.0, 0.0], score=-1.0, nll=1.0, images=4, refinement=REFITTED)
     with pytest.raises(SoupsearchError, match=str(error)) as caught:
-        finalizer._written(point, tmp_path)
+        finalizer._written(point, None, tmp_path)
     assert (caught.value.code, caught.value.param) == told
 
 

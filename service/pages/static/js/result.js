@@ -46,6 +46,18 @@ function refinementText({ statistics, head, temperature, images }) {
   return `${parts.join(", ")}; from ${count(images)} images`;
 }
 
+const LAYERS = {
+  one: "the same in all layers: others were tried",
+  head: "the last layer has its own",
+  slope: "they change linearly with depth",
+  thirds: "early, middle and late layers have their own",
+  blocks: "every layer has its own",
+};
+
+function layersText({ kind, images }) {
+  return `${LAYERS[kind]}; from ${count(images)} images`;
+}
+
 /** What the score is. */
 export function measure(result) {
   return result.metric === "nll" ? "log-likelihood" : result.metric.replace("_", " ");
@@ -93,6 +105,7 @@ function facts(result, request) {
   if (result.label_free) known["Chosen by"] = labelFreeText(result.label_free);
   if (result.label_next.length) known["Label next"] = result.label_next.map((each) => each.image).join(", ");
   if (result.refinement) known.Refinement = refinementText(result.refinement);
+  if (result.layers) known["Weights by layer"] = layersText(result.layers);
   if (result.paired_test) known[`Difference from ${result.paired_test.against}`] = differenceText(result.paired_test, result.metric);
   if (cost.backward_passes) known["Backward passes"] = count(cost.backward_passes);
   for (const [name, value] of Object.entries(result.metrics)) known[name] = percent(value);
