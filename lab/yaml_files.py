@@ -6,6 +6,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from service.schemas.wording import place, sentence
+
 
 def read_mapping(path: Path, kind: str, fields: str) -> dict[str, Any]:
     """The mapping in a YAML file. Errors name ``kind`` and its main ``fields`` if the file holds something else.
@@ -26,8 +28,4 @@ def read_mapping(path: Path, kind: str, fields: str) -> dict[str, Any]:
 
 def wrong_fields(error: ValidationError) -> str:
     """Each wrong field of a file, by its path through the sections, and what it should be."""
-    problems = []
-    for each in error.errors():
-        place = ".".join(map(str, each["loc"]))
-        problems.append(f"{place}: {each['msg']}" if place else each["msg"])
-    return "; ".join(problems).replace("Value error, ", "")
+    return "; ".join(sentence(each, place(each["loc"])) for each in error.errors())

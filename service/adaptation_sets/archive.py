@@ -6,7 +6,7 @@ import tempfile
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Annotated, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -25,6 +25,8 @@ from service.archives.members import Kind, Limits, Member
 from service.archives.reader import read_members
 from service.errors import InvalidSet, TooLarge
 from service.schemas.adaptation_set import LabelMap, ModelClass, Preprocessing
+from service.schemas.base import Alternatives
+from service.schemas.wording import place, sentence
 from service.settings import Settings
 
 IMAGES_FILE = "images.zip"
@@ -32,7 +34,10 @@ _DOCUMENT_BYTES = 32 * 2**20
 _IN_MEMORY_BYTES = 8 * 2**20
 _FOLDERS_AND_DOCUMENTS = 1024
 
-_LABELS: TypeAdapter[dict[str, ModelClass | list[ModelClass]]] = TypeAdapter(dict[str, ModelClass | list[ModelClass]])
+_Classes = Annotated[
+    ModelClass | list[ModelClass], Alternatives("must be a class, its name or index, or a list of classes")
+]
+_LABELS: TypeAdapter[dict[str, ModelClass | list[ModelClass]]] = TypeAdapter(dict[str, _Classes])
 _LABEL_MAP: TypeAdapter[LabelMap] = TypeAdapter(LabelMap)
 
 
@@ -177,6 +182,5 @@ def _preprocessing(data: bytes | None) -> Preprocessing:
 
 def _first_reason(error: ValidationError) -> str:
     """The place and reason of a validation's first error, in one line."""
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    place = ".".join(str(part) for part in first["loc"])
-    return f"{place}: {first['msg']}" if place else str(first["msg"])
+    first = error.errors()[0]
+    return str(first["ctx"]["error"]) if first["type"] == "json_invalid" else sentence(first, place(first["loc"]))

@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 from search.strategy import kinds
 from service.errors import InvalidRequest, MalformedBody, SoupsearchError, StorageFull, Unavailable
 from service.schemas.problem import Problem
+from service.schemas.wording import place, sentence
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 2
@@ -41,11 +42,6 @@ ADVICE: Mapping[int, str] = {
     413: "The body is too large. Send fewer bytes.",
     415: "The body's Content-Type is not taken here. The documentation at /docs lists those that are.",
     416: "The Range lies outside the file. Content-Range gives the file's size.",
-}
-
-MESSAGES: Mapping[str, str] = {
-    "extra_forbidden": "There is no such field. Check its spelling, or leave it out",
-    "missing": "This field is missing",
 }
 
 logger = logging.getLogger(__name__)
@@ -98,14 +94,14 @@ def invalid(error: ValidationError | RequestValidationError, prefix: str | None 
     A field that does not exist comes first: if a name is mistyped, that is why another field is missing.
     """
     first = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
-    path = _path(first["loc"])
-    message = _advice(first) or MESSAGES.get(first["type"]) or str(first["msg"]).removeprefix("Value error, ")
     if first["type"] == "json_invalid":
-        return MalformedBody(f"The {prefix or 'body'} is not JSON: {message}.", param=prefix)
-    where = path or prefix or "request"
+        return MalformedBody(f"The {prefix or 'body'} is not JSON: {first['ctx']['error']}.", param=prefix)
+    where = _path(first["loc"]) or prefix or "request"
+    advice = _advice(first)
+    told = f"{where}: {advice}" if advice else sentence(first, where)
     rest = len(error.errors()) - 1
     also = f" ({rest} more field{'s' if rest > 1 else ''} at fault.)" if rest else ""
-    return InvalidRequest(f"{where}: {message}.{also}", param=where)
+    return InvalidRequest(f"{told}.{also}", param=where)
 
 
 def _advice(fault: ErrorDetails) -> str | None:
@@ -127,10 +123,10 @@ def _advice(fault: ErrorDetails) -> str | None:
 
 def _path(location: Sequence[int | str]) -> str:
     """The path of an error within a document, without the document's own location and the kind of search."""
-    parts = [str(part) for part in location if part not in {"query", "path", "header", "body"}]
+    parts = [part for part in location if part not in {"query", "path", "header", "body"}]
     if len(parts) > 1 and parts[0] == "search":
         del parts[1]
-    return ".".join(parts)
+    return place(parts)
 
 
 async def on_soupsearch_error(request: Request, error: Exception) -> Response:

@@ -4,12 +4,16 @@ from typing import Annotated, Any
 
 from pydantic import Field, StrictInt, StrictStr, model_validator
 
-from service.schemas.base import Document, Sha256, Timestamp
+from service.schemas.base import Alternatives, Document, Sha256, Timestamp
 
 ModelClass = StrictInt | StrictStr
 """A class of the model: its index or its label name. Strict, because `true` is not an index."""
 
-LabelMap = dict[Annotated[str, Field(min_length=1)], ModelClass | Annotated[list[ModelClass], Field(min_length=1)]]
+_MUST = "must be a class of the model, its index or name, or a list of at least one"
+LabelMap = dict[
+    Annotated[str, Field(min_length=1)],
+    Annotated[ModelClass | Annotated[list[ModelClass], Field(min_length=1)], Alternatives(_MUST)],
+]
 """Maps a class of the set to one or more classes of the model; several are scored by their mean softmax."""
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from service.schemas.base import Document, Name, Sha256
+from service.schemas.base import Alternatives, Document, Name, Sha256
 
 MAX_THREATS = 8
 FEWEST_CLASSES = {"ce": 2, "dlr": 3, "targeted-dlr": 4}
@@ -67,7 +67,16 @@ class Measured(Document):
         "mutual_information, which also reads images without a label, or those alone, in nats. auto: nll, or "
         "mutual_information where there are images without a label and few with one.",
     )
-    prior: Literal["uniform"] | dict[str, Annotated[float, Field(gt=0, le=1)]] | None = Field(
+    prior: (
+        Annotated[
+            Literal["uniform"] | dict[str, Annotated[float, Field(gt=0, le=1)]],
+            Alternatives(
+                "must be 'uniform', or the share of each class by its name, "
+                "a fraction above 0 and at most 1: 70 % is 0.7"
+            ),
+        ]
+        | None
+    ) = Field(
         default=None,
         exclude_if=_is_unset,
         description="For mutual_information: how common each class is among the images without a label, by its name. "

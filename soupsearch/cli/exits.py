@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from service.errors import SoupsearchError
+from service.schemas.wording import place, sentence
 from service.settings import Settings
 from soupsearch.client import ApiError, UnreachableError
 
@@ -51,8 +52,8 @@ def _exit_code(error: SystemExit) -> int:
 
 
 def _settings_problem(error: ValidationError) -> str:
-    problems = (f"SOUPSEARCH_{'_'.join(map(str, each['loc'])).upper()}: {each['msg']}" for each in error.errors())
-    return "; ".join(problems)
+    faults = error.errors()
+    return "; ".join(sentence(each, f"SOUPSEARCH_{place(each['loc']).upper()}") for each in faults)
 
 
 def _fail(message: str, code: int) -> int:

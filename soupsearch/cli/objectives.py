@@ -12,6 +12,7 @@ from workers.attacks.threat import Threat
 
 MOST_ON_A_FRONT = 3
 MOST_SETS_ON_A_FRONT = 4
+MOST_PERCENT = 100
 Fields = dict[str, Any]
 _ARCHIVE_SUFFIX = re.compile(r"(\.tar)?\.(zip|npz|tar|tgz|gz)$")
 
@@ -98,7 +99,7 @@ def _on(sets: Sequence[str], every: Sequence[str]) -> Fields:
 def _bound(text: str) -> tuple[str | None, float]:
     name, _, value = text.rpartition("=")
     try:
-        return name or None, float(value)
+        return name or None, _fraction(value, f"--min-accuracy {text}")
     except ValueError as error:
         raise CommandError(
             f"--min-accuracy {text}: write it as 0.85, or SET=0.85 for the accuracy on one set"
@@ -108,9 +109,19 @@ def _bound(text: str) -> tuple[str | None, float]:
 def _share(text: str) -> tuple[str, float]:
     name, _, value = text.rpartition("=")
     try:
-        return name, float(value)
+        return name, _fraction(value, f"--prior {text}")
     except ValueError as error:
         raise CommandError(f"--prior {text}: write it as CLASS=SHARE, say cat=0.7") from error
+
+
+def _fraction(text: str, given: str) -> float:
+    """``text`` as a number from 0 to 1. Raises ValueError if it is none, CommandError if it is another number."""
+    value = float(text)
+    if 1 < value <= MOST_PERCENT:
+        raise CommandError(f"{given}: the value must be at most 1 (a fraction): {value:g} % is {value / 100:g}")
+    if not 0 <= value <= 1:
+        raise CommandError(f"{given}: the value must be a fraction from 0 to 1")
+    return value
 
 
 def _robust_front(models: Sequence[list[Fields]]) -> list[Fields]:

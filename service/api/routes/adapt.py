@@ -55,7 +55,7 @@ UPLOAD_PROBLEMS = (
 )
 
 REQUEST_PROBLEMS = (
-    InvalidRequest("search.step: Input should be greater than 0.", param="search.step"),
+    InvalidRequest("search.step must be greater than 0, not -0.2.", param="search.step"),
     InvalidRequest(
         "The search has 1234567 points; the limit is 100000. Take a greater step, narrower bounds or convex weights.",
         param="search",

@@ -29,7 +29,7 @@ def retry_after(job: Job) -> dict[str, str]:
     summary="List jobs, newest first",
     responses=answer(200, "A page of jobs.", JOB_PAGE, ETag="Changes with any of its jobs.")
     | bare(304, "The page is as If-None-Match says.")
-    | problems(InvalidRequest("limit: Input should be less than or equal to 200.", param="limit")),
+    | problems(InvalidRequest("limit must be at most 200, not 1000.", param="limit")),
 )
 def list_jobs(
     request: Request,

@@ -74,7 +74,7 @@ def csv_lines(points: Iterable[Point], ingredients: Sequence[str], request: Adap
     response_model=PointPage,
     summary="List every soup tried",
     responses=PAGES
-    | problems(NO_JOB, GONE_JOB, InvalidRequest("limit: Input should be less than or equal to 10000.", param="limit")),
+    | problems(NO_JOB, GONE_JOB, InvalidRequest("limit must be at most 10000, not 20000.", param="limit")),
 )
 def get_points(job_id: str, use: Use, page: Annotated[Page, Depends()]) -> Response:
     """All points so far, in the order of the search; with `Accept: text/csv` or `format=csv`, all at once."""

@@ -69,7 +69,7 @@ def test_some_pantries_may_be_studied_alone(make_study: MakeStudy) -> None:
         ({"lattice": {"lower": 0.0, "upper": 0.2, "step": 0.1}}, "choose lower and step"),
         ({"data": {}}, "an idx folder, sets, or both"),
         ({"data": {"idx": "x", "corruptions": ["fogg"]}}, "no corruption 'fogg'"),
-        ({"data": {"idx": "x", "severities": [6]}}, "less than or equal to 5"),
+        ({"data": {"idx": "x", "severities": [6]}}, "must be at most 5, not 6"),
         ({"data": {"sets": [{"name": "a"}]}}, "either an archive or a layout"),
         ({"data": {"sets": [{"name": "a", "layout": "imagenet"}]}}, "needs a folder"),
         ({"data": {"sets": [{"name": "a", "layout": "imagenet_c", "folder": "x"}]}}, "a corruption and a severity"),
@@ -104,7 +104,7 @@ def test_a_wrong_field_is_named_by_its_path_and_told_in_words(make_study: MakeSt
     problems = str(caught.value).removeprefix(f"{tmp_path / 'study.yaml'}: ").split("; ")
     assert problems == [
         "ingredients.linf: eps must be a positive finite number, not 0.0",
-        "few_shot.draws: Input should be greater than or equal to 2",
+        "few_shot.draws must be at least 2, not 1",
     ]
 
 

@@ -59,8 +59,8 @@ def test_label_names_may_be_those_of_a_data_set(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["training.epochs=0"], r"recipe\.yaml: training\.epochs: Input should be greater than 0"),
-        (["training.epoch=1"], r"training\.epoch: Extra inputs are not permitted"),
+        (["training.epochs=0"], r"recipe\.yaml: training\.epochs must be greater than 0, not 0"),
+        (["training.epoch=1"], r"training\.epoch is no field here"),
         (["training"], "write KEY=VALUE"),
         (["training.epochs=[1"], r"'training\.epochs=\[1': '\[1' is not YAML"),
         (["data.folder.x=1"], "not a section of the recipe"),
@@ -75,10 +75,10 @@ def test_label_names_may_be_those_of_a_data_set(tmp_path: Path) -> None:
             ["training.augmentation.auto_augment=rand-bogus9"],
             r"auto_augment: timm cannot read the policy 'rand-bogus9'",
         ),
-        (["training.epochs=.inf"], r"training\.epochs: Input should be a finite number"),
-        (["training.optimizer.learning_rate=.inf"], r"learning_rate: Input should be a finite number"),
-        (["training.optimizer.weight_decay=1e999"], r"weight_decay: Input should be a finite number"),
-        (["model.mean=[.nan]"], r"model\.mean\.0: Input should be a finite number"),
+        (["training.epochs=.inf"], r"training\.epochs must be a finite number"),
+        (["training.optimizer.learning_rate=.inf"], r"learning_rate must be a finite number"),
+        (["training.optimizer.weight_decay=1e999"], r"weight_decay must be a finite number"),
+        (["model.mean=[.nan]"], r"model\.mean\.0 must be a finite number, not nan"),
         (["model.arguments.drop_rate=[{a: .nan}]"], r"model\.arguments: nan is not a finite number"),
         (
             ["model.arguments.num_classes=5"],
@@ -101,7 +101,7 @@ def test_a_missing_file_is_told_with_what_to_give(tmp_path: Path) -> None:
 
 
 def test_overrides_take_no_wildcards() -> None:
-    with pytest.raises(ValueError, match=r"fine_tunes\.\*.*pattern"):
+    with pytest.raises(ValueError, match=r"fine_tunes has a name that must have 1 to 64 letters.* not '\*'"):
         read_recipe(Path("examples/recipes/fashion-vit.yaml"), ["fine_tunes.*.epochs=1"])
 
 

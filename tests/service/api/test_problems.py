@@ -83,7 +83,7 @@ def test_what_is_not_http_is_closed(api: httpx2.Client) -> None:
         ({"strategy": "auto", "prune": True}, "search.prune: prune belongs to grid, not to auto: choose another"),
         ({"strategy": "grid", "p": 0.1}, "search.p: p belongs to race, not to grid"),
         ({"strategy": "race", "batch": 8}, "search.batch: batch belongs to bayes, not to race"),
-        ({"strategy": "grid", "pruned": True}, "search.pruned: There is no such field"),
+        ({"strategy": "grid", "pruned": True}, "search.pruned is no field here"),
         ({"strategy": "raze"}, "search: There is no strategy 'raze'. Choose one of auto, bayes, "),
     ],
 )
@@ -92,3 +92,37 @@ def test_a_field_of_another_strategy_is_told_from_a_misspelt_one(
 ) -> None:
     answer = api.post("/adapt", json={"pantry": "fashion", "search": search})
     assert problem(answer, 422, "invalid_request")["detail"].startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told", "param"),
+    [
+        (
+            {"search": {"budget": {"seconds": -1}}},
+            "search.budget.seconds must be greater than 0, not -1.",
+            "search.budget.seconds",
+        ),
+        (
+            {"constraints": [{"at_least": 85}]},
+            "constraints.0.at_least must be at most 1 (a fraction): 85 % is 0.85.",
+            "constraints.0.at_least",
+        ),
+        ({"seed": -1, "top_k": 0}, "top_k must be at least 1, not 0. (1 more field at fault.)", "top_k"),
+    ],
+)
+def test_a_field_out_of_bounds_is_told_in_plain_words(
+    api: httpx2.Client, fields: dict[str, object], told: str, param: str
+) -> None:
+    answer = api.post("/adapt", json={"pantry": "fashion"} | fields)
+    assert problem(answer, 422, "invalid_request", param)["detail"] == told
+
+
+def test_a_parameter_out_of_bounds_is_told_in_plain_words(api: httpx2.Client) -> None:
+    refused = problem(api.get("/jobs?limit=1000"), 422, "invalid_request", "limit")
+    assert refused["detail"] == "limit must be at most 200, not 1000."
+
+
+@pytest.mark.parametrize("body", ["{", ""])
+def test_what_is_not_json_is_told(api: httpx2.Client, body: str) -> None:
+    answer = api.post("/adapt", content=body, headers={"Content-Type": "application/json"})
+    assert problem(answer, 400, "malformed_body")["detail"].startswith("The body is not JSON: EOF while parsing")

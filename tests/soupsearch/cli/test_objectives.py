@@ -152,3 +152,19 @@ def test_without_threats_a_front_sets_accuracy_on_each_set_against_the_others(
 def test_what_is_no_least_accuracy_is_refused(text: str) -> None:
     with pytest.raises(CommandError, match=r"write it as 0\.85"):
         fields_of("a.zip", min_accuracy=[text])
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "message"),
+    [
+        ("min_accuracy", "85", r"--min-accuracy 85: the value must be at most 1 \(a fraction\): 85 % is 0\.85"),
+        ("min_accuracy", "clean.zip=85", r"--min-accuracy clean\.zip=85: .*85 % is 0\.85"),
+        ("min_accuracy", "-1", "--min-accuracy -1: the value must be a fraction from 0 to 1"),
+        ("min_accuracy", "nan", "from 0 to 1"),
+        ("prior", "cat=70", r"--prior cat=70: .*70 % is 0\.7"),
+        ("prior", "cat=700", "--prior cat=700: the value must be a fraction from 0 to 1"),
+    ],
+)
+def test_shares_in_percent_are_refused_and_told_as_fractions(option: str, text: str, message: str) -> None:
+    with pytest.raises(CommandError, match=message):
+        fields_of("a.zip", **{option: [text]})

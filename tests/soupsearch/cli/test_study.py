@@ -25,7 +25,7 @@ def test_a_study_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.Captu
 def test_wrong_fields_are_told_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_study(tmp_path / "study.yaml", seed=-1)
     message = refusal(capsys, path, tmp_path / "out")
-    assert message == f"error: {path}: seed: Input should be greater than or equal to 0"
+    assert message == f"error: {path}: seed must be at least 0, not -1"
 
 
 @pytest.mark.parametrize(

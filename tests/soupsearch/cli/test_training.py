@@ -107,7 +107,7 @@ def test_a_build_without_a_folder_goes_into_pantries_and_says_how_to_add_it(
     [
         (
             ["train", "RECIPE", "OUT", "--set", "base.linf.epochs=-1"],
-            "base.linf.epochs: Input should be greater than 0",
+            "base.linf.epochs must be greater than 0, not -1",
         ),
         (["train", "RECIPE", "OUT", "--data", "/nowhere"], "/nowhere has neither"),
         (["train", "RECIPE", "OUT", "--device", "gpu"], "unknown device 'gpu'"),
