@@ -1,6 +1,8 @@
 """All errors that users can see, in one tree, each with its HTTP status and stable code."""
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 _OF_CONTENTS = {None, errno.EINVAL}
@@ -187,6 +189,16 @@ class FencedOut(SoupsearchError):
     status = 409
     code = "fenced_out"
     title = "Attempt superseded"
+
+
+@contextmanager
+def at_fault(param: str, *kinds: type[SoupsearchError]) -> Iterator[None]:
+    """Make ``param`` the field, part or header at fault in the errors of ``kinds`` that name none in the block."""
+    try:
+        yield
+    except kinds as error:
+        error.param = error.param or param
+        raise
 
 
 def is_of_machine(error: BaseException) -> bool:

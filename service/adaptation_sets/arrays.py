@@ -48,10 +48,11 @@ def read_npz(staged: Path, settings: Settings, limits: Limits, folder: Path) -> 
     unpacked = folder / "unpacked"
     unpacked.mkdir()
     members = {member.path for member in _extract(staged, limits, unpacked)}
+    names = sorted(path.removesuffix(".npy") for path in members)
     if not {_IMAGES} <= members <= {_IMAGES} | _OPTIONAL:
         raise InvalidSet(
-            f"the npz holds {', '.join(sorted(members))}: it must hold images, and beside them labels, unless no image "
-            "has one, and at most precropped",
+            f"the npz holds the arrays {', '.join(names)}: it must hold images, and beside them labels, unless no "
+            "image has one, and at most precropped",
             code="npz_arrays",
         )
     images = _check_images(_mapped(unpacked / _IMAGES), settings)

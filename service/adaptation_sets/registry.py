@@ -12,7 +12,7 @@ from service.adaptation_sets.contents import Contents
 from service.adaptation_sets.label_maps import check_label_map, joined_label_map
 from service.adaptation_sets.stored import CONTENTS_FILE, DOCUMENT_FILE, StoredSet
 from service.artifacts.store import Artifact, ArtifactStore, Entry, Kind, Name
-from service.errors import DeletedMeanwhile, InvalidSet, NotFound, SetNotFound
+from service.errors import DeletedMeanwhile, InvalidSet, NotFound, SetNotFound, TooLarge, at_fault
 from service.schemas.adaptation_set import AdaptationSet, LabelMap
 from service.schemas.base import utc_now
 from service.settings import Settings
@@ -46,7 +46,7 @@ class SetRegistry:
 
         Returns the set and, if it is new, the argument for ``discard``.
         """
-        with self._store.staging() as staging:
+        with self._store.staging() as staging, at_fault("adaptation_set", InvalidSet, TooLarge):
             folder = staging / "set"
             folder.mkdir()
             contents = self._read(staged, folder)
@@ -119,8 +119,8 @@ class SetRegistry:
         if len(contents.counts) == 1:
             only = next(iter(contents.counts))
             raise InvalidSet(
-                f"all labelled images of the set are of the class {only!r}: add images of other classes, or put images "
-                "without a label into the folder unlabelled/",
+                f"all labelled images of the set are of the class {only!r}: add images of other classes. Those without "
+                "a label belong into the folder unlabelled/; in an npz their label is -1",
                 code="one_class",
             )
         check_label_map(contents.label_map, contents.counts)

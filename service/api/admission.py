@@ -14,7 +14,7 @@ from search.strategy import kind_of
 from service.adaptation_sets.labels import check_attackable, prior_of, resolve
 from service.adaptation_sets.stored import StoredSet
 from service.api.services import Services
-from service.errors import Expired, InvalidRequest, JobNotFound, SetNotFound, SoupsearchError
+from service.errors import Expired, InvalidRequest, JobNotFound, PantryNotFound, SetNotFound, SoupsearchError, at_fault
 from service.image_warnings import SelectingImages, warn_of_images
 from service.jobs.store import NewJob
 from service.refinements import limits_of, warn_of_dropped_soups
@@ -71,7 +71,7 @@ def estimate(use: Services, request: AdaptRequest, upload: Path | None) -> CostE
     _check_sources(request, upload)
     earlier = len(earlier_soups(use, request))
     with _understood(use, request, upload, earlier, keep=False) as echo:
-        pantry, sets = use.pantries.get(request.pantry), echo.adaptation_sets
+        pantry, sets = _pantry(use, request), echo.adaptation_sets
         limits = request.search.limits(_space(request, pantry))
         evaluations = _count_points(request, pantry, earlier)
         passes = most_passes(use, request, pantry, sets, evaluations)
@@ -109,7 +109,7 @@ def earlier_soups(use: Services, request: AdaptRequest) -> list[Weights]:
     if not job.is_terminal:
         advice = "Resume it" if job.status is JobStatus.PAUSED else "Wait until it has ended, or cancel it"
         raise InvalidRequest(f"Job {job_id} is {job.status}, and its soups may change. {advice}.", param=param)
-    pantry = use.pantries.get(request.pantry)
+    pantry = _pantry(use, request)
     if job.request.pantry_digest != pantry.digest:
         raise InvalidRequest(f"Job {job_id} mixed another pantry. Name a job of {pantry.name!r}.", param=param)
     space = _space(request, pantry)
@@ -152,7 +152,7 @@ def _understood(
 
     An uploaded set stays after the block only if ``keep``, and nothing was raised."""
     check_radii(request)
-    pantry = use.pantries.get(request.pantry)
+    pantry = _pantry(use, request)
     check_search(request, pantry, use.settings.max_points, earlier)
     with _sets(use, request, pantry, upload, keep=keep) as sets:
         check_measured_sets(request, sets)
@@ -406,7 +406,8 @@ def check_suggestions(use: Services, sets: Sequence[str]) -> None:
     """Check that there are images to label. Raises InvalidRequest (``unlabelled_needed``)."""
     if all(stored.document.labelled == len(stored) for stored in (_open(use, set_id) for set_id in sets)):
         raise InvalidRequest(
-            "Every image has a label already. Send images without one, in the folder unlabelled/.",
+            "Every image has a label already. Send images without one, in the folder unlabelled/, or labelled -1 in an "
+            "npz.",
             param="adaptation_set",
             code="unlabelled_needed",
         )
@@ -478,12 +479,14 @@ def _sets(
         use.sets.discard(new)
 
 
+def _pantry(use: Services, request: AdaptRequest) -> Pantry:
+    with at_fault("pantry", PantryNotFound):
+        return use.pantries.get(request.pantry)
+
+
 def _open(use: Services, set_id: str) -> StoredSet:
-    try:
+    with at_fault("adaptation_sets", SetNotFound):
         return use.sets.open(set_id)
-    except SetNotFound as error:
-        error.param = "adaptation_sets"
-        raise
 
 
 def request_digest(request: AdaptRequest, sets: list[str]) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from service.artifacts.store import Artifact, ArtifactStore, Kind, Name
-from service.errors import DeletedMeanwhile, InvalidPantry, NotFound, PantryExists, PantryNotFound
+from service.errors import DeletedMeanwhile, InvalidPantry, NotFound, PantryExists, PantryNotFound, TooLarge, at_fault
 from service.pantries.archive import extract
 from service.pantries.ingredients import (
     FILES,
@@ -76,7 +76,7 @@ class PantryRegistry:
     def add_archive(self, request: PantryRequest, staged: Path, verify: Check) -> Pantry:
         """Like ``add``, from an uploaded archive with one folder per ingredient. The caller keeps ``staged``."""
         self._check_free(request.name)
-        with self._store.staging() as staging:
+        with self._store.staging() as staging, at_fault("pantry", InvalidPantry, TooLarge):
             folder = staging / "pantry"
             folder.mkdir()
             packed = extract(staged, self._settings, folder)

@@ -15,7 +15,7 @@ from service.schemas.request import SuggestLabelsRequest
 router = APIRouter(tags=["jobs"])
 
 NOTHING_TO_LABEL = InvalidRequest(
-    "Every image has a label already. Send images without one, in the folder unlabelled/.",
+    "Every image has a label already. Send images without one, in the folder unlabelled/, or labelled -1 in an npz.",
     param="adaptation_set",
     code="unlabelled_needed",
 )

@@ -269,6 +269,7 @@ def test_refusals_name_what_is_wrong_and_leave_nothing(
 ) -> None:
     error = refused(registry, store, pack(tmp_path / "a", members, form))
     assert (error.code, named in error.detail) == (code, True), error.detail
+    assert error.param == ("label_map" if code == "unknown_class" else "adaptation_set")
     assert error.status == (413 if code.startswith("too_many") or code.endswith("too_large") else 422)
 
 
@@ -299,7 +300,7 @@ def test_a_label_map_in_request_and_archive_must_agree(
     path = pack(tmp_path / "a", members)
     with pytest.raises(InvalidSet) as caught:
         registry.add(path, {"cat": 0, "dog": 1})
-    assert caught.value.code == "two_label_maps"
+    assert (caught.value.code, caught.value.param) == ("two_label_maps", "label_map")
     same = registry.add(path, {"cat": [5, 0], "dog": 1})
     assert same.label_map == {"cat": [0, 5], "dog": [1]}
     assert same.id == registry.add(path).id

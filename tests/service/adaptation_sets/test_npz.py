@@ -160,8 +160,15 @@ def test_refusals_leave_nothing(
     with pytest.raises(SoupsearchError) as caught:
         registry.add(npz(tmp_path / "a", **arrays))
     assert caught.value.code == code, caught.value.detail
+    assert caught.value.param == "adaptation_set"
+    assert ".npy" not in caught.value.detail
     assert caught.value.status == (413 if code.startswith("too_many") or code.endswith("too_large") else 422)
     assert files_below(store.root) == []
+
+
+def test_arrays_are_named_as_they_were_saved(registry: SetRegistry, tmp_path: Path) -> None:
+    with pytest.raises(InvalidSet, match="the npz holds the arrays x, y: it must hold images"):
+        registry.add(npz(tmp_path / "a", x=IMAGES, y=LABELS))
 
 
 def test_arrays_that_are_cut_or_lie_about_their_shape_are_refused(
@@ -185,6 +192,7 @@ def test_arrays_that_are_cut_or_lie_about_their_shape_are_refused(
         with pytest.raises(InvalidSet) as caught:
             registry.add(zip_of(tmp_path / "a", {"images.npy": lie, "labels.npy": labels}))
         assert caught.value.code in {"damaged_archive", "npz_shape"}
+        assert caught.value.param == "adaptation_set"
         assert files_below(store.root) == []
 
 

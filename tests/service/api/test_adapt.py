@@ -336,7 +336,7 @@ COSTLY = json.dumps(
     [
         ("{", 400, "malformed_body", "request"),
         ("{}", 422, "invalid_request", "pantry"),
-        ('{"pantry": "nobody"}', 404, "pantry_not_found", None),
+        ('{"pantry": "nobody"}', 404, "pantry_not_found", "pantry"),
         ('{"pantry": "../x"}', 422, "invalid_request", "pantry"),
         ('{"pantry": "fashion", "typo": 1}', 422, "invalid_request", "typo"),
         ('{"pantry": "fashion", "search": {"strategy": "magic"}}', 422, "invalid_request", "search"),

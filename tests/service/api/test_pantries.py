@@ -60,7 +60,7 @@ def test_what_the_worker_refuses_is_refused(
         raise InvalidPantry("timm knows no 'test_vit': take one that it knows", code="unknown_architecture")
 
     with checking(settings, refuse):
-        problem(add(api, pantry_zip(tmp_path / "in")), 422, "unknown_architecture")
+        problem(add(api, pantry_zip(tmp_path / "in")), 422, "unknown_architecture", "pantry")
     assert files("names/pantries") == ["fashion.json"]
     assert len(files("pantries")) == 1
     assert files("staging") == []
@@ -79,9 +79,10 @@ def test_bad_pantries_are_refused(api: httpx2.Client, tmp_path: Path, files: Fil
     archive = pantry_zip(tmp_path / "in")
     problem(add(api, archive, name="fashion"), 409, "pantry_exists", "name")
     problem(add(api, archive, name="../x"), 422, "invalid_request", "name")
-    problem(add(api, archive, ingredients=["linf", "absent"]), 422, "unknown_ingredient")
+    problem(add(api, archive, ingredients=["linf", "absent"]), 422, "unknown_ingredient", "ingredients")
+    problem(add(api, zip_of({"stray.safetensors": b"x", "model.safetensors": b"x"})), 422, "misplaced_file", "pantry")
     problem(add(api, archive, ingredients=["linf"]), 422, "invalid_request", "ingredients")
-    problem(add(api, zip_of({})), 422, "ingredient_count")
+    problem(add(api, zip_of({})), 422, "ingredient_count", "pantry")
     problem(add(api, b"x" * 500_000), 413, "too_large", "pantry")
     problem(api.post("/pantries", files={"pantry": ("p.zip", archive)}), 400, "malformed_body", "request")
     problem(api.post("/pantries", files={"request": (None, '{"name": "a"}')}), 400, "malformed_body", "pantry")
