@@ -69,11 +69,15 @@ class Driver:
         self.points: list[Point] = []
         self.recorded: list[Point] = []
 
+    def take(self) -> Job:
+        """Claim the next job, without beginning its search."""
+        self.claim = self.store.claim(SUPERVISOR)
+        return self.job
+
     def start(self) -> Job:
         """Claim the next job and begin its search."""
-        self.claim = self.store.claim(SUPERVISOR)
+        job = self.take()
         assert self.claim is not None
-        job = self.store.get(self.claim.job_id)
         self.points = make_points(len(job.request.ingredients))
         self.store.start(job.id, self.claim.attempt, len(self.points), f"scope-{job.id}")
         return job
@@ -137,7 +141,10 @@ class Driver:
     def _result(self, *, partial: bool) -> Result:
         names = self.job.request.ingredients
         scores = dict(zip(names, np.linspace(0.78, 0.70, len(names)).round(2).tolist(), strict=True))
-        top = [ScoredSoup(weights=self.named(p.weights), score=p.score or 0.0, nll=p.nll) for p in self.ranked()[:5]]
+        top = [
+            ScoredSoup(weights=self.named(p.weights), score=p.score or 0.0, nll=p.nll, point=p.index)
+            for p in self.ranked()[:5]
+        ]
         best = top[0].score
         return Result(
             summary=f"The soup is right on {100 * best:.1f} % of the images, 10.0 points more than {names[0]}."

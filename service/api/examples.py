@@ -123,8 +123,8 @@ RESULT = Result(
     per_set={SET_ID: _score(0.86, 0.41)},
     ended_by="strategy",
     top=[
-        ScoredSoup(weights=_soup(*WEIGHTS), score=0.86, nll=0.41),
-        ScoredSoup(weights=_soup(0.0, -0.2, 0.4, 0.8), score=0.85, nll=0.43),
+        ScoredSoup(weights=_soup(*WEIGHTS), score=0.86, nll=0.41, point=317),
+        ScoredSoup(weights=_soup(0.0, -0.2, 0.4, 0.8), score=0.85, nll=0.43, point=62),
     ],
     baselines=Baselines(
         ingredients={name: _score(score, 0.9) for name, score in zip(NAMES, (0.71, 0.74, 0.76, 0.69), strict=True)},

@@ -43,6 +43,10 @@ class ScoredSoup(Document):
         default_factory=dict, description="With several objectives: each one's value."
     )
     violation: float = 0.0
+    point: int | None = Field(
+        default=None,
+        description="Index of its point, by which its model is downloaded: `?point=`; null in older results.",
+    )
 
 
 class FrontSoup(ScoredSoup):

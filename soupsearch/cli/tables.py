@@ -55,7 +55,7 @@ def result_tables(job: Job) -> list[Table]:
     result = job.result
     if result is None:
         return []
-    tables = [_comparison(job, result), _soups(result)]
+    tables = [_comparison(job, result), _soups(job, result)]
     if len(result.per_set) > 1:
         tables.append(_each_set(result))
     if result.constraints:
@@ -120,13 +120,15 @@ def _constraints(result: Result) -> Table:
     return table
 
 
-def _soups(result: Result) -> Table:
+def _soups(job: Job, result: Result) -> Table:
     metrics = list(result.metrics)
-    table = _table("top soups", *result.weights, "score", "nll", *metrics)
+    title = f"top soups: soupsearch download {job.id} --point POINT --out DIR"
+    table = _table(title, "point", *result.weights, "score", "nll", *metrics)
     for soup in result.top:
         weights = [f"{weight:+.2f}" for weight in soup.weights.values()]
         values = [_share(soup.metrics.get(metric)) for metric in metrics]
-        table.add_row(*weights, _score(soup.score, result.metric), _decimal(soup.nll), *values)
+        number = "" if soup.point is None else str(soup.point)
+        table.add_row(number, *weights, _score(soup.score, result.metric), _decimal(soup.nll), *values)
     return table
 
 

@@ -309,7 +309,7 @@ class Finalizer:
         return [_outcome(constraint, value) for constraint, value in pairs]
 
     def _front_soup(self, point: Point) -> FrontSoup:
-        return FrontSoup(**self._scored(point).model_dump(), point=point.index)
+        return FrontSoup.model_validate(self._scored(point).model_dump())
 
     def _scored(self, point: Point) -> ScoredSoup:
         return ScoredSoup(
@@ -320,6 +320,7 @@ class Finalizer:
             metrics=point.metrics,
             objectives=point.objectives,
             violation=point.violation,
+            point=point.index,
         )
 
     def _named(self, point: Point) -> dict[str, float]:

@@ -14,6 +14,15 @@ def test_the_title_counts_the_images_that_the_score_is_of(images: int | None, to
     assert comparison.title == f"pantry fashion, {told} images"
 
 
+def test_top_soups_are_listed_with_the_number_by_which_each_is_downloaded() -> None:
+    _, top, *_ = result_tables(SUCCEEDED_JOB)
+    assert top.title == f"top soups: soupsearch download {SUCCEEDED_JOB.id} --point POINT --out DIR"
+    assert (top.columns[0].header, list(top.columns[0].cells)) == ("point", ["317", "62"])
+    older = RESULT.model_copy(update={"top": [each.model_copy(update={"point": None}) for each in RESULT.top]})
+    _, top, *_ = result_tables(SUCCEEDED_JOB.model_copy(update={"result": older}))
+    assert list(top.columns[0].cells) == ["", ""]
+
+
 def test_images_to_label_are_listed_with_the_classes_that_soups_predict() -> None:
     images = [ImageToLabel(set=SET_ID, image="unlabelled/7.png", votes={"bag": 5, "shoe": 2}, information=0.5)]
     result = RESULT.model_copy(update={"label_next": images})
