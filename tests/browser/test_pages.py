@@ -67,6 +67,7 @@ def test_a_job_is_followed_from_the_form_to_its_download(
     expect(page.locator("#status")).to_have_text("succeeded")
     expect(page.locator("#verdict")).to_have_text(result.summary)
     expect(page.locator("#top-table tbody tr")).to_have_count(5)
+    expect(page.locator("#top-table tbody tr").first.locator("td").first).to_have_text(str(driver.ranked()[0].index))
     expect(page.locator("#against-table tbody tr")).to_have_count(9)
     expect(page.locator("#against-plot .scatterlayer .trace")).to_have_count(2)
     for number, (name, held_out) in enumerate([("the soup", "85.0 %"), ("softmax ensemble", "79.0 %")]):
@@ -129,6 +130,9 @@ def test_a_soup_is_chosen_from_the_front_by_keyboard_and_in_the_plot(page: Page,
     expect(page.locator("#front-1")).to_be_checked()
     expect(page.locator("#front-chosen")).to_contain_text("Soup #2")
     expect(page.locator("#front-chosen")).to_contain_text("Linf:0.1 40.0 %")
+    titles = page.locator("#facts dt").all_text_contents()
+    assert {"Accuracy", "Linf:0.1"} <= set(titles)
+    assert all(title[0].isupper() for title in titles), titles
     assert page.locator("#front-download").get_attribute("href") == f"{driver.job.urls.model}?point={front[1].point}"
     third = page.locator("#front-plot .scatterlayer .point").nth(2)
     third.scroll_into_view_if_needed()
@@ -273,6 +277,17 @@ def test_the_list_follows_the_jobs(page: Page, archive: Path, driver: Driver, br
     expect(row.locator(".badge")).to_have_text("succeeded")
     row.locator("a").click()
     expect(page.locator("#verdict")).to_contain_text("The soup is right on")
+
+
+def test_the_list_tells_of_jobs_whose_search_has_not_begun(page: Page, archive: Path, driver: Driver) -> None:
+    start_job(page, archive)
+    page.goto("/")
+    progress = page.locator("#jobs tbody tr td").nth(3)
+    expect(progress).to_have_text("place 1 in the queue")
+    driver.take()
+    expect(progress).to_have_text("preparing")
+    driver.fail()
+    expect(progress).to_have_text("ended before its search")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -20,6 +20,11 @@ export function scoreInterval(range, shown) {
   return range ? `${score(range[0], { ...shown, unit: "" }).trim()} to ${score(range[1], shown)}` : "–";
 }
 
+/** `text` as a title begins. */
+export function capital(text) {
+  return text[0].toUpperCase() + text.slice(1);
+}
+
 /** What a request ranks soups by. */
 export function metricOf(request) {
   return (request.objective ?? request.objectives[0]).metric;

@@ -7,12 +7,14 @@ import { followForm } from "./upload.js";
 
 const REFRESH = 2000;
 const PAGE = 20;
+/** What a job does that has not ended, and whose search has not begun. */
+const PREPARING = { paused: "not begun", cancelling: "ending" };
 let limit = PAGE;
 
 function progressCell(job) {
   const { done, total } = job.progress;
   if (job.status === "queued") return `place ${job.queue_position + 1} in the queue`;
-  if (!total) return "";
+  if (!total) return job.is_terminal ? "ended before its search" : PREPARING[job.status] ?? "preparing";
   const bar = element("progress", { max: total, value: done });
   bar.setAttribute("aria-label", `${done} of ${total} soups`);
   return element("span", {}, bar, `${count(done)} of ${count(total)}`);

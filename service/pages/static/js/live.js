@@ -40,6 +40,7 @@ export class Live {
   /** The best soups so far, as a result lists them. */
   topSoups() {
     return this.top.map((point) => ({
+      point: point.index,
       score: point.score,
       nll: point.nll,
       weights: Object.fromEntries(this.ingredients.map((name, place) => [name, point.weights[place]])),

@@ -1,7 +1,7 @@
 /** Says what a job found. */
 
 import { byId, element, fillTable } from "./dom.js";
-import { bytes, count, percent, scale, score, scoreInterval, seconds, soup, weight } from "./format.js";
+import { bytes, capital, count, percent, scale, score, scoreInterval, seconds, soup, weight } from "./format.js";
 import { plotAgainst } from "./plots.js";
 
 const SHORT = 12;
@@ -108,7 +108,7 @@ function facts(result, request) {
   if (result.layers) known["Weights by layer"] = layersText(result.layers);
   if (result.paired_test) known[`Difference from ${result.paired_test.against}`] = differenceText(result.paired_test, result.metric);
   if (cost.backward_passes) known["Backward passes"] = count(cost.backward_passes);
-  for (const [name, value] of Object.entries(result.metrics)) known[name] = percent(value);
+  for (const [name, value] of Object.entries(result.metrics)) known[capital(name)] = percent(value);
   const sets = Object.entries(result.per_set);
   if (sets.length > 1) for (const [id, each] of sets) known[`On set ${short(id)}`] = scored(each, result.metric);
   constraints.forEach((each, place) => (known[`Constraint ${place + 1}`] = constraintText(each)));
@@ -120,8 +120,8 @@ function facts(result, request) {
 
 /** Fill the table of the best soups. */
 export function tabulateTop(soups, ingredients, metric) {
-  const rows = soups.map((each, index) => [`#${index + 1}`, score(each.score, scale(metric)), each.nll?.toFixed(3) ?? "–", ...ingredients.map((name) => weight(each.weights[name]))]);
-  fillTable(byId("top-table"), ["Rank", "Score", "NLL", ...ingredients], rows);
+  const rows = soups.map((each, index) => [`#${index + 1}`, each.point == null ? "–" : String(each.point), score(each.score, scale(metric)), each.nll?.toFixed(3) ?? "–", ...ingredients.map((name) => weight(each.weights[name]))]);
+  fillTable(byId("top-table"), ["Rank", "Point", "Score", "NLL", ...ingredients], rows);
 }
 
 function showAgainst(result) {
@@ -131,7 +131,7 @@ function showAgainst(result) {
   const heldOut = heldOutRows(result);
   byId("held-out-note").textContent = heldOut.length ? `, and on ${count(result.held_out.images)} held-out images` : "";
   const what = measure(result);
-  byId("against-what").textContent = what[0].toUpperCase() + what.slice(1);
+  byId("against-what").textContent = capital(what);
   const metrics = Object.keys(result.metrics);
   const shown = scale(result.metric);
   plotAgainst(byId("against-plot"), rows, heldOut, what, shown);
@@ -141,7 +141,7 @@ function showAgainst(result) {
   };
   fillTable(
     byId("against-table"),
-    ["Model", "Score", "95 % interval", "NLL", ...metrics, ...(heldOut.length ? ["Held out", "95 % interval"] : [])],
+    ["Model", "Score", "95 % interval", "NLL", ...metrics.map(capital), ...(heldOut.length ? ["Held out", "95 % interval"] : [])],
     rows.map((row) => [
       row.name,
       score(row.score, shown),
