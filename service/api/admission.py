@@ -458,8 +458,8 @@ def _sets(
 ) -> Iterator[list[str]]:
     """Ids of the request's sets, checked and kept until the job can refer to them.
 
-    If the block raises, or without ``keep``, a set that came with the request is removed again, unless another request
-    uses it too.
+    Without ``keep``, or if the block refuses the request, a set that came with it is removed again, unless another
+    request uses it too.
     """
     if upload is None:
         ids = list(request.adaptation_sets or ())
@@ -469,14 +469,15 @@ def _sets(
         yield ids
         return
     document, new = use.sets.admit(upload, request.label_map, lambda stored: check_set(stored, request, pantry))
+    stays = keep
     try:
         yield [document.id]
     except SoupsearchError:  # after any other error, the job may exist all the same
-        if new:
-            use.sets.discard(new)
+        stays = False
         raise
-    if new and not keep:
-        use.sets.discard(new)
+    finally:
+        if new and not stays:
+            use.sets.discard(new)
 
 
 def _pantry(use: Services, request: AdaptRequest) -> Pantry:

@@ -163,6 +163,17 @@ def test_a_dry_run_estimates_the_cost_and_keeps_nothing(adapt: Post, job_store: 
     problem(refused, 422, "invalid_request", "search.step")
 
 
+def test_a_dry_run_that_fails_unforeseen_keeps_nothing(
+    adapt: Post, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("service.api.admission.warn_of_images", fail)
+    problem(adapt(params={"dry_run": "true"}), 500, "internal_error")
+    assert files("sets") == files("staging") == []
+
+
 def test_a_dry_run_knows_how_fast_the_last_search_of_its_kind_was(api: httpx2.Client, job_store: JobStore) -> None:
     paper = {"pantry": "fashion", "preset": "paper", "adaptation_sets": [store_set(api)]}
     echo = job_store.get(api.post("/adapt", json=paper).json()["id"]).request
