@@ -15,16 +15,14 @@ from service.adaptation_sets.labels import check_attackable, prior_of, resolve
 from service.adaptation_sets.stored import StoredSet
 from service.api.services import Services
 from service.errors import Expired, InvalidRequest, JobNotFound, PantryNotFound, SetNotFound, SoupsearchError, at_fault
-from service.image_warnings import SelectingImages, warn_of_images
+from service.job_warnings import SelectingImages, warn_of_images, warn_of_long_search
 from service.jobs.store import NewJob
 from service.refinements import limits_of, warn_of_dropped_soups
 from service.schemas.estimate import CostEstimate
-from service.schemas.job import Job, JobStatus, JobWarning, Progress, RequestEcho
+from service.schemas.job import Job, JobStatus, Progress, RequestEcho
 from service.schemas.objective import Measured
 from service.schemas.pantry import Pantry
 from service.schemas.request import AdaptRequest
-
-LONG_SECONDS = 3600.0
 
 
 def admit(
@@ -86,7 +84,7 @@ def estimate(use: Services, request: AdaptRequest, upload: Path | None) -> CostE
             warnings=[
                 *warn_of_images(echo.request, _selecting_images(use, request, pantry, sets)),
                 *warn_of_dropped_soups(echo.request),
-                *_warn_of_time(seconds),
+                *warn_of_long_search(seconds),
             ],
         )
 
@@ -132,16 +130,6 @@ def _selecting_images(
         for count, is_labelled in zip(_selected(each, request), (True, False), strict=True)
         if count
     ]
-
-
-def _warn_of_time(seconds: float | None) -> list[JobWarning]:
-    if seconds is None or seconds < LONG_SECONDS:
-        return []
-    message = (
-        f"the search will take about {seconds / 3600:.1f} hours, at the speed of the last of its kind: take fewer "
-        "points, images, threats or steps, or a budget"
-    )
-    return [JobWarning(code="long_search", message=message)]
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 
 from search.budget import Budget
 from search.evaluation import PLAIN, EvaluationRequest, Outcome, Refinement, SetOutcome, Weights
-from service.image_warnings import SelectingImages, warn_of_images
+from service.job_warnings import SelectingImages, warn_of_images, warn_of_long_search
 from service.refinements import warn_of_dropped_soups
 from service.schemas.job import JobWarning
 from workers.evaluation.baselines import BaselineOutcomes, evaluate_baselines
@@ -30,7 +30,6 @@ from workers.ray_runtime.task import Task
 
 MIDPOINT_IMAGES = 256
 CHANCE_P_VALUE = 0.01
-LONG_HOURS = 1.0
 COLLAPSE = 0.5
 """A midpoint with less than this share of its weaker end's accuracy has collapsed."""
 
@@ -185,7 +184,7 @@ def warn_of_collapse(
 def warn_of_time(
     material: Material, baselines: BaselineOutcomes, points: int, evaluators: int, budget: Budget | None = None
 ) -> list[JobWarning]:
-    """Warn if attacks on ``points`` soups, or those that ``budget`` allows, will take over an hour.
+    """Warn if attacks on ``points`` soups, or those that ``budget`` allows, will take an hour or more.
 
     Judges by the time and the passes that those on the ingredients took.
     """
@@ -199,14 +198,7 @@ def warn_of_time(
     seconds = pace * points / evaluators
     if budget is not None and budget.seconds is not None:
         seconds = min(seconds, budget.seconds)
-    hours = seconds / 3600
-    if hours < LONG_HOURS:
-        return []
-    message = (
-        f"the attacks on {points} soups will take about {hours:.1f} hours, {pace:.1f} s each: "
-        "take fewer steps, images or threats, a greater step of the grid, or a budget"
-    )
-    return [JobWarning(code="long_search", message=message)]
+    return warn_of_long_search(seconds)
 
 
 def _right(sets: Sequence[SetOutcome]) -> float:

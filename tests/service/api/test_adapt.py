@@ -9,6 +9,7 @@ import httpx2
 import pytest
 
 from service.api.admission import request_digest
+from service.job_warnings import warn_of_long_search
 from service.jobs.store import JobStore
 from service.schemas.job import Job
 from service.schemas.pantry import Pantry
@@ -188,7 +189,7 @@ def test_a_dry_run_knows_how_fast_the_last_search_of_its_kind_was(api: httpx2.Cl
     assert api.post("/adapt", json=paper | {"search": search}, params=dry).json()["seconds"] == 1.5
     job_store.note_speed(echo.kind_of_work, 0.1)
     slow = api.post("/adapt", json=paper, params=dry).json()
-    assert slow["warnings"][-1]["code"] == "long_search"
+    assert slow["warnings"][-1] == warn_of_long_search(slow["seconds"])[0].model_dump()
     assert job_store.redis.ttl(job_store.keys.speed(echo.kind_of_work)) > 0
 
 

@@ -11,7 +11,7 @@ from search.budget import Budget
 from search.evaluation import Outcome, Passes, SetOutcome
 from service.adaptation_sets.registry import SetRegistry
 from service.errors import InvalidRequest
-from service.image_warnings import warn_of_images
+from service.job_warnings import warn_of_images, warn_of_long_search
 from service.jobs.store import JobStore
 from service.pantries.registry import PantryRegistry
 from service.schemas.job import JobWarning
@@ -59,7 +59,7 @@ def test_few_images_are_told(store_bench: Bench, images: int, codes: list[str]) 
         (None, "will take about 2.0 hours"),
         (Budget(seconds=3599), None),
         (Budget(seconds=5400), "will take about 1.5 hours"),
-        (Budget(forward_passes=12_000), "on 120 soups will take about 1.3 hours"),
+        (Budget(forward_passes=12_000), "will take about 1.3 hours"),
         (Budget(forward_passes=8_000), None),
     ],
 )
@@ -73,6 +73,8 @@ def test_a_long_search_is_told_unless_its_budget_ends_it_sooner(
     warnings = warn_of_time(attacked, baselines, 180, 2, budget)
     assert [warning.code for warning in warnings] == ([] if hours is None else ["long_search"])
     assert all((hours or "") in warning.message for warning in warnings)
+    told = [] if hours is None else warn_of_long_search(3600 * float(hours.split()[-2]))
+    assert warnings == told
     assert warn_of_time(plain, baselines, 10**6, 1, budget) == []
 
 

@@ -1,4 +1,4 @@
-"""Warnings of sets with few images."""
+"""Warnings that a job and the estimate of its cost share: of few images, and of a long search."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from service.schemas.objective import Measured
 from service.schemas.request import AdaptRequest
 
 FEW_IMAGES = 50
+LONG_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,17 @@ class SelectingImages:
     images: int
     classes: int
     is_labelled: bool = True
+
+
+def warn_of_long_search(seconds: float | None) -> list[JobWarning]:
+    """Warn of a search that is expected to take an hour or more; None says that nothing is known of its time."""
+    if seconds is None or seconds < LONG_SECONDS:
+        return []
+    message = (
+        f"the search will take about {seconds / 3600:.1f} hours: take fewer soups, images, threats or steps, or give "
+        "it a budget"
+    )
+    return [JobWarning(code="long_search", message=message)]
 
 
 def warn_of_images(request: AdaptRequest, sets: Sequence[SelectingImages]) -> list[JobWarning]:
