@@ -1,15 +1,11 @@
 """What happens to a job when something dies, or its user changes their mind."""
 
-import time
-
-import psutil
 import pytest
 
 from search.evaluation import weights_key
 from service.schemas.job import JobStatus
 from soupsearch.embedded.cluster import LocalCluster
 from tests.processes import running
-from tests.waiting import wait_until
 from tests.workers.jobs.conftest import PATIENCE, Bench, Reference
 from tests.workers.jobs.test_grid_job import comparable, result_of
 from workers.faults import Fault
@@ -18,6 +14,7 @@ pytestmark = pytest.mark.slow
 
 LARGE_GRID = {"strategy": "grid", "lower": -0.5, "upper": 1.5, "step": 0.0625}
 ONE_BY_ONE = {"points_per_trial": 4}
+ALL_AT_ONCE = {"points_per_trial": 10_000}
 
 
 def test_a_second_attempt_evaluates_only_what_the_journal_lacks(reference: Reference, bench: Bench) -> None:
@@ -42,38 +39,31 @@ def test_a_second_attempt_evaluates_only_what_the_journal_lacks(reference: Refer
     assert {key: after[key] for key in before} == before
 
 
-def test_cancelling_keeps_the_best_within_seconds(bench: Bench) -> None:
+def test_cancelling_stops_the_batch_under_way_and_keeps_the_best(bench: Bench) -> None:
     bench.add_pantry()
-    job_id = bench.submit(search=LARGE_GRID)
-    child = bench.start(job_id)
+    job_id = bench.submit(search=LARGE_GRID | {"step": 0.03125})
+    child = bench.start(job_id, **ALL_AT_ONCE)
     bench.await_points(job_id, 20)
-
-    asked = time.monotonic()
     bench.store.cancel(job_id)
-    job = wait_until(lambda: job if (job := bench.store.get(job_id)).is_terminal else None, timeout=PATIENCE)
-    took = time.monotonic() - asked
 
-    bench.end(child, job_id)
+    job = bench.end(child, job_id)
     assert job.status is JobStatus.CANCELLED
+    assert 20 <= job.progress.done < job.progress.total
     result = result_of(job)
     assert result.partial
     assert result.score == max(point.score or 0 for point in bench.store.iter_points(job_id))
     assert bench.artifacts.exists("models", result.model.sha256)
-    assert took < 5 * slowness(), took
 
 
-def test_a_paused_job_lets_go_within_seconds_and_goes_on_where_it_was(reference: Reference, bench: Bench) -> None:
+def test_a_paused_job_lets_go_and_goes_on_where_it_was(reference: Reference, bench: Bench) -> None:
     whole = reference.job
     bench.add_pantry()
     job_id = bench.submit()
     child = bench.start(job_id, **ONE_BY_ONE)
     bench.await_points(job_id, 8)
-    asked = time.monotonic()
     bench.store.pause(job_id)
     before = {weights_key(point.weights): point for point in bench.store.iter_points(job_id)}
     assert child.wait(PATIENCE) == Fault.SUPERSEDED
-    took = time.monotonic() - asked
-    assert took < 5 * slowness(), took
     assert bench.store.get(job_id).status is JobStatus.PAUSED
     assert {weights_key(point.weights): point for point in bench.store.iter_points(job_id)} == before
 
@@ -187,12 +177,6 @@ def kill_evaluators(cluster: LocalCluster) -> list[int]:
     for process in evaluators:
         process.kill()
     return [process.pid for process in evaluators]
-
-
-def slowness() -> float:
-    """How much slower than alone this machine is now, by its runnable processes for each processor; at least 1."""
-    load, _, _ = psutil.getloadavg()
-    return max(1.0, load / (psutil.cpu_count() or 1))
 
 
 def test_a_job_without_a_finite_soup_fails_with_its_code(bench: Bench) -> None:

@@ -23,7 +23,6 @@ from service.settings import Settings
 from soupsearch.embedded.redis import EmbeddedRedis
 from tests.waiting import wait_until
 from tests.workers.jobs.conftest import IMAGES, Bench, write_ingredient
-from tests.workers.jobs.test_faults import slowness
 
 pytestmark = pytest.mark.slow
 
@@ -161,17 +160,15 @@ def test_a_redis_that_was_away_for_longer_than_a_lease_costs_no_attempt(
                 assert child.is_running()
 
 
-def test_a_job_cancelled_while_it_connects_to_ray_ends_soon(bench: Bench, silent_ray: str) -> None:
+def test_a_job_cancelled_while_it_connects_to_ray_ends_before_ray_is_given_up(bench: Bench, silent_ray: str) -> None:
     with supervising(bench, ray_address=silent_ray) as supervisor:
         job_id = bench.submit()
         child = child_of(bench, supervisor, job_id)
-        asked = time.monotonic()
         bench.store.cancel(job_id)
         job = job_after(bench, job_id, JobStatus.CANCELLED)
-        took = time.monotonic() - asked
         wait_until(lambda: not child.is_running(), timeout=PATIENCE)
     assert (job.result, job.error, job.attempt) == (None, None, 1)
-    assert took < 5 * slowness(), took
+    assert job.warnings == []  # the process would have added one when it gave Ray up
 
 
 def test_a_paused_job_leaves_its_supervisor_to_the_next(bench: Bench, silent_ray: str) -> None:
