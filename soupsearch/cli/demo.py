@@ -73,7 +73,7 @@ def _add_pantry(client: Client, pantry: Path) -> None:
 
 def _adapted(client: Client, fields: dict[str, Any], archive: Path, out: Path) -> Any:
     """The job of a request with these fields, whose model is downloaded to ``out``."""
-    from soupsearch.cli.adapting import fetch_model
+    from soupsearch.cli.jobs import fetch_model
     from soupsearch.cli.tables import follow
 
     request = {"pantry": "fashion", **fields}

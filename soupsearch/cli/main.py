@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from soupsearch.cli import adapting, attacking, models, pantries, serving, study, training
+from soupsearch.cli import adapting, attacking, jobs, models, pantries, serving, study, training
 from soupsearch.cli.exits import reported
 
 app = typer.Typer(
@@ -43,6 +43,7 @@ def options(
 
 serving.register(app)
 adapting.register(app)
+jobs.register(app)
 models.register(app)
 attacking.register(app)
 training.register(app)

@@ -96,3 +96,6 @@ LabelMapFile = Annotated[
         "only --min-accuracy names keeps its archive's own label_map.json."
     ),
 ]
+Out = Annotated[
+    Path | None, typer.Option(help="Folder to write the merged model to, as timm loads it; with result.json.")
+]
