@@ -88,7 +88,7 @@ def test_a_union_job_scores_as_a_bare_loop_whatever_the_number_of_evaluators(rea
         assert baseline.score == baseline.metrics["union"] <= min(baseline.metrics.values())
 
 
-def test_cancelling_an_attack_ends_the_job_within_seconds_with_the_best_so_far(ready: Bench) -> None:
+def test_cancelling_an_attack_ends_the_job_before_its_search_with_the_best_so_far(ready: Bench) -> None:
     threats = [{"norm": "Linf", "eps": 0.0001, "steps": 200}]
     job_id = submit(
         ready, objective={"metric": "robust_accuracy", "threats": threats}, adaptation_sets=[ready.add_set(60)]
@@ -96,9 +96,9 @@ def test_cancelling_an_attack_ends_the_job_within_seconds_with_the_best_so_far(r
     process = ready.start(job_id)
     ready.await_points(job_id, 5)
     ready.store.cancel(job_id)
-    process.wait(timeout=15)
     job = ready.end(process, job_id)
     assert job.status is JobStatus.CANCELLED
+    assert 5 <= job.progress.done < job.progress.total
     assert job.result is not None
     assert job.result.partial
     assert job.result.score == job.result.top[0].score
