@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from search.space import TOLERANCE
+from search.space import TOLERANCE, SearchError, Space
 
 Array = NDArray[np.float64]
 POOR, GOOD = 0.25, 0.75
@@ -23,6 +23,23 @@ class Box:
 
     low: Array
     high: Array
+
+    @classmethod
+    def within(cls, lower: float, upper: float, space: Space) -> "Box":
+        """The weights from ``lower`` to ``upper`` within the bounds of ``space``; fixed weights stay where they are.
+
+        Raises SearchError when no weights there sum to 1.
+        """
+        bounds = np.array(space.bounds or [(-np.inf, np.inf)] * space.size)
+        fixed = bounds[:, 0] == bounds[:, 1]
+        low = np.where(fixed, bounds[:, 0], np.maximum(bounds[:, 0], lower))
+        high = np.where(fixed, bounds[:, 1], np.minimum(bounds[:, 1], upper))
+        if np.any(low > high) or low.sum() > 1 or high.sum() < 1:
+            raise SearchError(
+                f"no weights from {lower:g} to {upper:g} within the bounds of each ingredient sum to 1: "
+                "widen lower and upper, or the bounds"
+            )
+        return cls(low, high)
 
     def nearest(self, points: Array) -> Array:
         """The euclidean projection of each of ``points``, float64 (k, n), onto the box; what is inside stays exactly.

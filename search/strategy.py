@@ -179,13 +179,18 @@ class LatticeRequest(StrategyRequest):
             raise ValueError(msg)
         return self
 
+    @property
+    def reach(self) -> tuple[float, float]:
+        """The least and the greatest weight of an ingredient."""
+        return (max(self.lower, 0.0), min(self.upper, 1.0)) if self.convex else (self.lower, self.upper)
+
     def lattice(self, space: Space) -> Lattice:
         """The lattice within the bounds of ``space``. Raises LatticeError when it has no point."""
         return Lattice(space.size, self.lower, self.upper, self.step, self.convex, space.bounds)
 
     def admits(self, weights: Weights, space: Space) -> bool:
         """Whether a soup, on the lattice or not, lies in ``space`` and within the limits of every ingredient."""
-        low, high = (max(self.lower, 0.0), min(self.upper, 1.0)) if self.convex else (self.lower, self.upper)
+        low, high = self.reach
         return weights in space and all(low - TOLERANCE <= weight <= high + TOLERANCE for weight in weights)
 
 

@@ -2,38 +2,37 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_serializer, model_validator
+from scipy.spatial import KDTree
 from scipy.special import ndtr
 
 from search.budget import Budget
+from search.candidates import BoxCandidates, Candidates, LatticeCandidates, rounded
+from search.descent import Box
 from search.evaluation import EvaluationRequest, Flags, Outcome, Weights, weights_key
 from search.objectives import Objectives
+from search.pareto import expected_improvement
 from search.space import Space
 from search.strategy import Generation, LatticeRequest, Strategy, StrategyKind
 from search.surrogate import Array, LogitSurrogate, ScoreSurrogate, Surrogate
 
-ENUMERATED = 20_000
-"""Lattices with more points are not enumerated: candidates are then found by walks from the best soups."""
 KEPT_LOGITS = 20_000
 """Most logits of a soup that are asked for; they are journalled, 4 bytes each."""
 LOGITS, LOGITS_ON_WALKS = 10_000, 2_000
-"""Most logits of a soup from which candidates are predicted."""
+"""Most logits of a soup from which candidates are predicted: all of them, or those reached by walks."""
 FEWEST = 2
 """Soups that must be known before others are predicted."""
-BEGUN, WALKS, WALK_STEPS, CLIMBS, CLIMB_STEPS = 5, 400, 6, 8, 12
-"""Soups from which walks begin, walks, steps of each at most, and climbs to the neighbour of which most is expected."""
+BEGUN = 5
+"""Soups from which walks begin."""
 FINITE_LENGTH = 0.3
 """How far around a soup without finite logits others are likely to have none either, in weight units."""
-AUGMENTED = 0.05
-"""Share of the sum beside the least term in a weighted Chebyshev norm (Knowles, ParEGO, IEEE TEC 2006)."""
 
 
 class Bayes(LatticeRequest):
-    """Bayesian optimisation on a lattice of affine weights: most of what a grid finds for a fraction of its cost."""
+    """Bayesian optimisation, on a lattice of affine weights or off it: most of what a grid finds for a fraction."""
 
     strategy: Literal["bayes"] = "bayes"
     budget: Budget = Field(default=Budget(), description="When to stop at the latest.")
@@ -49,21 +48,44 @@ class Bayes(LatticeRequest):
         le=1,
         description="Stop when no soup is expected to gain more: a share of images, or nats for nll.",
     )
+    continuous: bool = Field(
+        default=False, description="Any weights within the limits, rather than those of a lattice: there is no step."
+    )
+
+    @model_validator(mode="after")
+    def _steps_on_a_lattice(self) -> Self:
+        if self.continuous and "step" in self.model_fields_set:
+            msg = (
+                "a continuous search takes no step, because its soups lie on no lattice: leave out step, or continuous"
+            )
+            raise ValueError(msg)
+        return self
+
+    # A return type, as of a function with annotations, would stand in the JSON schema in place of the fields.
+    _dumped = model_serializer(mode="wrap")(lambda self, dump: self._without_step(dump(self)))
+
+    def _without_step(self, fields: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in fields.items() if not (self.continuous and name == "step")}
 
     def limits(self, space: Space) -> Budget:
         """See ``StrategyRequest``."""
         del space
         return self.budget
 
+    def box(self, space: Space) -> Box:
+        """Where weights may lie that need not lie on a lattice. Raises SearchError when none there sum to 1."""
+        return Box.within(*self.reach, space)
+
 
 class BayesianSearch(Strategy):
     """Starts from the ingredients and the uniform soup; then each generation has the greatest expected improvement.
 
     Soups of a generation are chosen one after another, with those before them counted as known (their predicted values
-    change nothing but the uncertainty). Several objectives are weighted anew for each soup (ParEGO). With constraints
-    the expected improvement is multiplied by the probability that they hold; until a soup holds them, that is all that
-    counts. Soups whose logits are not finite make their neighbours unlikely; those for which an alarm sounds are not
-    what others must improve on. ``begin`` are other soups to start from.
+    change nothing but the uncertainty). With several objectives it is the front's hypervolume that is to improve, and
+    the predicted values count too. With constraints the expected improvement is multiplied by the probability that they
+    hold; until a soup holds them, that is all that counts. Soups whose logits are not finite make their neighbours
+    unlikely; those for which an alarm sounds are not what others must improve on. ``begin`` are other soups to start
+    from.
     """
 
     def __init__(
@@ -77,8 +99,9 @@ class BayesianSearch(Strategy):
         self._request = request
         self._objectives = objectives
         self._seed = seed
-        self._lattice = request.lattice(space)
-        self._all = self._lattice.weights() if self._lattice.count() <= ENUMERATED else None
+        self._candidates: Candidates = (
+            BoxCandidates(request.box(space)) if request.continuous else LatticeCandidates(request.lattice(space))
+        )
         self._reads_logits = logits_tell_all(objectives)
         self._proposed: list[Weights] = []
         self._names: set[str] = set()
@@ -122,29 +145,46 @@ class BayesianSearch(Strategy):
         return self._acquisition().forecast(weights)
 
     def _best_candidates(self, count: int) -> list[Weights]:
-        rng = np.random.default_rng([self._seed, len(self._proposed)])
         acquisition = self._acquisition()
-        candidates = self._candidates(acquisition, rng)
+        candidates = self._new_candidates(acquisition)
         prediction = acquisition.predict(candidates)
         chosen: list[int] = []
-        for _ in range(min(count, len(candidates))):
-            shares = rng.dirichlet(np.ones(len(self._objectives.measures)))
-            gains = acquisition.gains(candidates, prediction, candidates[chosen], shares)
-            gains[chosen] = -np.inf
-            best = int(_rounded(gains).argmax())
+        is_new = np.ones(len(candidates), dtype=bool)
+        while len(chosen) < count and is_new.any():
+            gains = np.where(is_new, acquisition.gains(candidates, prediction, chosen), -np.inf)
+            best = int(rounded(gains).argmax())
             if not chosen and acquisition.in_units(float(gains[best])) < self._request.tolerance:
                 break
             chosen.append(best)
+            is_new &= self._are_apart(candidates, candidates[[best]])
         return [_weights(candidates[place]) for place in chosen]
+
+    def _new_candidates(self, acquisition: "Acquisition") -> Array:
+        """Soups not yet proposed, (candidates, n)."""
+        rng = np.random.default_rng([self._seed, len(self._proposed)])
+        begun = acquisition.best(BEGUN) or self._proposed or [self._centre]
+        points = self._candidates.reached(
+            begun, lambda points: acquisition.gains(points, acquisition.predict(points)), rng
+        )
+        return points[self._are_apart(points, self._points)] if self._proposed else points
+
+    def _are_apart(self, points: Array, others: Array) -> Flags:
+        """Which of ``points`` (q, n) are none of the ``others`` (p, n), nor too close to one to count as new."""
+        return np.asarray(KDTree(others).query(points, p=np.inf)[0] > self._candidates.apart)
+
+    @property
+    def _points(self) -> Array:
+        """The soups proposed, (p, n)."""
+        return np.array(self._proposed, dtype=np.float64).reshape(-1, len(self._centre))
 
     def _acquisition(self) -> "Acquisition":
         known = [place for place, outcome in enumerate(self._outcomes) if self._objectives.is_valid(outcome)]
         broken = [place for place, outcome in enumerate(self._outcomes) if outcome.status == "not_finite"]
-        points = np.array(self._proposed, dtype=np.float64).reshape(-1, len(self._centre))
+        points = self._points
         outcomes = [self._outcomes[place] for place in known]
         surrogate: Surrogate | None = None
         if len(known) >= FEWEST:
-            limit = LOGITS if self._all is not None else LOGITS_ON_WALKS
+            limit = LOGITS if self._candidates.are_all else LOGITS_ON_WALKS
             surrogate = (
                 LogitSurrogate(self._objectives, points[known], outcomes, limit)
                 if self._reads_logits
@@ -152,40 +192,6 @@ class BayesianSearch(Strategy):
             )
         alarmed = np.array([bool(self._objectives.alarms(outcome)) for outcome in outcomes], dtype=bool)
         return Acquisition(surrogate, len(self._objectives.measures), points[broken], alarmed)
-
-    def _candidates(self, acquisition: "Acquisition", rng: np.random.Generator) -> Array:
-        """Soups not yet proposed: all of them, or those reached from the best by walks and climbs; (candidates, n)."""
-        points = self._all if self._all is not None else self._reached(acquisition, rng)
-        is_new = [weights_key(_weights(point)) not in self._names for point in points]
-        return np.asarray(points[np.array(is_new, dtype=bool)])
-
-    def _reached(self, acquisition: "Acquisition", rng: np.random.Generator) -> Array:
-        begun = [
-            self._lattice.nearest(weights) for weights in acquisition.best(BEGUN) or self._proposed or [self._centre]
-        ]
-        walks = [self._walk(begun[int(rng.integers(len(begun)))], rng) for _ in range(WALKS)]
-        reached = np.unique(np.array([*begun, *walks]), axis=0)
-        shares = np.full(len(self._objectives.measures), 1 / len(self._objectives.measures))
-
-        def gains_of(steps: NDArray[np.intp]) -> Array:
-            points = self._lattice.at(steps)
-            return acquisition.gains(points, acquisition.predict(points), points[:0], shares)
-
-        tops = reached[np.argsort(-_rounded(gains_of(reached)), kind="stable")[:CLIMBS]]
-        for _ in range(CLIMB_STEPS):
-            around = np.unique(np.concatenate([tops, *map(self._lattice.neighbours, tops)]), axis=0)
-            higher = around[np.argsort(-_rounded(gains_of(around)), kind="stable")[:CLIMBS]]
-            reached = np.concatenate([reached, around])
-            if np.array_equal(higher, tops):
-                break
-            tops = higher
-        return self._lattice.at(np.unique(reached, axis=0))
-
-    def _walk(self, steps: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.intp]:
-        for _ in range(int(rng.integers(1, WALK_STEPS + 1))):
-            around = self._lattice.neighbours(steps)
-            steps = around[int(rng.integers(len(around)))] if len(around) else steps
-        return steps
 
 
 class Acquisition:
@@ -216,29 +222,24 @@ class Acquisition:
         short = np.maximum(0.0, self._surrogate.thresholds - prediction[:, self._objectives :])
         return prediction[:, 0], short.sum(axis=1)
 
-    def gains(self, points: Array, prediction: Array, pending: Array, shares: Array) -> Array:
-        """The expected improvement (q,) at ``points`` with their ``prediction``, soups ``pending`` (p, n) being known.
-
-        Several objectives count by their ``shares``.
-        """
+    def gains(self, points: Array, prediction: Array, pending: Sequence[int] = ()) -> Array:
+        """The expected improvement (q,) at ``points`` with their ``prediction``, those at ``pending`` being known."""
         is_finite = self._chance_of_logits(points)
         if self._surrogate is None:
             return np.asarray(is_finite * np.exp(-((points - 1 / points.shape[1]) ** 2).sum(axis=1)))
-        deviation = self._surrogate.process.deviation(points, pending)[:, None] * self._surrogate.errors
-        count = self._objectives
-        holds = ndtr((prediction[:, count:] - self._surrogate.thresholds) / deviation[:, count:]).prod(axis=1)
+        waiting = list(pending)
+        deviation = self._surrogate.process.deviation(points, points[waiting])[:, None] * self._surrogate.errors
+        count, thresholds = self._objectives, self._surrogate.thresholds
+        holds = ndtr((prediction[:, count:] - thresholds) / deviation[:, count:]).prod(axis=1)
         if not self._holds.any():
             return np.asarray(is_finite * holds)
-        found = self._surrogate.found[self._holds, :count]
-        value, error, known = prediction[:, 0], deviation[:, 0], found[:, 0]
+        known = self._surrogate.found[self._holds, :count]
+        reference = known.min(axis=0)
         if count > 1:
-            low, extent = found.min(axis=0), np.maximum(np.ptp(found, axis=0), 1e-9)
-            value, known = (_weighted((each - low) / extent, shares) for each in (prediction[:, :count], found))
-            error = np.sqrt(((shares * deviation[:, :count] / extent) ** 2).sum(axis=1))
-        ahead = (value - known.max()) / error
-        return np.asarray(
-            is_finite * holds * error * (ahead * ndtr(ahead) + np.exp(-(ahead**2) / 2) / np.sqrt(2 * np.pi))
-        )
+            believed = prediction[waiting]
+            known = np.concatenate([known, believed[(believed[:, count:] >= thresholds).all(axis=1), :count]])
+        improvement = expected_improvement(known, reference, prediction[:, :count], deviation[:, :count])
+        return np.asarray(is_finite * holds * improvement)
 
     def in_units(self, gain: float) -> float:
         """``gain`` in units of the objective; infinite where it is no improvement of a single objective."""
@@ -274,22 +275,14 @@ def starts(size: int) -> list[Weights]:
     return [*(_weights(row) for row in np.eye(size)), (1 / size,) * size]
 
 
-def _weighted(values: Array, shares: Array) -> Array:
-    weighted = values * shares
-    return np.asarray(weighted.min(axis=1) + AUGMENTED * weighted.sum(axis=1))
-
-
-def _rounded(gains: Array) -> Array:
-    """To nine digits of the greatest, so that rounding elsewhere decides no ties."""
-    greatest = np.abs(gains[np.isfinite(gains)]).max(initial=1e-300)
-    return np.asarray(np.round(gains / greatest, 9))
-
-
 def _weights(point: Array) -> Weights:
     return tuple(float(weight) for weight in point)
 
 
 def _bound(request: Bayes, space: Space) -> int:
+    if request.continuous:
+        request.box(space)
+        return request.budget.evaluations
     return min(request.budget.evaluations, request.lattice(space).count() + len(starts(space.size)))
 
 

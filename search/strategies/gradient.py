@@ -10,7 +10,7 @@ from search.budget import Budget
 from search.descent import Array, Box, Descent, Differentiated
 from search.evaluation import EvaluationRequest, Outcome, Weights, weights_key
 from search.objectives import Objectives
-from search.space import TOLERANCE, SearchError, Space
+from search.space import TOLERANCE, Space
 from search.strategies.bayes import starts
 from search.strategy import Generation, Strategy, StrategyKind, StrategyRequest
 
@@ -53,16 +53,7 @@ class Gradient(StrategyRequest):
 
     def box(self, space: Space) -> Box:
         """Where weights may lie. Raises SearchError when no weights there sum to 1."""
-        bounds = np.array(space.bounds or [(-np.inf, np.inf)] * space.size)
-        fixed = bounds[:, 0] == bounds[:, 1]
-        low = np.where(fixed, bounds[:, 0], np.maximum(bounds[:, 0], self.lower))
-        high = np.where(fixed, bounds[:, 1], np.minimum(bounds[:, 1], self.upper))
-        if np.any(low > high) or low.sum() > 1 or high.sum() < 1:
-            raise SearchError(
-                f"no weights from {self.lower:g} to {self.upper:g} within the bounds of each ingredient sum to 1: "
-                "widen lower and upper, or the bounds"
-            )
-        return Box(low, high)
+        return Box.within(self.lower, self.upper, space)
 
 
 class GradientSearch(Strategy):

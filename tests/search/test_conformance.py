@@ -36,6 +36,8 @@ MORE: dict[str, list[StrategyRequest]] = {
         Bayes(lower=0, upper=0.6, step=0.02, budget=Budget(evaluations=12)),
         Bayes(convex=True, step=0.25, batch=3, tolerance=0),
         Bayes(step=0.05, budget=Budget(evaluations=11)),
+        Bayes(continuous=True, budget=Budget(evaluations=14)),
+        Bayes(continuous=True, convex=True, batch=3, tolerance=0, budget=Budget(evaluations=12)),
     ],
     "curve": [Curve(lower=0, upper=1, points=5), Curve(lower=-1, upper=1.7, points=11)],
     "simplex": [Simplex(step=0.5), Simplex(step=0.3)],

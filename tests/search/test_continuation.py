@@ -36,11 +36,13 @@ def keys(soups: Sequence[Weights]) -> list[str]:
 
 
 @settings(max_examples=10, deadline=None)
-@given(generations=st.integers(0, 4), more=st.integers(1, 10))
-def test_bayes_goes_on_as_if_it_had_had_the_greater_budget_from_the_beginning(generations: int, more: int) -> None:
+@given(generations=st.integers(0, 4), more=st.integers(1, 10), continuous=st.booleans())
+def test_bayes_goes_on_as_if_it_had_had_the_greater_budget_from_the_beginning(
+    generations: int, more: int, continuous: bool
+) -> None:
     """From the end of any of its generations."""
     first = 4 + 4 * generations
-    request = Bayes(tolerance=0, budget=Budget(evaluations=first))
+    request = Bayes(tolerance=0, continuous=continuous, budget=Budget(evaluations=first))
     greater = request.model_copy(update={"budget": Budget(evaluations=first + more)})
     earlier = continued(request, [])
     assert len(earlier) == first

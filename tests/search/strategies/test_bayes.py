@@ -1,12 +1,16 @@
+import json
+
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from search.budget import Budget
 from search.evaluation import EvaluationRequest, Outcome, Weights
 from search.loop import run_search
 from search.objectives import Measure, Objectives
+from search.pareto import pareto_front
 from search.ranking import Evaluation, rank
-from search.space import Space
+from search.space import SearchError, Space
 from search.strategies.bayes import KIND, Bayes, starts
 from search.testing import Landscape, LandscapeExecutor, Trace
 
@@ -104,3 +108,49 @@ def test_soups_that_break_are_avoided() -> None:
 def test_a_budget_bounds_even_the_starts() -> None:
     landscape = Landscape(4)
     assert len(searched(landscape, Objectives(), budget=Budget(evaluations=3).model_dump())) == 3
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("is_read", [True, False], ids=["logits", "scores"])
+def test_between_the_points_of_the_lattice_it_finds_a_likelihood_no_worse(seed: int, is_read: bool) -> None:
+    landscape = Landscape(4, images=100, classes=5, seed=seed)
+    objectives = Objectives(NLL, accepted=(landscape.accepted,) if is_read else ())
+    on_it, off_it = (rank(searched(landscape, objectives, continuous=value))[0].score for value in (False, True))
+    assert (off_it or -99.0) >= (on_it or -99.0) - 0.001
+
+
+def test_continuous_soups_lie_apart_and_off_the_lattice() -> None:
+    landscape = Landscape(3, images=100, seed=1)
+    found = searched(landscape, Objectives(NLL), continuous=True, tolerance=0)
+    soups = np.array([each.weights for each in found])
+    distances = np.abs(soups[:, None] - soups[None]).max(axis=2) + np.eye(len(soups))
+    assert len(soups) == 32
+    assert distances.min() > 0.01
+    assert np.abs(soups / 0.2 - np.round(soups / 0.2)).max() > 0.01
+
+
+def test_a_continuous_search_takes_no_step() -> None:
+    with pytest.raises(ValidationError, match="leave out step, or continuous"):
+        Bayes(continuous=True, step=0.2)
+    request = Bayes(continuous=True, lower=-1, batch=2)
+    echo = request.model_dump_json()
+    assert "step" not in json.loads(echo)
+    assert Bayes.model_validate_json(echo) == request
+    assert json.loads(Bayes(step=0.1).model_dump_json())["step"] == 0.1
+    fields = Bayes.model_json_schema(mode="serialization")["properties"]
+    assert {"step", "continuous"} <= fields.keys()
+
+
+def test_a_continuous_search_that_has_no_room_says_so() -> None:
+    with pytest.raises(SearchError, match="widen lower and upper"):
+        KIND.bound(Bayes(continuous=True, lower=0, upper=0.2), Space(3))
+
+
+def test_the_front_grows_fastest_where_its_hypervolume_is_what_counts() -> None:
+    """Twenty evaluations find soups close to every soup of the grid's front."""
+    landscape = Landscape(4, images=100, classes=5, seed=3)
+    objectives = Objectives((Measure(), *NLL), ("accuracy", "nll"), accepted=(landscape.accepted,))
+    found = np.array([list(each.objectives.values()) for each in searched(landscape, objectives)[:20]])
+    front = np.array([list(each.objectives.values()) for each in pareto_front(every(landscape, objectives))])
+    lacks = np.maximum(front[:, None] - found[None], 0).max(axis=2).min(axis=1)
+    assert lacks.max() <= 0.02
