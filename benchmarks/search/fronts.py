@@ -1,6 +1,6 @@
 """How fast bayes finds a Pareto front: expected hypervolume improvement beside ParEGO.
 
-    python -m benchmarks.search.fronts tests/search/landscapes [--images 50] [--draws 3] [--made-up 6] [--json FILE]
+    python -m benchmarks.search.fronts tests/search/landscapes [--images 40] [--draws 3] [--made-up 6] [--json FILE]
 
 Two objectives: accuracy, or the likelihood, under two shifts of one pantry, of recorded and of made-up soups. Printed
 is the hypervolume of the front after 10, 20 and 30 evaluations as a share of that of the whole grid: the median over
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.budget import Budget
-from search.evaluation import EvaluationRequest, Flags, Outcome, Passes, Weights
+from search.evaluation import EvaluationRequest, Flags, Outcome, Passes, Status, Weights
 from search.lattice import Lattice
 from search.loop import run_search
 from search.objectives import Measure, Metric, Objectives
@@ -49,7 +49,7 @@ class Pair:
     def outcome(self, request: EvaluationRequest) -> Outcome:
         """On both sets."""
         each = [landscape.outcome(request) for landscape in (self.first, self.second)]
-        status = "complete" if all(one.status == "complete" for one in each) else "not_finite"
+        status: Status = "complete" if all(one.status == "complete" for one in each) else "not_finite"
         return Outcome(status, tuple(one.sets[0] for one in each), sum((one.passes for one in each), Passes()))
 
 
@@ -154,12 +154,12 @@ def recorded_pairs(folder: Path, images: int, draws: int) -> list[Pair]:
         for draw in range(draws)
     ):
         rng = np.random.default_rng(draw)
-        some = [
+        one, other = (
             each.of_images(np.sort(rng.permutation(len(each.labels))[:images]))
             for each in (landscapes[first], landscapes[second])
-        ]
-        accepted = some[0].accepted, some[1].accepted
-        pairs.append(Pair(f"{first}, {second}, {draw}", *some, accepted, some[0].weights.shape[1]))
+        )
+        accepted = one.accepted, other.accepted
+        pairs.append(Pair(f"{first}, {second}, {draw}", one, other, accepted, one.weights.shape[1]))
     return pairs
 
 

@@ -27,6 +27,7 @@ from soupsearch.cli.search_options import (
     Between,
     Bounded,
     ContinueFrom,
+    Continuous,
     Convex,
     CurvePoints,
     DryRun,
@@ -75,6 +76,7 @@ def adapt(
     preset: Preset = "auto",
     strategy: StrategyName = None,
     prune: Prune = False,
+    continuous: Continuous = False,
     between: Between = None,
     points: CurvePoints = None,
     among: Among = None,
@@ -144,7 +146,7 @@ def adapt(
         pareto=pareto,
     )
     chosen = {"strategy": strategy, "prune": prune, "continue_from": continue_from, "points": points}
-    lattice = {"lower": lower, "upper": upper, "step": step, "convex": convex}
+    lattice = {"lower": lower, "upper": upper, "step": step, "convex": convex, "continuous": continuous}
     names = {"between": between, "among": among}
     budget = {"evaluations": evaluations, "forward_passes": forward_passes, "seconds": seconds, "interval": interval}
     own = {"temperature": temperature, "layers": refine_layers}

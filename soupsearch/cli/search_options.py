@@ -45,6 +45,9 @@ ContinueFrom = Annotated[
 Lower = Annotated[float | None, typer.Option(help="Least weight of an ingredient (-0.4).")]
 Upper = Annotated[float | None, typer.Option(help="Greatest weight of an ingredient (1.4).")]
 Step = Annotated[float | None, typer.Option(help="Distance between neighbouring weights (0.2).")]
+Continuous = Annotated[
+    bool, typer.Option("--continuous", help="For bayes: any weights within the limits, without a step.")
+]
 Convex = Annotated[bool, typer.Option("--convex", help="Only weights in [0, 1].")]
 Metric = Annotated[
     str | None,

@@ -62,7 +62,8 @@ def test_of_equal_soups_the_likelier_stands_for_both_and_violators_stay_out() ->
 def dominated(values: NDArray[np.float64]) -> int:
     """How many cells of the grid of ``levels`` above 0 lie below some of ``values``."""
     corners = np.stack(np.meshgrid(*[np.arange(1, 5) / 4] * values.shape[1]), axis=-1).reshape(-1, values.shape[1])
-    return int((corners[:, None] <= values[None]).all(axis=2).any(axis=1).sum())
+    is_below = np.all(corners[:, None] <= values[None], axis=2)
+    return int(np.any(is_below, axis=1).sum())
 
 
 @given(tables, st.data())

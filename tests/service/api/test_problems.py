@@ -83,6 +83,8 @@ def test_what_is_not_http_is_closed(api: httpx2.Client) -> None:
         ({"strategy": "auto", "prune": True}, "search.prune: prune belongs to grid, not to auto: choose another"),
         ({"strategy": "grid", "p": 0.1}, "search.p: p belongs to race, not to grid"),
         ({"strategy": "race", "batch": 8}, "search.batch: batch belongs to bayes, not to race"),
+        ({"strategy": "grid", "continuous": True}, "search.continuous: continuous belongs to bayes, not to grid"),
+        ({"strategy": "bayes", "continuous": True, "step": 0.1}, "search: a continuous search takes no step"),
         ({"strategy": "grid", "pruned": True}, "search.pruned is no field here"),
         ({"strategy": "raze"}, "search: There is no strategy 'raze'. Choose one of auto, bayes, "),
     ],
