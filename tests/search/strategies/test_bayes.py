@@ -8,7 +8,6 @@ from search.budget import Budget
 from search.evaluation import EvaluationRequest, Outcome, Weights
 from search.loop import run_search
 from search.objectives import Measure, Objectives
-from search.pareto import pareto_front
 from search.ranking import Evaluation, rank
 from search.space import SearchError, Space
 from search.strategies.bayes import KIND, Bayes, starts
@@ -144,13 +143,3 @@ def test_a_continuous_search_takes_no_step() -> None:
 def test_a_continuous_search_that_has_no_room_says_so() -> None:
     with pytest.raises(SearchError, match="widen lower and upper"):
         KIND.bound(Bayes(continuous=True, lower=0, upper=0.2), Space(3))
-
-
-def test_the_front_grows_fastest_where_its_hypervolume_is_what_counts() -> None:
-    """Twenty evaluations find soups close to every soup of the grid's front."""
-    landscape = Landscape(4, images=100, classes=5, seed=3)
-    objectives = Objectives((Measure(), *NLL), ("accuracy", "nll"), accepted=(landscape.accepted,))
-    found = np.array([list(each.objectives.values()) for each in searched(landscape, objectives)[:20]])
-    front = np.array([list(each.objectives.values()) for each in pareto_front(every(landscape, objectives))])
-    lacks = np.maximum(front[:, None] - found[None], 0).max(axis=2).min(axis=1)
-    assert lacks.max() <= 0.02

@@ -70,6 +70,7 @@ LINF = {"norm": "Linf", "eps": 0.1}
         ({"objective": {"metric": "robust_accuracy", "threats": [LINF]}}, "robust_accuracy", None, PLAIN),
         ({"constraints": [{"metric": "robust_accuracy", "threats": [LINF], "at_least": 0.1}]}, "nll", None, PLAIN),
         ({"precision": "bfloat16"}, "nll", None, PLAIN),
+        ({"search": {"strategy": "bayes", "continuous": True}}, "nll", None, AUTO),
     ],
 )
 def test_what_is_left_out_is_as_the_preset_says(
