@@ -1,4 +1,4 @@
-"""What the strategy gradient finds beside the grid and bayes, at what cost, and what it is worth on other images.
+"""What gradient and continuous bayes find beside the grid and bayes, at what cost, and what that is on other images.
 
     python -m benchmarks.search.descents examples/pantries/fashion-resnet [--shifts frost:4 ...] [--json FILE]
 
@@ -41,6 +41,7 @@ GRID = "grid"
 RULES: dict[str, StrategyRequest] = {
     GRID: Grid(),
     "bayes": Bayes(),
+    "bayes, continuous": Bayes(continuous=True),
     "gradient": Gradient(),
     "gradient, one at a time": Gradient(descents=1),
 }
