@@ -145,7 +145,7 @@ class Ladder:
         ``folds`` holds the fold of each image of a set, intp (images,), and None for a set without labels, from which
         nothing is learnt. The rule: going through ``LAYER_KINDS``, a kind is taken in place of the one taken before it
         if it lowers the cross-validated loss by more than the standard error of the mean paired difference over images,
-        and by ``LEAST_GAIN``.
+        and by ``LEAST_GAIN``. By the mean over sets it must be better than ``one``, too, also as fitted to all images.
 
         Raises what the executors raise.
         """
@@ -164,12 +164,25 @@ class Ladder:
         }
         judging = [outcome.passes for each in outcomes for outcome in each]
         return Climb(
-            taken=_taken({kind: _losses(self.objectives, outcome) for kind, outcome in crossed.items()}),
+            taken=_taken(
+                {kind: _losses(self.objectives, crossed[kind]) for kind in self._better(outcomes[0], crossed)}
+            ),
             soups=soups,
             crossed=crossed,
             evaluations=sum(fit.evaluations for fit in fits) + len(judging),
             passes=sum([*(fit.passes for fit in fits), *judging], Passes()),
         )
+
+    def _better(self, fitted: Sequence[Outcome], crossed: Mapping[LayerKind, Outcome]) -> list[LayerKind]:
+        """``one``, and the kinds whose losses, of the soup fitted to all images and cross-validated, are less."""
+        ours = dict(zip(LAYER_KINDS, map(self.objectives.nll, fitted), strict=True))
+        theirs = {kind: self.objectives.nll(outcome) for kind, outcome in crossed.items()}
+
+        def gains(losses: Mapping[LayerKind, float | None], kind: LayerKind) -> bool:
+            own, plain = losses[kind], losses["one"]
+            return own is not None and plain is not None and plain - own > LEAST_GAIN
+
+        return [kind for kind in LAYER_KINDS if kind == "one" or (gains(ours, kind) and gains(theirs, kind))]
 
 
 def _crossed(whole: Outcome, judged: Sequence[Outcome], folds: Sequence[NDArray[np.intp] | None]) -> Outcome:
@@ -204,7 +217,7 @@ def _losses(objectives: Objectives, outcome: Outcome) -> Array:
 
 def _taken(losses: Mapping[LayerKind, Array]) -> LayerKind:
     taken = LAYER_KINDS[0]
-    for kind in LAYER_KINDS[1:]:
+    for kind in losses:
         gains = losses[taken] - losses[kind]
         error = gains.std(ddof=1) / np.sqrt(len(gains))
         if np.isfinite(gains).all() and gains.mean() > max(error, LEAST_GAIN):

@@ -1,6 +1,7 @@
 """The ladder of layer-wise soups."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -164,3 +165,24 @@ def test_its_cost_is_counted() -> None:
     )
     assert found.evaluations == len(asked)
     assert found.passes.forward + found.passes.backward == sum(asked)
+
+
+def test_a_kind_that_gains_nothing_on_all_images_is_not_taken() -> None:
+    """From a soup where the likelihood cannot be followed, though it can in every fold."""
+    corner = (1.0, 0.0, 0.0)
+    gains = np.eye(INGREDIENTS)[PREFERRED["blocks"]]
+    without = executor_without(gains, 0.3)
+
+    class Stuck(LinearSoups):
+        def outcome(self, request: EvaluationRequest) -> Outcome:
+            found = super().outcome(request)
+            stuck = replace(found.sets[0], gradients=None)
+            return replace(found, sets=(stuck,)) if request.gradient else found
+
+    every = Stuck(gains, np.arange(len(LABELS)), 0.3)
+    found = Ladder(OBJECTIVES, BOX, LAYERS).climb(
+        lambda fold: every if fold is None else without(fold), corner, [FOLD_OF]
+    )
+    assert found.crossed["blocks"].sets[0].nll < found.crossed["one"].sets[0].nll - 0.1
+    assert found.soups["blocks"] == found.soups["one"]
+    assert found.taken == "one"

@@ -117,7 +117,7 @@ class Finalizer:
             per_set=self.scoring.per_set(score),
             ended_by=ended_by,
             partial=ended_by == "cancelled",
-            floored_channels=best.floored_channels,
+            floored_channels=(best if layers is None else layers.outcome or best).floored_channels,
             held_out=held_out,
             top=[self._scored(point) for point in ranked[: self.material.request.top_k]],
             baselines=None if preflight is None else self._baselines(preflight),

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from search.descent import Box
 from search.evaluation import REFINEMENT_FOLDS, LayerWeights, Outcome, Weights
 from search.folds import stratified_folds
 from search.layers import LAYER_KINDS, Climb, Ladder
 from search.loop import Executor
+from search.space import Space
 from search.strategies.gradient import Gradient
+from search.strategy import LatticeRequest, StrategyRequest
 from service.errors import InvalidRequest
 from service.schemas.result import LayerStep, LayerWiseSoup
 from workers.jobs.material import Material, SetMaterial
@@ -41,9 +44,10 @@ def layered(material: Material, scoring: Scoring, pool: EvaluatorPool, token: st
 
         return pool.executor(material.task("float32", rows_of), material.arrays_of, token)
 
-    box = Gradient().box(material.request.search.space(material.names))
-    ladder = Ladder(scoring.objectives, box, material.stack.layout.layers)
+    search = material.request.search
+    space = search.space(material.names)
     try:
+        ladder = Ladder(scoring.objectives, _box(search, space), material.stack.layout.layers)
         climbed = ladder.climb(executor_without, soup, folds)
     except ValueError as error:
         msg = f"{error}, or leave refine.layers out"
@@ -52,6 +56,13 @@ def layered(material: Material, scoring: Scoring, pool: EvaluatorPool, token: st
     if climbed.taken == "one":
         return LayeredSoup(document)
     return LayeredSoup(document, climbed.soups[climbed.taken], climbed.crossed[climbed.taken])
+
+
+def _box(search: StrategyRequest, space: Space) -> Box:
+    """The limits of the search, or those that ``gradient`` has by default where it has none."""
+    if isinstance(search, LatticeRequest):
+        return Box.within(*search.reach, space)
+    return (search if isinstance(search, Gradient) else Gradient()).box(space)
 
 
 def _folds_of(each: SetMaterial) -> NDArray[np.intp] | None:
