@@ -69,7 +69,7 @@ def limits_of(pantry: Pantry, labels: Sequence[Labels], images: Sequence[int]) -
 def _no_layers(images: Sequence[int], few: str | None) -> str | None:
     if few is not None:
         return f"A layer-wise soup {few}, or leave refine.layers out."
-    if min(images) == 1:
+    if 1 in images:
         return (
             "A layer-wise soup is cross-validated on every set, and one set has a single labelled image to select it: "
             "label another one, or leave refine.layers out."
