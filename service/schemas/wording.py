@@ -103,7 +103,9 @@ def _percent(fault: ErrorDetails) -> str | None:
     if fault["type"] not in {"less_than", "less_than_equal"} or FRACTIONS.isdisjoint(fault["loc"][-1:]):
         return None
     value = _number(fault["input"])
-    if value is None or not 1 < value <= _LARGEST_PERCENT:
+    context = fault["ctx"]
+    most = float(context["le"] if "le" in context else context["lt"])
+    if value is None or not 1 < value <= _LARGEST_PERCENT or value / 100 > most or value / 100 == context.get("lt"):
         return None
     return f" (a fraction): {value:g} % is {value / 100:g}"
 

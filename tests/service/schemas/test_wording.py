@@ -156,3 +156,10 @@ def at(value: Any, path: tuple[Any, ...]) -> Any:
     for key in path:
         value = value[key]
     return value
+
+
+def test_no_percent_is_advised_that_would_be_refused_again() -> None:
+    with pytest.raises(ValidationError) as caught:
+        AdaptRequest.model_validate({"pantry": "fashion", "held_out_fraction": 95})
+    [fault] = caught.value.errors()
+    assert sentence(fault, place(fault["loc"])) == "held_out_fraction must be at most 0.9, not 95"
