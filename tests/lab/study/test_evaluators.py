@@ -19,7 +19,7 @@ from tests.live import COMMAND, ROOT
 from tests.processes import heed_interrupts
 from tests.waiting import wait_until
 
-LARGE = {"lower": -0.4, "upper": 1.4, "step": 0.2}
+LARGE = {"lower": -0.5, "upper": 1.0, "step": 0.25}
 
 
 def test_data_that_is_gone_ends_the_study(make_study: MakeStudy, tmp_path: Path) -> None:
