@@ -17,6 +17,7 @@ from service.jobs.documents import job_urls
 from service.jobs.queue import Claim
 from service.jobs.store import JobStore
 from service.schemas.job import JobError, JobStatus, JobWarning
+from service.schemas.request import AdaptRequest
 from service.schemas.result import Result
 from service.settings import Settings
 from workers.faults import Fault, fault_of, job_error
@@ -33,6 +34,11 @@ FINAL = ":final"
 CONSTRAINTS_NOT_MET = JobWarning(
     code="constraints_not_met",
     message="no soup meets all constraints: the best is the one that violates them least, see result.constraints",
+)
+LAYERS_NOT_FITTED = JobWarning(
+    code="layers_not_fitted",
+    message="weights by layer could not be fitted: the model gives no gradients, or they do not fit into memory. The "
+    "best soup is delivered without them; the log of the worker says why",
 )
 HELD_OUT_WITHOUT_ENSEMBLES = JobWarning(
     code="held_out_without_ensembles",
@@ -56,6 +62,11 @@ class _Plan:
         """The most soups that the budget allows if each takes so many forward passes."""
         limit = None if self.budget is None else self.budget.forward_passes
         return self.bound if limit is None else min(self.bound, limit // passes)
+
+
+def is_without_layers(result: Result, request: AdaptRequest) -> bool:
+    """Whether weights by layer were asked for and could not be tried."""
+    return request.refine.layers == "auto" and result.layers is None and not result.partial
 
 
 def choice_not_trusted(result: Result) -> JobWarning:
@@ -231,6 +242,8 @@ class Attempt:
             recorder.warn([CONSTRAINTS_NOT_MET])
         if result.held_out is not None and result.held_out.logit_ensemble is None:
             recorder.warn([HELD_OUT_WITHOUT_ENSEMBLES])
+        if is_without_layers(result, finalizer.material.request):
+            recorder.warn([LAYERS_NOT_FITTED])
         if result.label_free is not None and result.label_free.doubts:
             recorder.warn([choice_not_trusted(result)])
         status = JobStatus.CANCELLED if self._watch.cancelled.is_set() else JobStatus.SUCCEEDED

@@ -31,6 +31,7 @@ from service.schemas.result import (
     ResultEnd,
     ScoredSoup,
 )
+from workers.evaluation.errors import EvaluationMemoryError
 from workers.jobs.label_free import label_free_choice, label_next
 from workers.jobs.layering import LayeredSoup, layered
 from workers.jobs.material import Material
@@ -132,11 +133,17 @@ class Finalizer:
         return result.model_copy(update={"summary": summarise(result, self.material.request)})
 
     def _layers(self, best: Point, is_cancelled: Callable[[], bool]) -> LayeredSoup | None:
-        """The best soup with weights for each layer, as far as they are asked for; None if the job is cancelled."""
+        """The best soup with weights for each layer, as far as they are asked for.
+
+        None if the job is cancelled, and if they cannot be fitted: the search's own soup is then delivered.
+        """
         if self.material.request.refine.layers == "one" or is_cancelled():
             return None
         try:
             return layered(self.material, self.scoring, self.pool, self._stoppable, tuple(best.weights))
+        except (ValueError, EvaluationMemoryError) as error:
+            _log.warning("layers are left as they are: %s", error)
+            return None
         except Interrupted:
             if not is_cancelled():
                 raise

@@ -13,7 +13,6 @@ from search.loop import Executor
 from search.space import Space
 from search.strategies.gradient import Gradient
 from search.strategy import LatticeRequest, StrategyRequest
-from service.errors import InvalidRequest
 from service.schemas.result import LayerStep, LayerWiseSoup
 from workers.jobs.material import Material, SetMaterial
 from workers.jobs.scoring import Scoring
@@ -33,7 +32,7 @@ class LayeredSoup:
 def layered(material: Material, scoring: Scoring, pool: EvaluatorPool, token: str, soup: Weights) -> LayeredSoup:
     """Climb the ladder of layer-wise soups from ``soup``, on the selection images; see ``search.layers``.
 
-    Raises Interrupted, and InvalidRequest (``layers_not_fittable``) when the model gives no gradients.
+    Raises Interrupted; ValueError when the model gives no gradients, EvaluationMemoryError when they do not fit.
     """
     folds = [_folds_of(each) for each in material.sets]
 
@@ -46,12 +45,8 @@ def layered(material: Material, scoring: Scoring, pool: EvaluatorPool, token: st
 
     search = material.request.search
     space = search.space(material.names)
-    try:
-        ladder = Ladder(scoring.objectives, _box(search, space), material.stack.layout.layers)
-        climbed = ladder.climb(executor_without, soup, folds)
-    except ValueError as error:
-        msg = f"{error}, or leave refine.layers out"
-        raise InvalidRequest(msg, param="refine.layers", code="layers_not_fittable") from error
+    ladder = Ladder(scoring.objectives, _box(search, space), material.stack.layout.layers)
+    climbed = ladder.climb(executor_without, soup, folds)
     document = _document(climbed, material, scoring)
     if climbed.taken == "one":
         return LayeredSoup(document)

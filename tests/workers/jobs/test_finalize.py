@@ -12,6 +12,7 @@ from search.evaluation import PLAIN, Outcome, Refinement, SetOutcome, Weights
 from service.errors import SoupsearchError
 from service.schemas.job import Point
 from service.schemas.request import AdaptRequest
+from workers.evaluation.errors import EvaluationMemoryError
 from workers.jobs import finalize
 from workers.jobs.finalize import Finalizer
 from workers.jobs.preflight import Preflight
@@ -80,3 +81,17 @@ def test_a_cancelled_job_refines_no_further_ingredient(
     assert refined == [ADAPTED, REFITTED][:before]
     assert list(found) == ["adapted_statistics", "refitted_head"][:before]
     assert all(each.ingredient == "linf" for each in found.values())
+
+
+@pytest.mark.parametrize("error", [ValueError("no gradients"), EvaluationMemoryError("too large")])
+def test_a_soup_whose_layers_cannot_be_fitted_is_delivered_without(
+    monkeypatch: pytest.MonkeyPatch, finalizer: Finalizer, error: Exception
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(finalize, "layered", refuse)
+    cast(Any, finalizer.material).request = AdaptRequest.model_validate(
+        {"pantry": "tiny", "refine": {"layers": "auto"}}
+    )
+    assert finalizer._layers(Point(index=0, weights=[1.0, 0.0], score=-1.0, nll=1.0, images=4), lambda: False) is None
